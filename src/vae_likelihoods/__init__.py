@@ -1,0 +1,1 @@
+"""VAE likelihoods compared on one scale."""
