@@ -1,0 +1,149 @@
+"""The contract of every likelihood: a factorised pmf over the K levels of a pixel, given a decoder's outputs.
+
+An image is an array of integer levels k in 0 .. K-1. Continuous families live on [0, 1], where level k is
+the bin [k/K, (k+1)/K] and what lies outside [0, 1] belongs to the end bins; their pmf is the mass of the
+bin. Everything is therefore scored on one scale, whatever it was trained on.
+
+A new family is one file with one class that says `_log_mass` (and `_log_density`, if its classical loss is
+a density), and one YAML that names it. `mean` and `sample` follow from the pmf; say them again where there
+is a closed form.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from vae_likelihoods.errors import SettingError, require
+
+TrainedOn = Literal["density", "mass"]
+
+
+class UnsupportedLevels(SettingError):  # noqa: N818 - reads as what is wrong
+    """This likelihood cannot model images of so many levels."""
+
+
+class Likelihood(nn.Module, ABC):
+    """A pmf over levels for each pixel: log p(k | z) = sum_d log P(k_d | outputs_d), in nats per image.
+
+    Args:
+        levels: K, how many levels a pixel can have, 2 .. 256.
+        channels: C, colour channels of an image.
+
+    Attributes:
+        outputs_per_channel: P, the numbers that a decoder must give for each pixel and channel.
+        trained_on: whether `log_prob` is a density (in nats, can be positive) or the mass itself.
+
+    Decoder outputs are [..., B, P*C, H, W] with P slowest, levels [B, C, H, W]; dimensions before B
+    (importance samples, say) are broadcast. Computed in float32 under any autocast.
+
+    Raises:
+        SettingError: levels or channels out of range.
+        UnsupportedLevels: a family that cannot model this K.
+    """
+
+    outputs_per_channel: int = 1
+    trained_on: TrainedOn = "mass"
+
+    def __init__(self, levels: int, channels: int) -> None:
+        super().__init__()
+        require(isinstance(levels, int) and 2 <= levels <= 256, "levels", levels, "need 2 .. 256 levels")
+        require(isinstance(channels, int) and channels >= 1, "channels", channels, "need at least one")
+        self.levels, self.channels = levels, channels
+
+    @abstractmethod
+    def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
+        """Return log P(k) of each pixel, [..., B, C, H, W].
+
+        Args:
+            outputs: float32 [..., B, P, C, H, W]; `outputs.unbind(-4)` gives the P parameters.
+            k: integer levels, broadcastable to [..., B, C, H, W].
+        """
+
+    def log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
+        """Return the log-probability of the images `k`, [..., B] in nats: at most 0, on one scale for all."""
+        return _per_image(self._log_mass(self._parameters_of(outputs), k))
+
+    def log_prob(self, outputs: Tensor, k: Tensor) -> Tensor:
+        """Return what training maximises, [..., B] in nats; `trained_on` says what it is."""
+        return self.log_mass(outputs, k)
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """Return E[k] / (K-1) under the pmf, [..., B, C, H, W] in [0, 1]."""
+        parameters = self._parameters_of(outputs)
+        expected = torch.zeros_like(parameters[..., 0, :, :, :])
+        for level in range(1, self.levels):  # a loop: all K levels at once would take K times the memory
+            expected += level * self._log_mass(parameters, self._level(level, outputs)).exp()
+        return (expected / (self.levels - 1)).clamp(0, 1)
+
+    @torch.no_grad()
+    def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Return uint8 levels [..., B, C, H, W] from the pmf; `generator` is on the outputs' device."""
+        return self._sample(self._parameters_of(outputs), generator).to(torch.uint8)
+
+    def summary(self) -> dict[str, float]:
+        """Return the learned parameters that all pixels share, by name, for logs."""
+        return {}
+
+    def _sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw levels by inverting the cdf: count the levels whose cumulative mass is below a uniform."""
+        cdf = torch.zeros_like(outputs[..., 0, :, :, :])
+        uniform, k = uniform_like(cdf, generator), torch.zeros_like(cdf)
+        for level in range(self.levels - 1):
+            cdf += self._log_mass(outputs, self._level(level, outputs)).exp()
+            k += uniform >= cdf
+        return k
+
+    def _parameters_of(self, outputs: Tensor) -> Tensor:
+        return torch.unflatten(outputs.float(), -3, (self.outputs_per_channel, self.channels))
+
+    def _level(self, level: int, like: Tensor) -> Tensor:
+        return torch.tensor(level, device=like.device)
+
+    def _points(self, k: Tensor) -> Tensor:
+        """Return the points k / (K-1) in [0, 1] that networks see and densities are trained on."""
+        return k.float() / (self.levels - 1)
+
+
+class DensityLikelihood(Likelihood):
+    """A continuous family on [0, 1]: trained on its density at k / (K-1) or on its mass, scored on the mass.
+
+    Args:
+        levels: K.
+        channels: C.
+        trained_on: ``density`` (the classical loss) or ``mass`` (the score itself).
+    """
+
+    def __init__(self, levels: int, channels: int, trained_on: TrainedOn = "density") -> None:
+        super().__init__(levels, channels)
+        choices = get_args(TrainedOn)
+        require(trained_on in choices, "likelihood.trained_on", trained_on, "no such training score", choices)
+        self.trained_on = trained_on
+
+    @abstractmethod
+    def _log_density(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """Return the log-density of each pixel at the points `x` in [0, 1], all constants included."""
+
+    def log_prob(self, outputs: Tensor, k: Tensor) -> Tensor:
+        """Return the training score, [..., B] in nats: the log-density at k / (K-1), or the log-mass."""
+        if self.trained_on == "mass":
+            return self.log_mass(outputs, k)
+        return _per_image(self._log_density(self._parameters_of(outputs), self._points(k)))
+
+
+def number(value: Any) -> float:
+    """Return `value`, or NaN, which no range contains, if a configuration gives no number."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _per_image(per_pixel: Tensor) -> Tensor:
+    return per_pixel.sum((-3, -2, -1))
+
+
+def uniform_like(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return uniform draws from [0, 1) in the shape and on the device of `like`."""
+    return torch.rand(like.shape, generator=generator, device=like.device)
