@@ -1,0 +1,29 @@
+"""Bring the checked bytes of a data set to data/raw/<dataset>/.
+
+python pipelines/download.py dataset=fashion_mnist 'dataset.mirrors=[/path]'
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from vae_likelihoods.datasets.base import build
+
+ROOT = Path(__file__).resolve().parents[1]
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="data")
+def main(config: DictConfig) -> None:
+    """Download what is missing or damaged."""
+    source, folder = build(config.dataset), ROOT / config.raw_folder
+    brought = source.download(folder)
+    log.info("%s: %s in %s", source.name, ", ".join(brought) or "everything was already", folder)
+
+
+if __name__ == "__main__":
+    main()

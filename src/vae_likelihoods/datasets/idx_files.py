@@ -1,0 +1,100 @@
+"""A data set that is four IDX files on mirrors: MNIST and those made in its image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae_likelihoods.datasets.base import Labelled, Source
+from vae_likelihoods.datasets.idx import read_idx
+from vae_likelihoods.datasets.mirrors import Mirrors, RemoteFile
+from vae_likelihoods.datasets.transfer import is_address
+from vae_likelihoods.errors import SettingError, require
+
+_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class IdxFiles(Source):
+    """Images [N, H, W] and labels [N] in IDX files, official train and test parts apart.
+
+    Args:
+        name: name of the data set.
+        native_levels: number of values a pixel can take.
+        mirrors: base addresses and local folders, asked in this order.
+        files: for each of train_images, train_labels, test_images and test_labels the file's name and one
+            checksum; see `RemoteFile`.
+        validation_size: images cut from the training part.
+        split_seed: seed of the cut.
+        retries: how often a failed transfer is begun again at one address.
+        timeout_s: seconds without a byte after which a transfer has failed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        native_levels: int,
+        mirrors: Sequence[str],
+        files: Mapping[str, Mapping[str, str]],
+        validation_size: int,
+        split_seed: int = 0,
+        retries: int = 2,
+        timeout_s: float = 30.0,
+    ) -> None:
+        super().__init__(name, native_levels, validation_size, None, split_seed)
+        _check_mirrors(mirrors)
+        require(type(retries) is int and retries >= 0, "dataset.retries", retries, "must be 0 or more")
+        timed = isinstance(timeout_s, int | float) and timeout_s > 0
+        require(timed, "dataset.timeout_s", timeout_s, "must be a number of seconds above 0")
+        same = isinstance(files, Mapping) and set(files) == set(_ROLES)
+        require(same, "dataset.files", files, "needs these and no others", _ROLES)
+        self.files = {role: _remote_file(role, files[role]) for role in _ROLES}
+        self.mirrors = Mirrors(name, list(mirrors), retries, float(timeout_s))
+
+    def download(self, folder: Path) -> list[str]:
+        """Bring the files that `folder` lacks or that are damaged there; return their names."""
+        return [file.stored_name for file in self.files.values() if self.mirrors.bring(file, folder)]
+
+    def read(self, folder: Path) -> dict[str, Labelled]:
+        """Return the official parts, after checking every file once more."""
+        for file in self.files.values():
+            if not file.is_whole(folder / file.stored_name):
+                raise self.not_downloaded(f"{folder / file.stored_name} is missing or damaged")
+        return {part: self._part(folder, part) for part in ("train", "test")}
+
+    def _part(self, folder: Path, part: str) -> Labelled:
+        images, labels = (self._array(folder, f"{part}_{what}") for what in ("images", "labels"))
+        return Labelled(images[:, None], labels.astype(np.int64))
+
+    def _array(self, folder: Path, role: str) -> Any:
+        file, dimensions = self.files[role], 3 if role.endswith("images") else 1
+        try:
+            array = read_idx(folder / file.stored_name)
+        except ValueError as error:
+            raise SettingError(f"dataset.files.{role}", file.name, str(error)) from error
+        fits = array.ndim == dimensions and array.dtype == np.uint8
+        found = (
+            f"holds {array.dtype} of shape {array.shape} where uint8 in {dimensions} dimensions are needed"
+        )
+        require(fits, f"dataset.files.{role}", file.name, found)
+        return array
+
+
+def _check_mirrors(mirrors: Sequence[str]) -> None:
+    listed = isinstance(mirrors, Sequence) and not isinstance(mirrors, str)
+    require(listed, "dataset.mirrors", mirrors, "must be a list, such as 'dataset.mirrors=[/path]'")
+    for mirror in mirrors:
+        known = isinstance(mirror, str) and (
+            is_address(mirror) or mirror.startswith("file://") or "://" not in mirror
+        )
+        require(known, "dataset.mirrors", mirror, "is neither http://, https://, file:// nor a folder")
+
+
+def _remote_file(role: str, settings: Mapping[str, str]) -> RemoteFile:
+    keys = [field.name for field in fields(RemoteFile)]
+    known = isinstance(settings, Mapping) and "name" in settings and set(settings) <= set(keys)
+    require(known, f"dataset.files.{role}", settings, "needs a name and one checksum, from these keys", keys)
+    return RemoteFile(**settings)

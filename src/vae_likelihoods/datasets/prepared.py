@@ -1,0 +1,104 @@
+"""Open what the prepare stage wrote. Each split is read when it is asked for, and not before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_likelihoods.datasets.manifest import manifest_sha256
+from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.files import sha256
+
+SPLITS = ("train", "validation", "test")
+
+
+class LabelledImages(NamedTuple):
+    """One split at native levels."""
+
+    images: Tensor  # uint8 [N, C, H, W]
+    labels: Tensor  # int64 [N]
+
+
+class PreparedDataset:
+    """A folder ``data/prepared/<dataset>/``; opening it reads the manifest and nothing else.
+
+    Args:
+        folder: the prepared folder.
+        name: the data set that is expected there; by default the folder's name.
+
+    Attributes:
+        manifest: what the prepare stage recorded.
+        name: name of the data set.
+        shape: channels, height and width of an image.
+        native_levels: number of values a pixel can take.
+        sha256: hash over all splits.
+
+    Raises:
+        SettingError: if there is no such data set in `folder`; says which commands make it.
+    """
+
+    def __init__(self, folder: Path, name: str | None = None) -> None:
+        self.folder, self.name = Path(folder), name or Path(folder).name
+        self.manifest = self._read_manifest()
+        channels, height, width = self.manifest["shape"]
+        self.shape: tuple[int, int, int] = (channels, height, width)
+        self.native_levels: int = self.manifest["native_levels"]
+        self.sha256: str = self.manifest["sha256"]
+
+    def count(self, split: str) -> int:
+        """Return the number of images in `split`, from the manifest."""
+        return int(self._described(split)["count"])
+
+    def split(self, split: str) -> LabelledImages:
+        """Read one of the splits train, validation and test."""
+        paths = [self._path(split, what) for what in ("images", "labels")]
+        for path in paths:
+            if not path.is_file():
+                raise self._unusable(f"{path} is missing")
+        images, labels = (torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
+        return LabelledImages(images, labels)
+
+    def verify(self) -> None:
+        """Hash every array and compare with the manifest.
+
+        Raises:
+            SettingError: naming the first file that is missing or was changed.
+        """
+        for split in SPLITS:
+            for what in ("images", "labels"):
+                path = self._path(split, what)
+                if not path.is_file() or sha256(path) != self._described(split)[f"{what}_sha256"]:
+                    raise self._unusable(f"{path} is missing or not what was prepared")
+
+    def _path(self, split: str, what: str) -> Path:
+        self._described(split)
+        return self.folder / f"{split}_{what}.npy"
+
+    def _described(self, split: str) -> dict[str, Any]:
+        require(split in SPLITS, "split", split, "there is no such split", SPLITS)
+        described: dict[str, Any] = self.manifest["splits"][split]
+        return described
+
+    def _read_manifest(self) -> dict[str, Any]:
+        path = self.folder / "manifest.json"
+        if not path.is_file():
+            raise self._unusable(f"it was not prepared: there is no {path}")
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            whole = manifest["sha256"] == manifest_sha256(manifest) and manifest["name"] == self.name
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise self._unusable(f"{path} is damaged or that of another data set")
+        return manifest
+
+    def _unusable(self, reason: str) -> SettingError:
+        commands = " && ".join(
+            f".venv/bin/python pipelines/{stage}.py dataset={self.name}" for stage in ("download", "prepare")
+        )
+        return SettingError("dataset", self.name, f"{reason}; run `{commands}`")

@@ -1,0 +1,257 @@
+"""Properties that every file in conf/dataset has, and the embedded sets really prepared."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from vae_likelihoods.datasets.base import Labelled, Source, build
+from vae_likelihoods.datasets.embedded import Embedded
+from vae_likelihoods.datasets.idx_files import IdxFiles
+from vae_likelihoods.datasets.mirrors import RemoteFile
+from vae_likelihoods.datasets.preparing import prepare
+from vae_likelihoods.errors import SettingError
+
+YAMLS = sorted((Path(__file__).parents[2] / "conf" / "dataset").glob("*.yaml"))
+EMBEDDED = {
+    "mnist5k": {"train": 4000, "validation": 500, "test": 500},
+    "digits": {"train": 1437, "validation": 180, "test": 180},
+}
+# The published studies stand on these splits; a new version of a library must not move them.
+HASHES = {
+    "mnist5k": "21e0260aae539643262bc3e7262e26945414f34d47aa99e09cfb7f94a1ffa6b6",
+    "digits": "bb54560bc1ac716fb38b385e821f2d8d5f426e256562bb9e3da1504e34671a5d",
+}
+
+
+def config(name: str) -> DictConfig:
+    loaded = OmegaConf.load(next(path for path in YAMLS if path.stem == name))
+    assert isinstance(loaded, DictConfig)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The raw folders of the embedded sets."""
+    folder = tmp_path_factory.mktemp("raw")
+    for name in EMBEDDED:
+        assert build(config(name)).download(folder / name) == ["images.npy", "labels.npy"]
+    return folder
+
+
+def test_the_promised_sets_are_there() -> None:
+    assert {"mnist5k", "digits", "mnist", "fashion_mnist", "kmnist"} <= {path.stem for path in YAMLS}
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
+def test_every_yaml_builds_a_source_of_its_own_name(path: Path) -> None:
+    source = build(config(path.stem))
+    assert isinstance(source, Source)
+    assert source.name == path.stem
+    assert 2 <= source.native_levels <= 256
+    assert config(path.stem).native_levels == source.native_levels  # what `levels` is taken from
+    assert source.validation_size >= 100
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
+def test_every_yaml_refuses_a_misspelt_field(path: Path) -> None:
+    with pytest.raises(Exception, match="validation_sise"):
+        build(OmegaConf.merge(config(path.stem), {"validation_sise": 1}))
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
+def test_every_yaml_refuses_a_wrong_value_in_one_line(path: Path) -> None:
+    with pytest.raises(SettingError, match=r"^dataset\.validation_size=-1: ") as error:
+        build(OmegaConf.merge(config(path.stem), {"validation_size": -1}))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
+def test_checksums_have_the_length_of_their_algorithm(path: Path) -> None:
+    source = build(config(path.stem))
+    if isinstance(source, IdxFiles):
+        assert [role for role, file in source.files.items() if role.split("_")[1] not in file.name] == []
+        for file in source.files.values():
+            algorithm, _, digest = file.checksum.partition(":")
+            assert len(bytes.fromhex(digest)) == {"md5": 16, "sha256": 32}[algorithm]
+            assert file.name.endswith(".gz")
+        assert source.mirrors.bases
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_sets_are_split_stratified_and_disjointly(name: str, raw: Path) -> None:
+    source = build(config(name))
+    everything = source.read(raw / name)["train"]
+    splits = source.splits(raw / name)
+    assert {key: len(split.indices) for key, split in splits.items()} == EMBEDDED[name]
+    together = np.concatenate([split.indices for split in splits.values()])
+    assert sorted(together) == list(range(len(everything.labels)))
+    for split in splits.values():
+        np.testing.assert_array_equal(split.data.images, everything.images[split.indices])
+        np.testing.assert_array_equal(split.data.labels, everything.labels[split.indices])
+        share = np.bincount(split.data.labels) / np.bincount(everything.labels)
+        np.testing.assert_allclose(share, len(split.indices) / len(everything.labels), atol=0.006)
+        assert len(set(split.data.labels[:50])) == 10  # shuffled: a grid of the first images shows all
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_images_are_digits(name: str, raw: Path) -> None:
+    source = build(config(name))
+    data = source.read(raw / name)["train"]
+    assert data.images.dtype == np.uint8
+    assert data.images.max() == source.native_levels - 1
+    means = np.stack([data.images[data.labels == label].mean(0).ravel() for label in range(10)])
+    nearest = ((data.images.reshape(len(data.labels), 1, -1) - means) ** 2).sum(2).argmin(1)
+    assert (nearest == data.labels).mean() > 0.75  # labels belong to their images
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_prepared_twice_gives_the_same_bytes_and_the_published_hash(
+    name: str, raw: Path, tmp_path: Path
+) -> None:
+    for folder in ("once", "again"):
+        prepare(build(config(name)), raw / name, tmp_path / folder)
+    once, again = tmp_path / "once", tmp_path / "again"
+    names = sorted(path.name for path in once.iterdir())
+    splits = [
+        f"{split}_{what}.npy" for split in ("test", "train", "validation") for what in ("images", "labels")
+    ]
+    assert names == sorted(["contact_sheet.png", "manifest.json", *splits])
+    assert [(once / name).read_bytes() for name in names] == [(again / name).read_bytes() for name in names]
+    assert json.loads((once / "manifest.json").read_text())["sha256"] == HASHES[name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "once"]
+
+
+def test_mnist5k_has_the_same_number_of_each_class(raw: Path, tmp_path: Path) -> None:
+    manifest = prepare(build(config("mnist5k")), raw / "mnist5k", tmp_path / "mnist5k")
+    counts = {name: set(split["counts_per_class"].values()) for name, split in manifest["splits"].items()}
+    assert counts == {"train": {400}, "validation": {50}, "test": {50}}
+
+
+def test_a_second_download_of_an_embedded_set_writes_nothing(raw: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (raw / "digits").iterdir()}
+    assert build(config("digits")).download(raw / "digits") == []
+    assert {path: path.stat().st_mtime_ns for path in (raw / "digits").iterdir()} == before
+
+
+def test_a_damaged_raw_array_is_refused_and_then_mended(raw: Path, tmp_path: Path) -> None:
+    source, folder = build(config("digits")), tmp_path / "digits"
+    source.download(folder)
+    good = (folder / "images.npy").read_bytes()
+    (folder / "images.npy").write_bytes(good[:-1])
+    with pytest.raises(
+        SettingError, match=r"images.npy is missing or damaged; run .*download.py dataset=digits"
+    ):
+        source.splits(folder)
+    assert source.download(folder) == ["images.npy", "labels.npy"]
+    assert (folder / "images.npy").read_bytes() == good
+
+
+class Changed(Embedded):
+    """A package whose data changed."""
+
+    def load(self) -> Labelled:
+        return Labelled(np.zeros((40, 1, 2, 2), np.uint8), np.arange(40) % 2)
+
+
+def test_a_package_with_other_data_is_refused(tmp_path: Path) -> None:
+    known = {"images": "0" * 64, "labels": "0" * 64}
+    with pytest.raises(
+        SettingError, match=r"dataset\.sha256\.images=0+: the installed package carries other"
+    ):
+        Changed("changed", 256, known, 4, 4).download(tmp_path / "changed")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def idx(tmp_path: Path, files, fill: Callable[..., Path]) -> tuple[IdxFiles, Path]:
+    """The tiny IDX set, downloaded."""
+    source = IdxFiles("tiny", 256, [str(fill(tmp_path / "mirror"))], files, 12)
+    source.download(tmp_path / "raw")
+    return source, tmp_path / "raw"
+
+
+def test_the_official_test_images_stay_the_test_split(idx, arrays) -> None:
+    source, raw = idx
+    splits = source.splits(raw)
+    np.testing.assert_array_equal(splits["test"].data.images[:, 0], arrays["test_images"])
+    np.testing.assert_array_equal(splits["test"].data.labels, arrays["test_labels"])
+    assert splits["test"].taken_from == "test"
+    for name, size in (("train", 48), ("validation", 12)):
+        split = splits[name]
+        assert split.taken_from == "train"
+        np.testing.assert_array_equal(split.data.images[:, 0], arrays["train_images"][split.indices])
+        assert np.bincount(split.data.labels).tolist() == [size / 4] * 4
+    both = np.concatenate([splits["train"].indices, splits["validation"].indices])
+    assert sorted(both) == list(range(60))
+
+
+@pytest.mark.parametrize("size", [3, 57, 60, 1000])
+def test_a_validation_split_that_cannot_be_cut_is_refused(idx, size: int) -> None:
+    source, raw = idx
+    source.validation_size = size
+    with pytest.raises(SettingError, match=rf"dataset\.validation_size={size}: 4 to 56 can be cut"):
+        source.splits(raw)
+
+
+def test_too_few_native_levels_are_refused(idx) -> None:
+    source, raw = idx
+    source.native_levels = 17
+    with pytest.raises(SettingError, match=r"dataset\.native_levels=17: the images of tiny reach level 255"):
+        source.splits(raw)
+
+
+def test_missing_raw_files_are_refused_with_the_command(tmp_path: Path, files) -> None:
+    with pytest.raises(SettingError, match=r"run `.venv/bin/python pipelines/download.py dataset=tiny`"):
+        IdxFiles("tiny", 256, [], files, 12).splits(tmp_path)
+
+
+def rewrite(raw: Path, source: IdxFiles, role: str, content: bytes) -> None:
+    """Put other content in place of a file, with its checksum, as a wrong YAML would have it."""
+    source.files[role] = RemoteFile(source.files[role].name, md5=hashlib.md5(content).hexdigest())
+    (raw / source.files[role].stored_name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"no idx", "not an IDX file"),
+        (bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]), "uint8 in 3 dimensions are needed"),
+        (bytes([0, 0, 9, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 7]), "holds int8"),
+    ],
+)
+def test_files_of_another_kind_are_refused(idx, content: bytes, reason: str) -> None:
+    source, raw = idx
+    rewrite(raw, source, "train_images", content)
+    with pytest.raises(SettingError, match=rf"^dataset\.files\.train_images=.*{reason}"):
+        source.splits(raw)
+
+
+def test_images_and_labels_of_different_number_are_refused(idx, plain: dict[str, bytes]) -> None:
+    source, raw = idx
+    rewrite(raw, source, "train_labels", plain["test_labels"])
+    with pytest.raises(SettingError, match="do not fit together"):
+        source.splits(raw)
+
+
+def test_the_full_fashion_mnist_where_it_is_installed(tmp_path: Path) -> None:
+    """Runs where TEST_FASHION_MNIST names a folder of its files (Debian: dataset-fashion-mnist)."""
+    folder = os.environ.get("TEST_FASHION_MNIST")
+    if not folder:
+        pytest.skip("TEST_FASHION_MNIST names no folder")
+    source = build(OmegaConf.merge(config("fashion_mnist"), {"mirrors": [folder]}))
+    source.download(tmp_path / "raw")
+    manifest = prepare(source, tmp_path / "raw", tmp_path / "fashion_mnist")
+    counts = {name: set(split["counts_per_class"].values()) for name, split in manifest["splits"].items()}
+    assert counts == {"train": {5500}, "validation": {500}, "test": {1000}}
+    assert manifest["shape"] == [1, 28, 28]
+    packed = gzip.decompress((Path(folder) / "t10k-images-idx3-ubyte.gz").read_bytes())
+    assert np.load(tmp_path / "fashion_mnist" / "test_images.npy").tobytes() == packed[16:]
