@@ -1,0 +1,68 @@
+"""Arrays to pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from torch import Tensor
+
+from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.seeding import generator
+
+GAP = 2  # pixels between images, before scaling
+PAPER = 255
+
+
+def image_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
+    """Arrange images [N, C, H, W] in [0, 1] (C = 1 or 3) in rows of `columns`, each pixel `scale` wide."""
+    count, channels, height, width = images.shape
+    rows = math.ceil(count / columns)
+    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
+    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), PAPER, np.uint8)
+    for index, image in enumerate(pixels):
+        top, left = (index // columns) * (height + GAP), (index % columns) * (width + GAP)
+        sheet[top : top + height, left : left + width] = image
+    sheet = sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+    return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+
+
+@torch.no_grad()
+def samples(model: VAE, seed: int, rows: int = 8, columns: int = 8) -> Image.Image:
+    """Draw latents from the prior, the same for every epoch, and show the mean of the likelihood."""
+    device = next(model.parameters()).device
+    outputs = model.sample(rows * columns, generator(seed, "samples", device=device))
+    return image_grid(model.likelihood.mean(outputs), columns)
+
+
+@torch.no_grad()
+def reconstructions(model: VAE, levels: Tensor, rows: int = 4, columns: int = 8) -> Image.Image:
+    """Show the first rows x columns images of `levels`, below each row the reconstruction.
+
+    A reconstruction is the mean of the likelihood at the mean of the posterior.
+    """
+    columns = min(columns, len(levels))
+    originals = levels[: min(rows, len(levels) // columns) * columns]
+    decoded = model.likelihood.mean(model.decode(model.posterior(originals).mean))
+    both = (model.points(originals), decoded)
+    pairs = torch.stack([images.unflatten(0, (-1, columns)) for images in both], 1)
+    return image_grid(pairs.flatten(0, 2), columns)
+
+
+def kl_bars(rates: Sequence[float]) -> Image.Image:
+    """Show the KL of every latent in nats, the largest first."""
+    figure = Figure(figsize=(4.8, 2.4), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.bar(range(1, len(rates) + 1), sorted(rates, reverse=True), color="#4c6a92")
+    axes.set(xlabel="latent, by its KL", ylabel="KL in nats", title="What each latent carries")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

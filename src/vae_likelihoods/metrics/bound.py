@@ -1,0 +1,66 @@
+"""The ELBO, its parts, and the importance-weighted bound: the score that ranks likelihoods."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from vae_likelihoods.bounds import effective_sample_size, importance_samples, importance_weighted_bound
+from vae_likelihoods.errors import require_count
+from vae_likelihoods.metrics.base import Floats, Measured, Metric, in_batches, numpy
+from vae_likelihoods.models.vae import VAE
+
+
+@dataclass(frozen=True)
+class Bound(Metric):
+    """Minus log p(x), bounded from above with `samples` importance samples; mathematics in docs/theory.md.
+
+    Args:
+        samples: k; the bound rises with it to log p(x).
+        decoded_at_once: how many images are decoded together: memory, speed, and which noise an image gets.
+    """
+
+    samples: int
+    decoded_at_once: int
+
+    def __post_init__(self) -> None:
+        require_count("metric.bound.samples", self.samples)
+        require_count("metric.bound.decoded_at_once", self.decoded_at_once)
+
+    @override
+    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator) -> Measured:
+        nll, ess, rate, distortion = [], [], [], []
+        for batch in in_batches(levels, self.decoded_at_once // self.samples):
+            drawn = importance_samples(model, batch, self.samples, noise, self.decoded_at_once)
+            log_weights = drawn.log_likelihood + drawn.log_ratio
+            nll.append(-importance_weighted_bound(log_weights))
+            ess.append(effective_sample_size(log_weights))
+            rate.append(drawn.rate)
+            distortion.append(-drawn.log_likelihood.double().mean(0))
+        per_image = {
+            "nll_nats": numpy(nll),
+            "rate_nats": numpy(rate),
+            "distortion_nats": numpy(distortion),
+            "effective_sample_size": numpy(ess),
+        }
+        return Measured(summarise(per_image, self.samples, levels[0].numel()), per_image)
+
+
+def summarise(per_image: dict[str, Floats], samples: int, dimensions: int) -> dict[str, float | list[float]]:
+    """Return means over images, and bits per dimension with its standard error over images."""
+    bits = per_image["nll_nats"] / (dimensions * math.log(2))
+    rate, distortion = per_image["rate_nats"].mean(), per_image["distortion_nats"].mean()
+    return {
+        "bits_per_dim": float(bits.mean()),
+        "bits_per_dim_se": float(bits.std(ddof=1) / math.sqrt(len(bits))),
+        "nll_nats": float(per_image["nll_nats"].mean()),
+        "elbo_nats": float(-(rate + distortion)),
+        "rate_nats": float(rate),
+        "distortion_nats": float(distortion),
+        "importance_samples": samples,
+        "effective_sample_size": float(per_image["effective_sample_size"].mean()),
+    }

@@ -1,0 +1,36 @@
+"""How far the mean of the likelihood lies from the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from vae_likelihoods.errors import require_count
+from vae_likelihoods.metrics.base import Measured, Metric, in_batches, numpy
+from vae_likelihoods.models.vae import VAE
+
+
+@dataclass(frozen=True)
+class Reconstruction(Metric):
+    """Squared error, mean over pixels, of E[x | z] at the posterior's mean; pixels in [0, 1].
+
+    Args:
+        batch_size: images decoded at once.
+    """
+
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        require_count("metric.reconstruction.batch_size", self.batch_size)
+
+    @override
+    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator) -> Measured:
+        errors = []
+        for batch in in_batches(levels, self.batch_size):
+            rebuilt = model.likelihood.mean(model.decode(model.posterior(batch).mean))
+            errors.append((rebuilt - model.points(batch)).square().flatten(1).mean(1))
+        per_image = numpy(errors)
+        return Measured({"squared_error": float(per_image.mean())}, {"squared_error": per_image})

@@ -1,0 +1,1 @@
+"""Models of images: prior, posterior and decoder."""

@@ -1,0 +1,65 @@
+"""The variational autoencoder (Kingma & Welling 2014): prior, posterior, decoder and likelihood."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
+
+from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.networks.base import Networks
+
+
+class VAE(nn.Module):
+    """p(x, z) = N(z; 0, I) p(x | z) with q(z | x) = N(mean(x), diag(scale(x)^2)).
+
+    Args:
+        networks: encoder and decoder.
+        likelihood: p(x | z) over the K levels of a pixel.
+        latent_dim: L, the size of z.
+    """
+
+    def __init__(self, networks: Networks, likelihood: Likelihood, latent_dim: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = networks
+        self.likelihood = likelihood
+        self.latent_dim = latent_dim
+
+    def points(self, levels: Tensor) -> Tensor:
+        """Return levels k [B, C, H, W] as the points k / (K - 1) in [0, 1] that the encoder sees."""
+        points: Tensor = levels.to(torch.float32) / (self.likelihood.levels - 1)
+        return points
+
+    def prior(self) -> Normal:
+        """Return p(z), one standard normal for every latent."""
+        zero = next(self.parameters()).new_zeros((), dtype=torch.float32)
+        return Normal(zero, zero + 1, validate_args=False)
+
+    def posterior(self, levels: Tensor) -> Normal:
+        """Return q(z | x) with mean and scale [B, L] for levels [B, C, H, W]."""
+        mean, log_scale = self.encoder(self.points(levels)).float().chunk(2, dim=-1)
+        return Normal(mean, log_scale.exp(), validate_args=False)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the likelihood's parameters [..., P*C, H, W] for latents [..., L]."""
+        outputs: Tensor = self.decoder(z.reshape(-1, self.latent_dim))
+        return torch.unflatten(outputs, 0, z.shape[:-1])
+
+    def rate_per_latent(self, posterior: Normal) -> Tensor:
+        """Return KL(q(z_l | x) to p(z_l)) in nats, [B, L]."""
+        return kl_divergence(posterior, self.prior())
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return the likelihood's parameters [count, P*C, H, W] for latents drawn from the prior."""
+        return self.decode(standard_normal((count, self.latent_dim), generator))
+
+
+def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw standard normal noise where the generator lives."""
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def reparameterised(posterior: Normal, generator: torch.Generator, samples: int | None = None) -> Tensor:
+    """Draw z ~ q(z | x): [B, L], or [S, B, L] for `samples` S; gradients reach mean and scale."""
+    shape = posterior.mean.shape if samples is None else (samples, *posterior.mean.shape)
+    return posterior.mean + posterior.stddev * standard_normal(tuple(shape), generator)

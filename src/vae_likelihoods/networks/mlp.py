@@ -1,0 +1,37 @@
+"""Fully connected encoder and decoder, mirrored."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from vae_likelihoods.errors import require
+from vae_likelihoods.networks.base import Networks
+
+
+def mlp(shape: Sequence[int], latent_dim: int, output_channels: int, hidden: Sequence[int]) -> Networks:
+    """Build an MLP encoder with the widths `hidden` and a decoder with the same widths reversed.
+
+    Raises:
+        SettingError: if `hidden` is empty or has a width below 1.
+    """
+    usable = len(hidden) > 0 and all(width > 0 for width in hidden)
+    require(usable, "network.hidden", list(hidden), "give at least one width, each at least 1")
+    _, height, width = shape
+    outputs = (output_channels, height, width)
+    return Networks(
+        encoder=nn.Sequential(nn.Flatten(), *_stack([math.prod(shape), *hidden, 2 * latent_dim])),
+        decoder=nn.Sequential(
+            *_stack([latent_dim, *reversed(hidden), math.prod(outputs)]), nn.Unflatten(-1, outputs)
+        ),
+    )
+
+
+def _stack(widths: Sequence[int]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for wide_in, wide_out in itertools.pairwise(widths):
+        layers += [nn.Linear(wide_in, wide_out), nn.ReLU()]
+    return layers[:-1]

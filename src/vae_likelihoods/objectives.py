@@ -1,0 +1,94 @@
+"""What training minimises, as named records: [B] and nats beside each field.
+
+The ELBO is a lower bound: `elbo` holds it, never minus it. `loss` is what is minimised.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from vae_likelihoods.errors import require, require_count
+from vae_likelihoods.models.vae import VAE, reparameterised
+
+
+class Terms(NamedTuple):
+    """The parts of a bound for a batch, in nats per image (sums over pixels and latents)."""
+
+    loss: Tensor  # []   what is minimised
+    distortion: Tensor  # [B]  -E_q log p(x | z), on the scale the likelihood is trained on
+    rate: Tensor  # [B]  KL(q(z | x) to p(z))
+
+    @property
+    def elbo(self) -> Tensor:
+        """[B]  The evidence lower bound at beta = 1, whatever the loss weighs."""
+        return -(self.distortion + self.rate)
+
+
+class Objective(ABC):
+    """A loss for a VAE; called with levels, a generator for the noise and the epoch (from 1)."""
+
+    @abstractmethod
+    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:
+        """Return the `Terms` of levels [B, C, H, W]."""
+
+    def rate_weight(self, epoch: int) -> float:
+        """Return the weight on the rate in `epoch`; 1 for every proper bound."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class ELBO(Objective):
+    """distortion + beta rate, one sample a batch (Kingma & Welling 2014; beta: Higgins et al. 2017).
+
+    Args:
+        beta: the final weight on the rate.
+        warmup_epochs: epochs over which the weight rises linearly to `beta` (Bowman et al. 2016); 0: none.
+    """
+
+    beta: float
+    warmup_epochs: int
+
+    def __post_init__(self) -> None:
+        require(0 <= self.beta < math.inf, "objective.beta", self.beta, "must be finite and at least 0")
+        require_count("objective.warmup_epochs", self.warmup_epochs, least=0)
+
+    @override
+    def rate_weight(self, epoch: int) -> float:
+        """Return beta, reached after `warmup_epochs` equal steps from above 0."""
+        return self.beta * min(1.0, epoch / (self.warmup_epochs + 1))
+
+    @override
+    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:
+        posterior = model.posterior(levels)
+        z = reparameterised(posterior, noise)  # [B, L]
+        distortion = -model.likelihood.log_prob(model.decode(z), levels)  # [B]
+        rate = model.rate_per_latent(posterior).sum(-1)  # [B]
+        loss = (distortion + self.rate_weight(epoch) * rate).mean()
+        return Terms(loss, distortion, rate)
+
+
+@dataclass(frozen=True)
+class IWAE(Objective):
+    """Minus the importance-weighted bound with `samples` draws (Burda et al. 2016, equation 8)."""
+
+    samples: int
+
+    def __post_init__(self) -> None:
+        require_count("objective.samples", self.samples)
+
+    @override
+    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:
+        posterior = model.posterior(levels)
+        z = reparameterised(posterior, noise, self.samples)  # [S, B, L]
+        log_likelihood = model.likelihood.log_prob(model.decode(z), levels)  # [S, B]
+        log_ratio = (model.prior().log_prob(z) - posterior.log_prob(z)).sum(-1)  # [S, B]
+        bound = torch.logsumexp(log_likelihood + log_ratio, 0) - math.log(self.samples)  # [B]
+        rate = model.rate_per_latent(posterior).sum(-1)
+        return Terms(-bound.mean(), -log_likelihood.mean(0), rate)

@@ -1,0 +1,73 @@
+"""What tests of more than one room need: a prepared data set, cells of it, and a small model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from vae_likelihoods.cells import Cell
+from vae_likelihoods.datasets.base import build
+from vae_likelihoods.datasets.preparing import prepare
+
+CONF = Path(__file__).parents[1] / "conf"
+# A cell that trains in a second: 8x8 digits, two epochs.
+SMALL = (
+    "dataset=digits",
+    "tracking=none",
+    "network.hidden=[16]",
+    "training.epochs=2",
+    "training.grid_epochs=1",
+    "metric.bound.samples=8",
+    "runtime.device=cpu",
+    "runtime.checkpoint_seconds=0",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def prepared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root in which data/prepared/digits is prepared; shared by all tests, so leave data/ as it is."""
+    root = tmp_path_factory.mktemp("root")
+    source = build(OmegaConf.load(CONF / "dataset" / "digits.yaml"))
+    source.download(root / "data" / "raw" / "digits")
+    prepare(source, root / "data" / "raw" / "digits", root / "data" / "prepared" / "digits")
+    return root
+
+
+@pytest.fixture(scope="session")
+def configuration() -> Callable[..., DictConfig]:
+    """Compose conf/config.yaml with overrides, as a pipeline script would get it."""
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("config", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+        assert isinstance(resolved, DictConfig)
+        return resolved
+
+    return composed
+
+
+@pytest.fixture
+def small_cell(prepared_root: Path, configuration: Callable[..., DictConfig]) -> Callable[..., Cell]:
+    """Build a checked cell that trains in a second; its results go to `root`, by default the prepared one."""
+
+    def cell(*overrides: str, root: Path = prepared_root) -> Cell:
+        chosen = {override.partition("=")[0] for override in overrides}
+        small = [setting for setting in SMALL if setting.partition(".")[0] not in chosen]
+        return Cell.of(configuration(*small, f"runtime.root='{root}'", *overrides))
+
+    return cell

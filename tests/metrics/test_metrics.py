@@ -1,0 +1,268 @@
+"""Metrics on inputs whose answer is known, and properties of every YAML in conf/metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from vae_likelihoods.build import build
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.likelihoods.bernoulli import Bernoulli
+from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
+from vae_likelihoods.likelihoods.gaussian import Gaussian
+from vae_likelihoods.metrics import bound, latents
+from vae_likelihoods.metrics.base import Measured, Metric, in_batches
+from vae_likelihoods.metrics.bound import Bound
+from vae_likelihoods.metrics.latents import Latents
+from vae_likelihoods.metrics.reconstruction import Reconstruction
+from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.networks.base import Networks
+from vae_likelihoods.networks.mlp import mlp
+from vae_likelihoods.seeding import generator
+
+SHAPE, PIXELS, IMAGES = (1, 2, 3), 6, 30
+METRICS = {
+    name: node
+    for path in sorted((Path(__file__).parents[2] / "conf" / "metric").glob("*.yaml"))
+    for name, node in OmegaConf.to_container(OmegaConf.load(path)).items()  # type: ignore[union-attr]
+}
+every_metric = pytest.mark.parametrize("name", METRICS)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture
+def levels() -> Tensor:
+    return torch.randint(4, (IMAGES, *SHAPE), generator=generator(0, "levels"), dtype=torch.uint8)
+
+
+@pytest.fixture
+def model() -> VAE:
+    torch.manual_seed(0)
+    return VAE(mlp(SHAPE, 2, 2, hidden=[8]), BetaBinomial(4, 1), 2)
+
+
+class Constant(nn.Module):
+    """The same numbers for every row of a batch."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return self.values.expand(len(batch), *self.values.shape)
+
+
+class AsLatents(nn.Module):
+    """The points themselves as posterior means, with tiny scales: an autoencoder that copies."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        flat = points.flatten(1)
+        return torch.cat([flat, torch.full_like(flat, -20.0)], 1)
+
+
+def collapsed(outputs: Tensor) -> VAE:
+    """Posterior = prior, and the same decoder output whatever z is."""
+    encoder, decoder = Constant(torch.zeros(4)), Constant(outputs)
+    return VAE(Networks(encoder, decoder), Bernoulli(2, 1), 2)
+
+
+def copying(sigma: float = 0.1) -> VAE:
+    likelihood = Gaussian(4, 1, sigma=sigma)
+    model = VAE(Networks(AsLatents(), nn.Unflatten(-1, SHAPE)), likelihood, PIXELS)
+    model.register_parameter("any", nn.Parameter(torch.zeros(())))
+    return model
+
+
+def measured(metric: Metric, model: VAE, levels: Tensor) -> Measured:
+    return metric(model, levels, generator(0, "metric"))
+
+
+@every_metric
+def test_a_metric_gives_finite_numbers_and_one_a_picture(name: str, model: VAE, levels: Tensor) -> None:
+    found = measured(build(f"metric.{name}", METRICS[name]), model, levels)
+    assert found.values
+    for value in found.values.values():
+        assert np.isfinite(value).all()
+        assert isinstance(value, int | float | list)  # what JSON holds
+    for array in found.per_image.values():
+        assert array.shape == (IMAGES,)
+        assert array.dtype == np.float64
+        assert np.isfinite(array).all()
+
+
+@every_metric
+def test_a_metric_draws_from_its_generator_alone(name: str, model: VAE, levels: Tensor) -> None:
+    metric: Metric = build(f"metric.{name}", METRICS[name])
+    first = measured(metric, model, levels)
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    again = measured(metric, model, levels)
+    assert again.values == first.values
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_names_of_metrics_do_not_collide(model: VAE, levels: Tensor) -> None:
+    found = [measured(build(f"metric.{name}", node), model, levels) for name, node in METRICS.items()]
+    for part in ("values", "per_image"):
+        names = [name for one in found for name in getattr(one, part)]
+        assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 1000])
+def test_batches_hold_every_image_once(size: int, levels: Tensor) -> None:
+    batches = list(in_batches(levels, size))
+    assert torch.equal(torch.cat(batches), levels)
+    assert max(map(len, batches)) <= size
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_latents_and_reconstruction_do_not_depend_on_the_batch(size: int, model: VAE, levels: Tensor) -> None:
+    for small, whole in (
+        (Latents(0.01, size), Latents(0.01, IMAGES)),
+        (Reconstruction(size), Reconstruction(IMAGES)),
+    ):
+        one, other = measured(small, model, levels), measured(whole, model, levels)
+        for name, value in one.values.items():
+            assert value == pytest.approx(other.values[name], rel=1e-5)
+
+
+def test_a_collapsed_posterior_has_no_rate_and_no_active_unit() -> None:
+    levels = torch.randint(2, (IMAGES, *SHAPE), generator=generator(0, "l"), dtype=torch.uint8)
+    model = collapsed(torch.zeros(SHAPE))
+    found = measured(Latents(0.01, 8), model, levels).values
+    assert found == {"active_units": 0, "kl_per_latent_nats": [0.0, 0.0]}
+    assert measured(Bound(4, 64), model, levels).values["rate_nats"] == 0.0
+
+
+def test_a_uniform_pmf_scores_one_bit_a_pixel_at_two_levels() -> None:
+    levels = torch.randint(2, (IMAGES, *SHAPE), generator=generator(0, "l"), dtype=torch.uint8)
+    values = measured(Bound(4, 64), collapsed(torch.zeros(SHAPE)), levels).values
+    assert values["bits_per_dim"] == pytest.approx(1.0)
+    assert values["nll_nats"] == pytest.approx(PIXELS * math.log(2))
+    assert values["distortion_nats"] == pytest.approx(PIXELS * math.log(2))
+    assert values["elbo_nats"] == pytest.approx(-PIXELS * math.log(2))
+    assert values["bits_per_dim_se"] == pytest.approx(0.0, abs=1e-7)
+    assert values["effective_sample_size"] == pytest.approx(4.0)
+    assert values["importance_samples"] == 4
+
+
+def test_a_known_probability_gives_its_cross_entropy() -> None:
+    """Every pixel is on with probability 1/4, whatever z: nll counts the pixels that are on."""
+    levels = torch.randint(2, (IMAGES, *SHAPE), generator=generator(0, "l"), dtype=torch.uint8)
+    found = measured(Bound(8, 64), collapsed(torch.full(SHAPE, -math.log(3.0))), levels)
+    on = levels.flatten(1).sum(1).double().numpy()
+    expected = on * math.log(4) + (PIXELS - on) * math.log(4 / 3)
+    np.testing.assert_allclose(found.per_image["nll_nats"], expected, rtol=1e-6)
+    np.testing.assert_allclose(found.per_image["distortion_nats"], expected, rtol=1e-6)
+    bits = expected / (PIXELS * math.log(2))
+    assert found.values["bits_per_dim"] == pytest.approx(bits.mean())
+    assert found.values["bits_per_dim_se"] == pytest.approx(bits.std(ddof=1) / math.sqrt(IMAGES))
+
+
+def test_bound_is_consistent_on_a_real_model(model: VAE, levels: Tensor) -> None:
+    found = measured(Bound(64, 4096), model, levels)
+    values = found.values
+    assert values["elbo_nats"] == -(values["rate_nats"] + values["distortion_nats"])
+    assert values["nll_nats"] <= -values["elbo_nats"] + 1e-6
+    assert values["bits_per_dim"] == pytest.approx(values["nll_nats"] / (PIXELS * math.log(2)))
+    for name in ("nll_nats", "rate_nats", "distortion_nats", "effective_sample_size"):
+        assert found.per_image[name].mean() == pytest.approx(values[name])
+    rates = measured(Latents(0.01, 8), model, levels).values["kl_per_latent_nats"]
+    assert sum(rates) == pytest.approx(values["rate_nats"], rel=1e-5)  # type: ignore[arg-type]
+    assert (found.per_image["effective_sample_size"] >= 1).all()
+    assert (found.per_image["effective_sample_size"] <= 64).all()
+
+
+def test_bound_of_few_at_once_is_that_of_many_but_for_its_noise(model: VAE, levels: Tensor) -> None:
+    few, many = (measured(Bound(512, at_once), model, levels).values for at_once in (100, 100_000))
+    assert few["rate_nats"] == pytest.approx(many["rate_nats"], rel=1e-6)
+    assert few["nll_nats"] == pytest.approx(many["nll_nats"], abs=0.02)
+
+
+def test_bound_decodes_no_more_than_asked(model: VAE, levels: Tensor) -> None:
+    seen: list[int] = []
+    model.decoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    measured(Bound(16, 50), model, levels)
+    assert sum(seen) == 16 * IMAGES
+    assert max(seen) <= 50
+
+
+def test_summary_of_planted_scores() -> None:
+    per_image = {
+        "nll_nats": np.array([1.0, 3.0]) * math.log(2),
+        "rate_nats": np.array([1.0, 2.0]),
+        "distortion_nats": np.array([10.0, 20.0]),
+        "effective_sample_size": np.array([3.0, 5.0]),
+    }
+    assert bound.summarise(per_image, samples=7, dimensions=4) == pytest.approx(
+        {
+            "bits_per_dim": 0.5,
+            "bits_per_dim_se": 0.25,
+            "nll_nats": 2 * math.log(2),
+            "elbo_nats": -16.5,
+            "rate_nats": 1.5,
+            "distortion_nats": 15.0,
+            "importance_samples": 7,
+            "effective_sample_size": 4.0,
+        }
+    )
+
+
+def test_active_units_of_planted_means() -> None:
+    """Variances 0, 0.0099, 0.0101 and 1 over images: the unit is active above 0.01."""
+    wave = np.array([-1.0, 1.0, -1.0, 1.0])[:, None]
+    means = 5 + wave * np.sqrt([0.0, 0.0099, 0.0101, 1.0])
+    rates = np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 3.0, 2.0, 5.0]])
+    assert latents.summarise(means, rates, threshold=0.01) == {
+        "active_units": 2,
+        "kl_per_latent_nats": [0.0, 2.0, 2.0, 4.0],
+    }
+
+
+def test_copied_images_are_rebuilt_without_error(levels: Tensor) -> None:
+    """A point k / (K-1) lies in its own bin, so a sharp Gaussian there has the mean k / (K-1)."""
+    found = measured(Reconstruction(7), copying(sigma=1e-4), levels)
+    assert found.values["squared_error"] == pytest.approx(0.0, abs=1e-10)
+    assert found.per_image["squared_error"].shape == (IMAGES,)
+
+
+def test_squared_error_of_a_constant_picture() -> None:
+    """A half everywhere against zeros and ones: a quarter; against the pixels' share: by hand."""
+    levels = torch.tensor([[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0]], dtype=torch.uint8)
+    images = levels.reshape(3, *SHAPE)
+    even = measured(Reconstruction(2), collapsed(torch.zeros(SHAPE)), images)
+    assert even.per_image["squared_error"] == pytest.approx([0.25] * 3)
+    quarter = measured(Reconstruction(2), collapsed(torch.full(SHAPE, -math.log(3.0))), images)
+    expected = [1 / 16, 9 / 16, (9 / 16 + 5 / 16) / 6]
+    assert quarter.per_image["squared_error"] == pytest.approx(expected)
+    assert quarter.values["squared_error"] == pytest.approx(sum(expected) / 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (lambda: Bound(samples=0, decoded_at_once=8), "metric.bound.samples"),
+        (lambda: Bound(samples=1.5, decoded_at_once=8), "metric.bound.samples"),  # type: ignore[arg-type]
+        (lambda: Bound(samples=1, decoded_at_once=0), "metric.bound.decoded_at_once"),
+        (lambda: Latents(threshold=-1.0, batch_size=8), "metric.latents.threshold"),
+        (lambda: Latents(threshold=0.01, batch_size=0), "metric.latents.batch_size"),
+        (lambda: Reconstruction(batch_size=-3), "metric.reconstruction.batch_size"),
+    ],
+)
+def test_settings_that_cannot_be(make: Any, key: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        make()
+    assert caught.value.key == key

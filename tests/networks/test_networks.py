@@ -1,0 +1,116 @@
+"""Properties that every YAML in conf/network keeps, and what the builders refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from vae_likelihoods.build import build
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.networks.base import Networks, Shape
+from vae_likelihoods.networks.conv import conv
+from vae_likelihoods.networks.linear import linear
+from vae_likelihoods.networks.mlp import mlp
+
+NETWORKS = sorted((Path(__file__).parents[2] / "conf" / "network").glob("*.yaml"))
+SHAPES: list[Shape] = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 7, 9), (1, 4, 4)]
+LATENTS, OUTPUTS_PER_CHANNEL, BATCH = 3, 2, 5
+
+every_network = pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+
+
+def networks_of(path: Path, shape: Shape, latent_dim: int = LATENTS) -> Networks:
+    node = OmegaConf.to_container(OmegaConf.load(path))
+    made: Networks = build("network", node, shape, latent_dim, OUTPUTS_PER_CHANNEL * shape[0])
+    return made
+
+
+def points(shape: Shape, count: int = BATCH) -> torch.Tensor:
+    return torch.rand((count, *shape), generator=torch.Generator().manual_seed(0))
+
+
+def test_the_family_is_not_empty() -> None:
+    assert {path.stem for path in NETWORKS} >= {"mlp", "conv", "linear"}
+
+
+@every_network
+@every_shape
+def test_output_shapes(path: Path, shape: Shape) -> None:
+    encoder, decoder = networks_of(path, shape)
+    channels, height, width = shape
+    assert encoder(points(shape)).shape == (BATCH, 2 * LATENTS)
+    outputs = decoder(torch.randn(BATCH, LATENTS))
+    assert outputs.shape == (BATCH, OUTPUTS_PER_CHANNEL * channels, height, width)
+
+
+@every_network
+@every_shape
+def test_gradients_reach_every_parameter(path: Path, shape: Shape) -> None:
+    torch.manual_seed(0)
+    encoder, decoder = networks_of(path, shape)
+    mean, _ = (encoded := encoder(points(shape))).chunk(2, -1)
+    (decoder(mean).square().sum() + encoded.square().sum()).backward()
+    for half in (encoder, decoder):
+        for name, parameter in half.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert (parameter.grad != 0).any(), name
+
+
+@every_network
+def test_images_of_a_batch_do_not_see_each_other(path: Path) -> None:
+    encoder, decoder = networks_of(path, (1, 8, 8))
+    x, z = points((1, 8, 8)), torch.randn(BATCH, LATENTS)
+    for half, batch in ((encoder, x), (decoder, z)):
+        alone = torch.cat([half(row[None]) for row in batch])
+        torch.testing.assert_close(half(batch), alone)
+
+
+@every_network
+def test_one_latent_is_enough(path: Path) -> None:
+    encoder, decoder = networks_of(path, (1, 8, 8), latent_dim=1)
+    assert decoder(encoder(points((1, 8, 8)))[:, :1]).shape == (BATCH, OUTPUTS_PER_CHANNEL, 8, 8)
+
+
+@pytest.mark.parametrize("hidden", [[], [0], [16, -1]])
+def test_mlp_refuses_widths(hidden: list[int]) -> None:
+    with pytest.raises(SettingError, match=r"network\.hidden=") as caught:
+        mlp((1, 8, 8), 2, 1, hidden=hidden)
+    assert caught.value.value == hidden
+
+
+@pytest.mark.parametrize(
+    ("widths", "hidden", "key"),
+    [([], 8, "network.widths"), ([4, 0], 8, "network.widths"), ([4], 0, "network.hidden")],
+)
+def test_conv_refuses_widths(widths: list[int], hidden: int, key: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        conv((1, 8, 8), 2, 1, widths=widths, hidden=hidden)
+    assert caught.value.key == key
+
+
+def test_conv_halves_once_per_width_and_survives_more_halvings_than_the_image_has() -> None:
+    encoder, decoder = conv((1, 7, 9), 2, 1, widths=[2, 3, 4, 5, 6], hidden=4)
+    convolutions = [layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d)]
+    assert [layer.out_channels for layer in convolutions] == [2, 3, 4, 5, 6]
+    assert encoder(points((1, 7, 9))).shape == (BATCH, 4)
+    assert decoder(torch.randn(BATCH, 2)).shape == (BATCH, 1, 7, 9)
+
+
+def test_mlp_decoder_mirrors_the_encoder() -> None:
+    halves = mlp((1, 2, 3), 2, 5, hidden=[7, 4])
+    sizes = [[(m.in_features, m.out_features) for m in half if isinstance(m, nn.Linear)] for half in halves]
+    assert sizes == [[(6, 7), (7, 4), (4, 4)], [(2, 4), (4, 7), (7, 30)]]
+
+
+def test_linear_is_affine_both_ways() -> None:
+    for half, batch in zip(linear((1, 2, 3), 2, 1), (points((1, 2, 3), 2), torch.randn(2, 2)), strict=True):
+        origin = half(torch.zeros_like(batch[:1]))
+        combined = half(2 * batch[:1] - 3 * batch[1:]) - origin
+        expected = 2 * (half(batch[:1]) - origin) - 3 * (half(batch[1:]) - origin)
+        torch.testing.assert_close(combined, expected)
