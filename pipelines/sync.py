@@ -1,0 +1,58 @@
+"""Bring MLflow up to date from the files in runs/ and evaluations/: all studies, or those named.
+
+    .venv/bin/python pipelines/sync.py [STUDY ...]
+
+Needs no training: after a dead server, an emptied database, or results that came with `dvc pull`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vae_likelihoods.cells import Cell
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.tracking import Mirror, mlflow_errors, store_uri
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Mirror every cell that is laid out; return 1 after one line if something is wrong with them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("studies", nargs="*", metavar="STUDY")
+    parser.add_argument("--root", type=Path, default=PROJECT, help="folder of runs/ and evaluations/")
+    parser.add_argument("--uri", default=os.environ.get("MLFLOW_TRACKING_URI"), help="MLflow's store")
+    options = parser.parse_args(arguments)
+    root = options.root.absolute()
+    studies = options.studies or sorted(path.name for path in (root / "runs").glob("[!.]*"))
+    try:
+        for study in studies:
+            sync(root, study, store_uri(options.uri, root))
+    except (SettingError, *mlflow_errors()) as error:
+        print(f"sync: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def sync(root: Path, study: str, uri: str) -> None:
+    """Mirror one study."""
+    cells = [
+        Cell.laid_out(path.parent, root) for path in sorted((root / "runs" / study).glob("*/config.yaml"))
+    ]
+    if not cells:
+        raise SettingError("study", study, f"there is no cell in {root / 'runs' / study}")
+    mirror = Mirror(uri, root, study)
+    mirror.open_parent(cells, ["sync"])
+    for cell in cells:
+        mirror.update(cell, cell.run_folder, "FINISHED")
+        if cell.evaluation_folder.exists():
+            mirror.update_evaluation(cell, cell.evaluation_folder)
+    mirror.close_parent("FINISHED")
+    print(f"sync: {study}, {len(cells)} cells")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Train one cell, or with -m a grid of cells: data/prepared/ -> runs/<study>/<cell>/.
+
+.venv/bin/python pipelines/train.py likelihood=beta_binomial latent_dim=8
+.venv/bin/python pipelines/train.py -m likelihood=bernoulli,gaussian latent_dim=2,8,32 levels=2
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from vae_likelihoods.sweeps import run_job
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def main(config: DictConfig) -> None:
+    """Train the cell that `config` describes."""
+    run_job("train", config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Hydra's launcher for grids of cells, around any other launcher (the engine)."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+from typing_extensions import override
+
+log = logging.getLogger(__name__)
+
+
+class CellLauncher(Launcher):
+    """Checks the whole grid before anything runs, names its cells, lets `engine` run what is not stored.
+
+    Args:
+        engine: the launcher that runs jobs; `n_jobs`, if it has that setting, is taken from
+            runtime.cells_at_once.
+    """
+
+    def __init__(self, engine: Launcher) -> None:
+        self.engine = engine
+
+    @override
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.config = hydra_context, config
+        self.engine.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    @override
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run one job for each list of overrides; return when every cell is done.
+
+        Raises:
+            SettingError: if any cell of the grid cannot be, before any of them runs.
+            SweepError: if cells failed, or were lost again and again.
+        """
+        # Hydra imports every plugin at its start; torch and the rest only when a sweep is launched.
+        from vae_likelihoods.stages import STAGES
+        from vae_likelihoods.sweeps import Sweep, Watch, check_names
+        from vae_likelihoods.tracking import mirror_for
+
+        cells = [self._cell(job) for job in job_overrides]
+        extra = swept(job_overrides)
+        cells = [
+            cell.named(name_with(cell.name, job, extra))
+            for cell, job in zip(cells, job_overrides, strict=True)
+        ]
+        overrides = [[*job, f"cell='{cell.name}'"] for job, cell in zip(job_overrides, cells, strict=True)]
+        check_names(cells)
+        self._set_parallel(cells[0].settings.runtime.parallel)
+        sweep = Sweep(STAGES[self.config.hydra.job.name], cells)
+        sweep.take_stored()
+
+        def launch(indices: list[int]) -> None:
+            chosen = [overrides[index] for index in indices]
+            try:
+                results = self.engine.launch(chosen, initial_job_idx)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except Exception as error:
+                # A killed worker breaks joblib's pool: what it leaves undone is started again.
+                log.warning("the workers broke down: %s", str(error).splitlines()[0])
+                return
+            for index, result in zip(indices, results, strict=True):
+                sweep.note_error(cells[index], result._return_value if _failed(result) else None)
+
+        with Watch(sweep, mirror_for(sweep, self._command(), extra)):
+            sweep.run(launch)
+        return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in overrides]
+
+    def _cell(self, overrides: list[str]) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+
+        from vae_likelihoods.cells import Cell
+
+        config = self.context.config_loader.load_sweep_config(self.config, overrides)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        return Cell.of(config)
+
+    def _command(self) -> list[str]:
+        return list(self.config.hydra.overrides.task)
+
+    def _set_parallel(self, count: int) -> None:
+        if "n_jobs" in (settings := getattr(self.engine, "joblib", {})):
+            settings["n_jobs"] = count
+
+
+def _failed(result: JobReturn) -> bool:
+    return result.status == JobStatus.FAILED
+
+
+def swept(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Return the keys that the sweep varies, beyond those that every cell's name has.
+
+    Example:
+        >>> swept([["seed=0", "network=mlp"], ["seed=1", "network=conv"]])
+        ['network']
+    """
+    always = {"likelihood", "latent_dim", "seed", "cell", "study"}
+    values: dict[str, set[str]] = {}
+    for job in jobs:
+        for setting in job:
+            key, _, value = setting.lstrip("+").partition("=")
+            values.setdefault(key, set()).add(value)
+    return sorted(key for key, found in values.items() if len(found) > 1 and key not in always)
+
+
+def name_with(name: str, job: Sequence[str], extra: Sequence[str]) -> str:
+    """Return a cell's name with the values of the `extra` keys that the sweep varies.
+
+    Example:
+        >>> name_with("gaussian-8-0", ["network.hidden=[64,64]", "seed=0"], ["network.hidden"])
+        'gaussian-8-0-hidden=64,64'
+    """
+    values = dict(setting.lstrip("+").partition("=")[::2] for setting in job)
+    plain = {key: re.sub(r"[^A-Za-z0-9_.,+-]", "", values[key]) for key in extra if key in values}
+    return name + "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in plain.items())

@@ -1,0 +1,190 @@
+"""What makes two training runs the same: identities, keys and the places of their files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from vae_likelihoods import sources
+from vae_likelihoods.build import build_likelihood, build_model, build_objective, build_optimizer
+from vae_likelihoods.datasets.prepared import PreparedDataset
+from vae_likelihoods.datasets.quantise import check_levels
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import sha256
+from vae_likelihoods.settings import Settings, read
+from vae_likelihoods.store import Entry
+
+TRAINING_CORE = ("vae_likelihoods.recipes.training",)
+EVALUATION_CORE = ("vae_likelihoods.recipes.evaluation",)
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Return the key of an identity: a sha256 over its canonical JSON."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def targets(settings: Any) -> list[str]:
+    """Return the first-party modules that the `_target_` lines in `settings` name."""
+    if not isinstance(settings, Mapping):
+        return []
+    named = settings.get("_target_", "")
+    mine = [named.rpartition(".")[0]] if named.startswith(sources.PACKAGE) else []
+    return mine + [module for value in settings.values() for module in targets(value)]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run: a checked configuration and the data that it names."""
+
+    settings: Settings
+
+    @classmethod
+    def of(cls, config: DictConfig) -> Cell:
+        """Check a composed configuration as a whole, build its parts once, and read no image.
+
+        Raises:
+            SettingError: if anything in it cannot be, or its data set is not prepared.
+        """
+        cell = cls(read(config))
+        cell.settings.runtime.torch_device  # noqa: B018 - refuses a device that is not there
+        build_objective(cell.settings)
+        build_likelihood(cell.settings, channels=1)
+        check_levels(cell.data.native_levels, cell.settings.levels, cell.settings.binarize)
+        with torch.device("meta"):
+            build_optimizer(cell.settings, build_model(cell.settings, cell.data.shape))
+        return cell
+
+    @classmethod
+    def laid_out(cls, folder: Path, root: Path) -> Cell:
+        """Read the cell of a folder `runs/<study>/<cell>`, without the settings that change no number.
+
+        Raises:
+            SettingError: if its config.yaml is not one that this version wrote.
+        """
+        found = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        runtime = {**OmegaConf.load(sources.PROJECT / "conf/runtime/default.yaml"), "root": str(root)}
+        rest = {"dataset": {}, "metric": {}, "tracking": {"uri": None}, "runtime": runtime}
+        return cls(read(OmegaConf.create({**found, **rest})))  # type: ignore[dict-item]
+
+    @property
+    def name(self) -> str:
+        """The cell's name in its study."""
+        s = self.settings
+        return s.cell or f"{s.names['likelihood']}-{s.latent_dim}-{s.seed}"
+
+    def named(self, name: str) -> Cell:
+        """Return the same cell under another name."""
+        return Cell(self.settings.model_copy(update={"cell": name}))
+
+    @property
+    def study(self) -> str:
+        """The study that the cell belongs to."""
+        return self.settings.study
+
+    @cached_property
+    def data(self) -> PreparedDataset:
+        """The prepared data set; opening it reads its manifest only."""
+        return PreparedDataset(self.root / "data" / "prepared" / self.settings.names["dataset"])
+
+    @property
+    def root(self) -> Path:
+        """The folder of all results."""
+        return self.settings.runtime.folder
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the trained cell is laid out."""
+        return self.root / "runs" / self.study / self.name
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Where the evaluated cell is laid out."""
+        return self.root / "evaluations" / self.study / self.name
+
+    def store(self, key: str) -> Entry:
+        """Return the store's entry for `key`."""
+        return Entry(self.settings.runtime.cell_store / key)
+
+    @cached_property
+    def training_identity(self) -> dict[str, Any]:
+        """All that decides the numbers of the trained cell."""
+        learned = self.settings.learned
+        modules = sources.closure([*TRAINING_CORE, *targets(learned)])
+        return {
+            "settings": learned,
+            "data": self.data.sha256,
+            "torch": str(torch.__version__),
+            "source": sources.digest(modules),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the trained cell."""
+        return key_of(self.training_identity)
+
+    @property
+    def trained(self) -> Entry:
+        """The store's entry for training."""
+        return self.store(self.key)
+
+    @cached_property
+    def evaluation_identity(self) -> dict[str, Any]:
+        """All that decides the numbers of the evaluated cell: the weights as they lie in runs/, among them.
+
+        Raises:
+            SettingError: if the cell was not trained, or with other settings.
+        """
+        self.check_trained()
+        metric, learned = self.settings.metric, self.settings.learned
+        modules = sources.closure([*EVALUATION_CORE, *targets(metric), *targets(learned)])
+        return {
+            "cell": self.description(),
+            "metric": metric,
+            "data": self.data.sha256,
+            "weights": sha256(self.run_folder / "model.safetensors"),
+            "torch": str(torch.__version__),
+            "source": sources.digest(modules),
+        }
+
+    @property
+    def evaluated(self) -> Entry:
+        """The store's entry for evaluation."""
+        return self.store(key_of(self.evaluation_identity))
+
+    def description(self) -> dict[str, Any]:
+        """Return the cell's config.yaml: what was learned on what, under the names of the YAMLs."""
+        return {"study": self.study, "cell": self.name, "names": self.settings.names, **self.settings.learned}
+
+    def check_trained(self) -> None:
+        """Refuse to evaluate what was not trained, or was trained otherwise."""
+        where = f"runs/{self.study}/{self.name}"
+        command = "train it first, with the same settings: .venv/bin/python pipelines/train.py"
+        path = self.run_folder / "config.yaml"
+        if not path.exists():
+            raise SettingError("cell", self.name, f"{where} does not exist; {command}")
+        found = OmegaConf.to_container(OmegaConf.load(path))
+        differing = differences(found, self.description())
+        if differing:
+            key, there, here = differing[0]
+            reason = f"{where} was trained with {key}={there}, this configuration says {here}; {command}"
+            raise SettingError("cell", self.name, reason)
+
+
+def differences(left: Any, right: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Return (key, left value, right value) wherever two nested mappings differ."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        keys = sorted({*left, *right}, key=str)
+        return [
+            found
+            for key in keys
+            for found in differences(left.get(key), right.get(key), f"{prefix}.{key}".lstrip("."))
+        ]
+    return [] if left == right else [(prefix, left, right)]

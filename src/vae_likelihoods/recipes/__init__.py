@@ -1,0 +1,1 @@
+"""How a cell is trained and how it is evaluated: build the parts, run, write."""

@@ -1,0 +1,128 @@
+"""Measure one trained cell on the test split, which nothing before has read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vae_likelihoods.build import build, build_model
+from vae_likelihoods.checkpoints import load_weights
+from vae_likelihoods.datasets.quantise import Levels, levels_of
+from vae_likelihoods.figures import kl_bars, reconstructions
+from vae_likelihoods.files import write_json, write_text, write_whole
+from vae_likelihoods.metrics.base import Measured, Metric
+from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.seeding import generator
+
+if TYPE_CHECKING:
+    from vae_likelihoods.cells import Cell
+
+RESULTS = ("metrics.json", "per_image.csv", "reconstructions.png", "latents.png")
+
+
+@torch.no_grad()
+def evaluate(cell: Cell, folder: Path) -> list[str]:
+    """Measure the cell in runs/ with every configured metric; return the result files in `folder`.
+
+    metrics.json holds every number with its units, per_image.csv a row for every test image.
+    """
+    model, test = trained_model(cell), test_levels(cell)
+    measured = measure(cell, model, test)
+    values = {name: value for one in measured for name, value in one.values.items()}
+    write_json(folder / "metrics.json", {**origin(cell, model), **values, "units": units(cell, test)})
+    write_text(folder / "per_image.csv", per_image_csv(measured))
+    write_whole(folder / "reconstructions.png", reconstructions(model, test.images).save)
+    write_whole(folder / "latents.png", kl_bars(kl_per_latent(measured)).save)
+    return list(RESULTS)
+
+
+def kl_per_latent(measured: list[Measured]) -> list[float]:
+    """Return the KL of every latent; nothing where no metric measured it."""
+    found = [one.values.get("kl_per_latent_nats") for one in measured]
+    return next((value for value in found if isinstance(value, list)), [])
+
+
+def trained_model(cell: Cell) -> VAE:
+    """Load the weights that lie in runs/, on the cell's device."""
+    torch.set_num_threads(cell.settings.runtime.threads)
+    torch.set_float32_matmul_precision("highest")  # a score is no place to save bits
+    model = build_model(cell.settings, cell.data.shape)
+    load_weights(cell.run_folder / "model.safetensors", model)
+    return model.to(cell.settings.runtime.torch_device).eval()
+
+
+def test_levels(cell: Cell) -> Levels:
+    """Read the test split at the cell's levels."""
+    settings = cell.settings
+    levels = levels_of(cell.data, "test", settings.levels, settings.binarize)
+    return levels.to(settings.runtime.torch_device)
+
+
+def measure(cell: Cell, model: VAE, test: Levels) -> list[Measured]:
+    """Apply every metric of the configuration, each with noise of its own."""
+    found = []
+    for name, node in sorted(cell.settings.metric.items()):
+        metric: Metric = build(f"metric.{name}", node)
+        noise = generator(cell.settings.seed, "metric", name, device=test.images.device)
+        found.append(metric(model, test.images, noise))
+    return found
+
+
+def origin(cell: Cell, model: VAE) -> dict[str, Any]:
+    """Return what was measured: the cell's axes and what the model costs, counted."""
+    settings = cell.settings
+    with (cell.run_folder / "history.csv").open() as handle:
+        epochs = sum(1 for _ in csv.DictReader(handle))
+    return {
+        "study": cell.study,
+        "cell": cell.name,
+        "dataset": settings.names["dataset"],
+        "levels": settings.levels,
+        "likelihood": settings.names["likelihood"],
+        "latent_dim": settings.latent_dim,
+        "seed": settings.seed,
+        "trained_on": model.likelihood.trained_on,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "multiply_adds": multiply_adds(model, cell.data.shape),
+        "epochs": epochs,
+        "dimensions": math.prod(cell.data.shape),
+    }
+
+
+def multiply_adds(model: VAE, shape: tuple[int, int, int]) -> int:
+    """Count multiply-adds of encoding and decoding one image (matrix products and convolutions)."""
+    device = next(model.parameters()).device
+    with FlopCounterMode(display=False) as counter:
+        posterior = model.posterior(torch.zeros((1, *shape), dtype=torch.uint8, device=device))
+        model.decode(posterior.mean)
+    return int(counter.get_total_flops()) // 2
+
+
+def units(cell: Cell, test: Levels) -> dict[str, Any]:
+    """Return what makes the numbers comparable, or not, with others."""
+    return {
+        "scale": "mass",
+        "split": "test",
+        "images": len(test.images),
+        "levels": cell.settings.levels,
+        "test_sha256": test.sha256,
+        "nats": "per image",
+        "bits_per_dim": "from nll_nats, minus the importance-weighted bound",
+    }
+
+
+def per_image_csv(measured: list[Measured]) -> str:
+    """Return one row for every test image, in the order of the split."""
+    columns = {name: array for one in measured for name, array in one.per_image.items()}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", *columns])
+    rows = zip(*columns.values(), strict=True)
+    writer.writerows([index, *(f"{value:.9g}" for value in row)] for index, row in enumerate(rows))
+    return text.getvalue()

@@ -1,0 +1,117 @@
+"""Train one cell into its folder of the store."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from vae_likelihoods.build import build_model, build_objective, build_optimizer
+from vae_likelihoods.checkpoints import Checkpoint, save_weights
+from vae_likelihoods.datasets.quantise import levels_of
+from vae_likelihoods.figures import reconstructions, samples
+from vae_likelihoods.files import write_text, write_whole
+from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.seeding import seeded
+from vae_likelihoods.training import EpochRecord, Trainer
+
+if TYPE_CHECKING:
+    from vae_likelihoods.cells import Cell
+
+RESULTS = ("history.csv", "model.safetensors", "samples.png", "reconstructions.png")
+
+
+def train(cell: Cell, folder: Path, tell: Callable[[EpochRecord], None]) -> list[str]:
+    """Train a cell, or go on from its checkpoint; return the names of the result files in `folder`.
+
+    Beside the results `folder` gets timings.csv (seconds an epoch), which is no result: it differs each time.
+
+    Args:
+        cell: the checked configuration.
+        folder: where to write; holds a checkpoint if an earlier process was stopped.
+        tell: called with each epoch's record.
+
+    Raises:
+        NonFiniteLossError: naming epoch and step.
+    """
+    trainer = make_trainer(cell)
+    checkpoint = Checkpoint(folder / "checkpoint.pt", cell.settings.runtime.checkpoint_seconds)
+    if not checkpoint.restore(trainer):
+        write_grids(folder / "grids", trainer, cell.settings.seed)
+        (folder / "timings.csv").unlink(missing_ok=True)
+    for record in trainer.epochs():
+        write_text(folder / "history.csv", as_csv(trainer.records))
+        add_timing(folder / "timings.csv", trainer)
+        if record.epoch % cell.settings.training.grid_epochs == 0 or trainer.finished:
+            write_grids(folder / "grids", trainer, cell.settings.seed)
+        checkpoint.save(trainer)
+        tell(record)
+    trainer.model.load_state_dict(trainer.best_weights)
+    save_weights(folder / "model.safetensors", trainer.best_weights)
+    write_pictures(folder, trainer, cell.settings.seed)
+    write_text(folder / "history.csv", as_csv(trainer.records))
+    checkpoint.path.unlink(missing_ok=True)
+    # What a killed process left half written begins with a dot.
+    grids = [f"grids/{path.name}" for path in (folder / "grids").glob("[!.]*.png")]
+    return [*RESULTS, *grids]
+
+
+def make_trainer(cell: Cell) -> Trainer:
+    """Build model, objective, optimiser and data of a cell on its device."""
+    settings = cell.settings
+    device = settings.runtime.torch_device
+    torch.set_num_threads(settings.runtime.threads)
+    torch.set_float32_matmul_precision(settings.training.matmul)
+    train, validation = (
+        levels_of(cell.data, split, settings.levels, settings.binarize).to(device)
+        for split in ("train", "validation")
+    )
+    with seeded(settings.seed, "weights"):
+        model: VAE = build_model(settings, cell.data.shape).to(device)
+    return Trainer(
+        model,
+        build_objective(settings),
+        build_optimizer(settings, model),
+        settings.training,
+        lambda epoch: train.of_epoch(settings.seed, epoch),
+        validation.images,
+        settings.seed,
+    )
+
+
+def write_pictures(folder: Path, trainer: Trainer, seed: int, mark: str = "") -> None:
+    """Write the sample grid and the reconstructions of validation images."""
+    drawn = samples(trainer.model, seed)
+    write_whole(folder / f"samples{mark}.png", drawn.save)
+    rebuilt = reconstructions(trainer.model, trainer.validation)
+    write_whole(folder / f"reconstructions{mark}.png", rebuilt.save)
+
+
+def write_grids(folder: Path, trainer: Trainer, seed: int) -> None:
+    """Write both pictures for the epoch that just ended."""
+    write_pictures(folder, trainer, seed, mark=f"-{trainer.epoch:04d}")
+
+
+def as_csv(records: Sequence[EpochRecord]) -> str:
+    """Return the records as CSV, the likelihood's shared parameters as further columns."""
+    rows = [{**vars(record), **record.shared} for record in records]
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, [name for name in rows[0] if name != "shared"], extrasaction="ignore", lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def add_timing(path: Path, trainer: Trainer) -> None:
+    """Append how fast the last epoch was."""
+    if not path.exists():
+        path.write_text("epoch,seconds,images_per_second\n")
+    speed = trainer.images_seen / trainer.seconds
+    with path.open("a") as handle:
+        handle.write(f"{trainer.epoch},{trainer.seconds:.4f},{speed:.1f}\n")

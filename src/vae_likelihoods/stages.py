@@ -1,0 +1,121 @@
+"""The two stages that work cell by cell: what each computes, where it is stored and laid out."""
+
+from __future__ import annotations
+
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from typing_extensions import override
+
+from vae_likelihoods.cells import Cell
+from vae_likelihoods.files import write_json
+from vae_likelihoods.recipes.evaluation import evaluate
+from vae_likelihoods.recipes.training import train
+from vae_likelihoods.store import Entry
+from vae_likelihoods.training import EpochRecord
+
+Tell = Callable[[EpochRecord], None]
+
+
+class Stage(ABC):
+    """Something that is done once for every cell of a grid."""
+
+    name: str
+
+    @abstractmethod
+    def entry(self, cell: Cell) -> Entry:
+        """Return the store's entry of the stage's result for `cell`."""
+
+    @abstractmethod
+    def target(self, cell: Cell) -> Path:
+        """Return the folder where the study wants the result."""
+
+    @abstractmethod
+    def work(self, cell: Cell, folder: Path, tell: Tell) -> list[str]:
+        """Compute the result into `folder`; return the names of its files."""
+
+    def texts(self, cell: Cell) -> dict[str, str]:
+        """Return small files that only the study's copy has."""
+        return {}
+
+    def perform(self, cell: Cell, tell: Tell) -> None:
+        """Make sure that the cell's result is in the store, and lay it out.
+
+        A result that another process computes right now is waited for. An error is recorded in the store
+        with its traceback and the cell's settings, and raised.
+        """
+        entry = self.entry(cell)
+        with entry.locked():
+            if not entry.done():
+                entry.begin()
+                write_json(entry.folder / "identity.json", self.identity(cell))
+                try:
+                    names = self.work(cell, entry.folder, tell)
+                except Exception as error:
+                    settings = OmegaConf.to_yaml(cell.description())
+                    entry.fail(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}\n{settings}")
+                    raise
+                entry.finish(names)
+            self.lay_out(cell, entry)
+
+    def lay_out(self, cell: Cell, entry: Entry) -> None:
+        """Copy the finished result to where the study wants it."""
+        entry.lay_out(self.target(cell), self.texts(cell))
+
+    @abstractmethod
+    def identity(self, cell: Cell) -> dict[str, object]:
+        """Return what the entry's key is made of."""
+
+
+class Training(Stage):
+    """.cells/<key>/ -> runs/<study>/<cell>/."""
+
+    name = "train"
+
+    @override
+    def entry(self, cell: Cell) -> Entry:
+        return cell.trained
+
+    @override
+    def target(self, cell: Cell) -> Path:
+        return cell.run_folder
+
+    @override
+    def work(self, cell: Cell, folder: Path, tell: Tell) -> list[str]:
+        return train(cell, folder, tell)
+
+    @override
+    def texts(self, cell: Cell) -> dict[str, str]:
+        return {"config.yaml": OmegaConf.to_yaml(OmegaConf.create(cell.description()))}
+
+    @override
+    def identity(self, cell: Cell) -> dict[str, object]:
+        return cell.training_identity
+
+
+class Evaluation(Stage):
+    """.cells/<key>/ -> evaluations/<study>/<cell>/."""
+
+    name = "evaluate"
+
+    @override
+    def entry(self, cell: Cell) -> Entry:
+        return cell.evaluated
+
+    @override
+    def target(self, cell: Cell) -> Path:
+        return cell.evaluation_folder
+
+    @override
+    def work(self, cell: Cell, folder: Path, tell: Tell) -> list[str]:
+        return evaluate(cell, folder)
+
+    @override
+    def identity(self, cell: Cell) -> dict[str, object]:
+        return cell.evaluation_identity
+
+
+STAGES: dict[str, Stage] = {stage.name: stage for stage in (Training(), Evaluation())}

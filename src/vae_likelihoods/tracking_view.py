@@ -1,0 +1,92 @@
+"""How a study looks in the MLflow UI: the prepared view and the colours of runs.
+
+The format of a shared view is MLflow's own and undocumented: tests open it in the pinned version.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import json
+import time
+from typing import Any
+
+from vae_likelihoods.palette import SCHEMES, marks
+from vae_likelihoods.sources import PROJECT
+
+TABLE = ["metrics.`test/bpd`", "metrics.`test/nll`", "metrics.`test/rate`", "metrics.`test/active`"]
+AXES = ["params.`likelihood`", "params.`latent_dim`", "params.`seed`"]
+
+
+def run_colour(likelihood: str, latent_dim: int) -> str:
+    """Return #rrggbb: the hue is the likelihood's, the lightness falls with the latent size."""
+    known = sorted(path.stem for path in (PROJECT / "conf" / "likelihood").glob("*.yaml"))
+    colour = SCHEMES["light"][f"hue-{marks([*known, likelihood])[likelihood].hue}"]
+    red, green, blue = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    hue, _, saturation = colorsys.rgb_to_hls(red, green, blue)
+    lightness = max(0.3, 0.72 - 0.07 * latent_dim.bit_length())
+    mixed = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in mixed)
+
+
+def shared_view() -> str:
+    """Return the prepared view as MLflow stores it in an experiment's tag."""
+    state: dict[str, Any] = {
+        "searchFilter": "tags.kind = 'train'",
+        "orderByKey": "metrics.`test/bpd`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [*AXES, *TABLE],
+        "columnOrder": [*AXES, *TABLE],
+        "runsHiddenMode": "SHOW_ALL",
+        "hideEmptyCharts": True,
+        "isAccordionReordered": False,
+        "compareRunSections": [
+            {"uuid": "scores", "name": "Scores", "display": True, "isReordered": False, "isGenerated": False},
+            {"uuid": "grids", "name": "Grids", "display": True, "isReordered": False, "isGenerated": False},
+        ],
+        "compareRunCharts": [
+            _line("val/bpd", "validation bits/dim"),
+            _bar("test/bpd", "test bits/dim"),
+            _scatter("test/rate", "test/distortion", "rate against distortion"),
+            _images(["samples", "reconstructions"]),
+        ],
+        "groupBy": None,
+    }
+    stamp = int(time.time() * 1000)
+    return json.dumps({"name": "study", "createdAt": stamp, "updatedAt": stamp, "state": json.dumps(state)})
+
+
+def _chart(kind: str, section: str, title: str, **rest: Any) -> dict[str, Any]:
+    shown = {"deleted": False, "isGenerated": False, "runsCountToCompare": 100}
+    return {"uuid": title, "type": kind, "metricSectionId": section, "displayName": title, **shown, **rest}
+
+
+def _bar(metric: str, title: str) -> dict[str, Any]:
+    return _chart("BAR", "scores", title, metricKey=metric)
+
+
+def _line(metric: str, title: str) -> dict[str, Any]:
+    return _chart(
+        "LINE",
+        "scores",
+        title,
+        metricKey=metric,
+        selectedMetricKeys=[metric],
+        xAxisKey="step",
+        yAxisScale="linear",
+        xAxisScaleType="linear",
+        lineSmoothness=0,
+        range={},
+    )
+
+
+def _scatter(x: str, y: str, title: str) -> dict[str, Any]:
+    axes = {"xaxis": {"key": x, "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
+    return _chart("SCATTER", "scores", title, **axes)
+
+
+def _images(keys: list[str]) -> dict[str, Any]:
+    return _chart("IMAGE", "grids", "samples and reconstructions", imageKeys=keys, step=10_000)

@@ -1,0 +1,165 @@
+"""Evaluating a cell on the digits' test split: numbers that must agree with each other and with counting."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from vae_likelihoods.build import build_model
+from vae_likelihoods.cells import Cell
+from vae_likelihoods.datasets.quantise import levels_of
+from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds, trained_model
+from vae_likelihoods.recipes.training import make_trainer, train
+
+MakeCell = Callable[..., Cell]
+LEARNS = ("study=evaluated", "training.epochs=5", "optimizer.lr=0.01", "training.warmup_steps=0")
+
+
+def laid_out(cell: Cell) -> Cell:
+    """Train straight into runs/, where evaluation looks."""
+    cell.run_folder.mkdir(parents=True, exist_ok=True)
+    if not (cell.run_folder / "model.safetensors").exists():
+        train(cell, cell.run_folder, lambda record: None)
+        OmegaConf.save(OmegaConf.create(cell.description()), cell.run_folder / "config.yaml")
+    return cell
+
+
+@pytest.fixture
+def cell(small_cell: MakeCell) -> Cell:
+    return laid_out(small_cell(*LEARNS))
+
+
+@pytest.fixture
+def metrics(cell: Cell, tmp_path: Path) -> dict[str, Any]:
+    evaluate(cell, tmp_path)
+    found: dict[str, Any] = json.loads((tmp_path / "metrics.json").read_text())
+    return found
+
+
+def test_it_writes_exactly_the_files_it_returns(cell: Cell, tmp_path: Path) -> None:
+    assert evaluate(cell, tmp_path) == list(RESULTS)
+    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS)
+
+
+def test_numbers_agree_with_each_other(metrics: dict[str, Any]) -> None:
+    assert metrics["elbo_nats"] == -(metrics["rate_nats"] + metrics["distortion_nats"])
+    assert metrics["bits_per_dim"] == pytest.approx(metrics["nll_nats"] / (64 * math.log(2)), rel=1e-12)
+    assert metrics["nll_nats"] <= -metrics["elbo_nats"]
+    assert sum(metrics["kl_per_latent_nats"]) == pytest.approx(metrics["rate_nats"], rel=1e-4)
+    assert len(metrics["kl_per_latent_nats"]) == metrics["latent_dim"]
+    assert 0 <= metrics["active_units"] <= metrics["latent_dim"]
+    assert 1 <= metrics["effective_sample_size"] <= metrics["importance_samples"] == 8
+    assert 0 < metrics["bits_per_dim"] < math.log2(17)  # better than no model at all
+    assert 0 < metrics["squared_error"] < 1
+
+
+def test_it_says_what_was_measured(cell: Cell, metrics: dict[str, Any]) -> None:
+    expected = {
+        "study": "evaluated",
+        "cell": "beta_binomial-8-0",
+        "dataset": "digits",
+        "levels": 17,
+        "likelihood": "beta_binomial",
+        "latent_dim": 8,
+        "seed": 0,
+        "trained_on": "mass",
+        "epochs": 5,
+        "dimensions": 64,
+    }
+    assert {name: metrics[name] for name in expected} == expected
+    test = levels_of(cell.data, "test", 17)
+    assert metrics["units"]["images"] == 180
+    assert metrics["units"]["test_sha256"] == test.sha256
+    assert metrics["units"]["split"] == "test"
+
+
+def test_parameters_and_multiply_adds_are_counted(metrics: dict[str, Any]) -> None:
+    """8x8 pixels, hidden [16], 8 latents, 2 outputs a pixel."""
+    weights = 64 * 16 + 16 * 16 + 8 * 16 + 16 * 128
+    assert metrics["multiply_adds"] == weights
+    assert metrics["parameters"] == weights + 16 + 16 + 16 + 128
+
+
+def test_multiply_adds_of_convolutions(small_cell: MakeCell) -> None:
+    cell = small_cell("network=conv", "network.widths=[3]", "network.hidden=5")
+    model = build_model(cell.settings, (1, 8, 8))
+    encoder = 4 * 4 * 3 * 9 + 48 * 5 + 5 * 16
+    decoder = 8 * 5 + 5 * 48 + 4 * 4 * 3 * 3 * 9 + 8 * 8 * 3 * 2 * 9
+    assert multiply_adds(model, (1, 8, 8)) == encoder + decoder
+
+
+def test_one_row_for_every_test_image(metrics: dict[str, Any], tmp_path: Path) -> None:
+    with (tmp_path / "per_image.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["image"] for row in rows] == [str(index) for index in range(180)]
+    columns = ("nll_nats", "rate_nats", "distortion_nats", "effective_sample_size", "squared_error")
+    for name in columns:
+        assert np.mean([float(row[name]) for row in rows]) == pytest.approx(metrics[name], rel=1e-6)
+    bits = np.array([float(row["nll_nats"]) for row in rows]) / (64 * math.log(2))
+    assert metrics["bits_per_dim_se"] == pytest.approx(bits.std(ddof=1) / math.sqrt(180), rel=1e-6)
+
+
+def test_evaluated_again_gives_the_same_bytes(cell: Cell, tmp_path: Path) -> None:
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+        evaluate(cell, tmp_path / name)
+    for name in RESULTS:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_a_metric_has_noise_of_its_own(small_cell: MakeCell, cell: Cell, tmp_path: Path) -> None:
+    """Leaving one metric out changes no number of another."""
+    alone = small_cell(*LEARNS, "metric=[bound]", "metric.bound.samples=8")
+    for name, one in (("all", cell), ("alone", alone)):
+        (tmp_path / name).mkdir()
+        evaluate(one, tmp_path / name)
+    found = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("all", "alone")]
+    assert found[1]["nll_nats"] == found[0]["nll_nats"]
+    assert "active_units" in found[0]
+    assert "active_units" not in found[1]
+
+
+def test_metrics_without_a_number_an_image(small_cell: MakeCell, cell: Cell, tmp_path: Path) -> None:
+    """`cell` has trained what is measured here."""
+    evaluate(small_cell(*LEARNS, "metric=[latents]"), tmp_path)
+    assert (tmp_path / "per_image.csv").read_text() == "image\n"
+
+
+def test_only_the_test_split_is_opened(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    load = np.load
+
+    def spy(path: Path, *args: Any, **kwargs: Any) -> Any:
+        opened.append(Path(path).name)
+        return load(path, *args, **kwargs)
+
+    monkeypatch.setattr(np, "load", spy)
+    evaluate(cell, tmp_path)
+    assert {name.split("_")[0] for name in opened} == {"test"}
+
+
+def test_pictures_can_be_opened(metrics: dict[str, Any], tmp_path: Path) -> None:
+    assert metrics["parameters"] > 0
+    for name in ("reconstructions.png", "latents.png"):
+        with Image.open(tmp_path / name) as picture:
+            picture.load()
+            assert min(picture.size) > 100
+
+
+def test_the_trained_model_scores_validation_as_its_history_says(cell: Cell) -> None:
+    """Weights, data and likelihood come back as they were in training."""
+    trainer = make_trainer(cell)
+    trainer.model.load_state_dict(trained_model(cell).state_dict())
+    distortion, rate = trainer._validate()
+    with (cell.run_folder / "history.csv").open() as handle:
+        best = max(float(row["val_elbo"]) for row in csv.DictReader(handle))
+    assert -(distortion + rate) == pytest.approx(best, rel=1e-9)

@@ -1,0 +1,192 @@
+"""Training a cell on real digits: the files it leaves, and that they are the same however it got there."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from vae_likelihoods.cells import Cell
+from vae_likelihoods.recipes.training import RESULTS, make_trainer, train
+from vae_likelihoods.training import EpochRecord, NonFiniteLossError
+
+MakeCell = Callable[..., Cell]
+
+
+class KilledError(BaseException):
+    """Stands in for a signal: nothing catches it."""
+
+
+def nothing(record: EpochRecord) -> None:
+    pass
+
+
+def contents(folder: Path, names: list[str]) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def all_files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open() as handle:
+        return list(csv.DictReader(handle))
+
+
+def killed_after(epoch: int) -> Callable[[EpochRecord], None]:
+    def tell(record: EpochRecord) -> None:
+        if record.epoch == epoch:
+            raise KilledError
+
+    return tell
+
+
+def test_it_writes_exactly_the_files_it_returns_and_timings(small_cell: MakeCell, tmp_path: Path) -> None:
+    told: list[EpochRecord] = []
+    names = train(small_cell(), tmp_path, told.append)
+    grids = {
+        f"grids/{what}-{epoch:04d}.png" for what in ("samples", "reconstructions") for epoch in (0, 1, 2)
+    }
+    assert set(names) == {*RESULTS, *grids}
+    assert len(names) == len(set(names))
+    assert all_files(tmp_path) == {*names, "timings.csv"}
+    assert [record.epoch for record in told] == [1, 2]
+
+
+def test_history_has_a_row_an_epoch_and_says_what_was_learned(small_cell: MakeCell, tmp_path: Path) -> None:
+    told: list[EpochRecord] = []
+    train(small_cell("likelihood=gaussian_learned"), tmp_path, told.append)
+    history = rows(tmp_path)
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    for row, record in zip(history, told, strict=True):
+        assert float(row["val_elbo"]) == record.val_elbo
+        assert float(row["sigma"]) == record.shared["sigma"]
+        assert "shared" not in row
+    assert float(history[1]["val_elbo"]) > float(history[0]["val_elbo"])
+
+
+def test_weights_are_those_of_the_best_epoch(small_cell: MakeCell, tmp_path: Path) -> None:
+    fast = ("optimizer.lr=0.3", "training.schedule=constant", "training.warmup_steps=0")
+    cell = small_cell("training.epochs=6", *fast)
+    train(cell, tmp_path, nothing)
+    trainer = make_trainer(cell)
+    for _ in trainer.epochs():
+        pass
+    assert trainer.best_epoch < 6  # or the test shows nothing
+    weights = load_file(tmp_path / "model.safetensors")
+    assert weights.keys() == trainer.best_weights.keys()
+    assert all(torch.equal(weights[name], trainer.best_weights[name]) for name in weights)
+    last = trainer.model.state_dict()
+    assert not all(torch.equal(weights[name], last[name]) for name in weights)
+
+
+def test_pictures_are_grids_of_digits(small_cell: MakeCell, tmp_path: Path) -> None:
+    train(small_cell(), tmp_path, nothing)
+    side = 2 * (8 * (8 + 2) - 2)
+    for name in ("samples.png", "reconstructions.png", "grids/samples-0001.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == (side, side)
+            assert np.asarray(picture).std() > 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("likelihood=bernoulli", "levels=2", "binarize=stochastic"),
+        ("likelihood=gaussian_learned", "objective=iwae", "objective.samples=2", "network=linear"),
+    ],
+    ids=["stochastic", "iwae"],
+)
+def test_killed_and_resumed_gives_the_same_bytes(
+    small_cell: MakeCell, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    cell = small_cell("training.epochs=4", "training.patience=3", *overrides)
+    whole = tmp_path / "whole"
+    names = train(cell, whole, nothing)
+    for epoch in (1, 2, 4):
+        resumed = tmp_path / f"resumed-{epoch}"
+        with pytest.raises(KilledError):
+            train(cell, resumed, killed_after(epoch))
+        assert (resumed / "checkpoint.pt").exists()
+        epochs: list[EpochRecord] = []
+        assert sorted(train(cell, resumed, epochs.append)) == sorted(names)
+        assert len(epochs) == 4 - epoch
+        assert contents(resumed, names) == contents(whole, names)
+        assert not (resumed / "checkpoint.pt").exists()
+
+
+def test_a_damaged_checkpoint_means_from_the_start(small_cell: MakeCell, tmp_path: Path) -> None:
+    cell = small_cell()
+    names = train(cell, tmp_path / "whole", nothing)
+    with pytest.raises(KilledError):
+        train(cell, tmp_path / "damaged", killed_after(1))
+    path = tmp_path / "damaged" / "checkpoint.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x10  # in the weights
+    path.write_bytes(content)
+    epochs: list[EpochRecord] = []
+    train(cell, tmp_path / "damaged", epochs.append)
+    assert [record.epoch for record in epochs] == [1, 2]
+    assert contents(tmp_path / "damaged", names) == contents(tmp_path / "whole", names)
+    assert len((tmp_path / "damaged" / "timings.csv").read_text().splitlines()) == 3
+
+
+def test_what_a_killed_process_left_half_written_is_no_result(small_cell: MakeCell, tmp_path: Path) -> None:
+    (tmp_path / "grids").mkdir()
+    (tmp_path / "grids" / ".samples-0001.png.0a1b2c3d.png").write_bytes(b"half")
+    names = train(small_cell(), tmp_path, nothing)
+    assert not [name for name in names if "0a1b2c3d" in name]
+
+
+def test_other_seeds_give_other_weights(small_cell: MakeCell, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        train(small_cell(f"seed={seed}"), tmp_path / str(seed), nothing)
+    for name in ("model.safetensors", "history.csv", "samples.png"):
+        assert (tmp_path / "0" / name).read_bytes() != (tmp_path / "1" / name).read_bytes()
+
+
+def test_the_test_split_is_not_read(small_cell: MakeCell, prepared_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared_root / "data" / "prepared", tmp_path / "data" / "prepared")
+    for path in (tmp_path / "data" / "prepared" / "digits").glob("test_*"):
+        path.unlink()
+    cell = small_cell(root=tmp_path)
+    names = train(cell, tmp_path / "without", nothing)
+    train(small_cell(), tmp_path / "with", nothing)
+    assert contents(tmp_path / "without", names) == contents(tmp_path / "with", names)
+
+
+def test_only_train_and_validation_images_are_opened(
+    small_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    load = np.load
+
+    def spy(path: Path, *args: Any, **kwargs: Any) -> Any:
+        opened.append(Path(path).name)
+        return load(path, *args, **kwargs)
+
+    monkeypatch.setattr(np, "load", spy)
+    train(small_cell(), tmp_path, nothing)
+    assert {name.split("_")[0] for name in opened} == {"train", "validation"}
+
+
+def test_a_loss_that_is_not_finite_leaves_no_weights(small_cell: MakeCell, tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError, match="epoch 1"):
+        train(small_cell("optimizer.lr=1e30", "training.warmup_steps=0"), tmp_path, nothing)
+    assert "model.safetensors" not in all_files(tmp_path)
+
+
+def test_global_generator_is_left_alone(small_cell: MakeCell, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    train(small_cell(), tmp_path, nothing)
+    assert torch.equal(torch.get_rng_state(), before)
