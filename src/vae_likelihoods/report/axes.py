@@ -1,0 +1,74 @@
+"""Axes: where they end, where their ticks stand, and labels that keep clear of each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+
+def domain_of(values: pd.Series, log: bool) -> list[float]:
+    """Return the axis' ends: the data with a margin, at least a hundredth of the largest value wide."""
+    low, high = float(values.min()), float(values.max())
+    if log:
+        return [low / 1.15, high * 1.15]
+    margin = max(0.06 * (high - low), 0.005 * abs(high), 1e-6)
+    return [low - margin, high + margin]
+
+
+def scale(domain: Sequence[float], log: bool) -> alt.Scale:
+    """Return a scale that ends exactly at `domain`."""
+    kind: dict[str, Any] = {"type": "log"} if log else {"type": "linear", "zero": False}
+    return alt.Scale(domain=list(domain), nice=False, **kind)
+
+
+def ticks(domain: Sequence[float], log: bool, grid: bool = True) -> alt.Axis:
+    """Return about five ticks; on a logarithmic axis those of 1, 2, 5 times powers of ten, or all nine."""
+    if not log:
+        return alt.Axis(tickCount=5, grid=grid)
+    powers = range(math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1])))
+    every = [float(f"{m}e{p}") for p in powers for m in range(1, 10)]
+    inside = [value for value in every if domain[0] * 1.03 <= value <= domain[1] / 1.03]
+    few = [value for value in inside if f"{value:e}"[0] in "125"]
+    return alt.Axis(values=few if len(few) > 2 else inside, format=",~r", grid=grid)
+
+
+def latent_axis(sizes: pd.Series) -> alt.X:
+    """Return the axis of latent sizes: logarithmic, a tick at each size."""
+    values = sorted({int(size) for size in sizes})
+    ends = alt.Scale(type="log", base=2, domain=[values[0] / 1.25, values[-1] * 1.25], nice=False)
+    axis = alt.Axis(values=values, format="d", grid=False, labelFlush=False)
+    return alt.X("latent_dim:Q", title="latent size", scale=ends, axis=axis)
+
+
+def spread_apart(places: Sequence[float], gap: float) -> list[float]:
+    """Move ascending `places` in [0, 1] so that neighbours are `gap` apart and none is below gap / 2.
+
+    Neighbours that are too close share one shift (pool adjacent violators), so that none moves far.
+
+    Example:
+        >>> [round(place, 3) for place in spread_apart([0.5, 0.5, 0.9], gap=0.1)]
+        [0.45, 0.55, 0.9]
+    """
+    groups: list[list[float]] = []  # [sum over members of place - gap * (rank in the group), members]
+    for place in places:
+        groups.append([place, 1.0])
+        while len(groups) > 1 and _overlap(groups[-2], groups[-1], gap):
+            origin, count = groups.pop()
+            groups[-1][0] += origin - gap * groups[-1][1] * count
+            groups[-1][1] += count
+    apart = [origin / count + gap * i for origin, count in groups for i in range(int(count))]
+    return [max(place, gap * (i + 0.5)) for i, place in enumerate(apart)]  # clear of the axis
+
+
+def _overlap(below: list[float], above: list[float], gap: float) -> bool:
+    return above[0] / above[1] < below[0] / below[1] + gap * below[1]
+
+
+def round_step(step: float) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is at most `step`."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return max(power * m for m in (1, 2, 5) if power * m <= step * (1 + 1e-9))

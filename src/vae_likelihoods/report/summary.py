@@ -1,0 +1,124 @@
+"""One row a cell: collect `evaluations/<study>/<cell>/metrics.json` into a frame that can be ranked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vae_likelihoods.errors import SettingError, require
+
+COLUMNS = (
+    "study", "dataset", "levels", "likelihood", "latent_dim", "seed",
+    "bits_per_dim", "nll_nats", "elbo_nats", "rate_nats", "distortion_nats",
+    "bits_per_dim_se", "importance_samples", "effective_sample_size", "active_units", "squared_error",
+    "trained_on", "parameters", "multiply_adds", "epochs", "cell",
+)  # fmt: skip
+"""The columns of reports/summary.csv, in order."""
+
+_KEYS = (*COLUMNS, "dimensions")
+_COMPARABLE = ("dataset", "levels", "dimensions")
+_HEADLINE = ("bits_per_dim", "nll_nats")  # what a ranking cannot do without
+_WHOLE = ("levels", "latent_dim", "seed", "dimensions")
+_NUMBERS = (*_WHOLE, *COLUMNS[6:16], *COLUMNS[17:20])
+
+
+def collect(evaluations: Path, studies: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return one row for each evaluated cell of `studies`, in the order in which they are named.
+
+    Args:
+        evaluations: the folder that holds `<study>/<cell>/metrics.json`.
+        studies: study -> its likelihoods in the order of params.yaml (see `study_axes`).
+
+    Returns:
+        A frame with `COLUMNS` and `dimensions` (pixels times channels): studies as given, then
+        likelihoods as given (others after them, by name), latent sizes and seeds by number.
+
+    Raises:
+        SettingError: a study has no cell, a file is damaged, or a study mixes unlike units.
+    """
+    require(bool(studies), "studies", "(none)", "no study to report; name one in params.yaml or with --study")
+    frames = [_study(evaluations, study, likelihoods) for study, likelihoods in studies.items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def study_axes(params: Mapping[str, Any], extra: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Return study -> likelihoods as params.yaml orders them; the studies of `extra` come last.
+
+    Example:
+        >>> study_axes({"studies": {"grey": {"likelihood": "gaussian, binomial"}}}, ["scratch"])
+        {'grey': ['gaussian', 'binomial'], 'scratch': []}
+    """
+    named = {str(name): _names(study) for name, study in (params.get("studies") or {}).items()}
+    return named | {name: [] for name in extra if name not in named}
+
+
+def write_summary(cells: pd.DataFrame, path: Path) -> None:
+    """Write `COLUMNS` of `cells` to `path` as CSV, numbers rounded to 6 significant digits."""
+    rounded = cells[list(COLUMNS)].map(significant)
+    rounded.to_csv(path, index=False, lineterminator="\n")
+
+
+def significant(value: Any, digits: int = 6) -> Any:
+    """Return a float rounded to `digits` significant digits; anything else as it is."""
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
+def _names(study: Mapping[str, Any]) -> list[str]:
+    return [name.strip() for name in str(study.get("likelihood", "")).split(",") if name.strip()]
+
+
+def _study(evaluations: Path, study: str, likelihoods: Sequence[str]) -> pd.DataFrame:
+    paths = sorted((evaluations / study).glob("*/metrics.json"))
+    remedy = f"run `.venv/bin/dvc repro evaluate@{study}`"
+    require(bool(paths), "study", study, f"no evaluated cell in {(evaluations / study).as_posix()}; {remedy}")
+    cells = pd.DataFrame([_read(path, study, remedy) for path in paths])
+    for column in _COMPARABLE:
+        found = sorted(set(cells[column]))
+        require(len(found) == 1, "study", study, f"its cells differ in {column} and cannot be ranked", found)
+    order = {name: place for place, name in enumerate(likelihoods)}
+    place = cells["likelihood"].map(lambda name: order.get(name, len(order)))
+    return cells.assign(_place=place).sort_values(["_place", "likelihood", "latent_dim", "seed", "cell"])[
+        list(_KEYS)
+    ]
+
+
+def _read(path: Path, study: str, remedy: str) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        fault = _fault(record, study, path.parent.name)
+    except ValueError as error:
+        fault = f"not JSON ({error})"
+    if fault:
+        raise SettingError(
+            "metrics", path.as_posix(), f"this file is damaged: {fault}; delete it and {remedy}"
+        )
+    return {key: record[key] for key in _KEYS}
+
+
+def _fault(record: Any, study: str, cell: str) -> str:
+    """Say what is wrong with the content of a metrics.json; empty when nothing is."""
+    if not isinstance(record, dict):
+        return "not a mapping"
+    if missing := [key for key in _KEYS if key not in record]:
+        return f"it lacks {', '.join(missing)}"
+    if (record["study"], record["cell"]) != (study, cell):
+        return f"it belongs to {record['study']}/{record['cell']}"
+    for key in _NUMBERS:
+        if fault := _number_fault(key, record[key]):
+            return f"{key} is {record[key]!r}, {fault}"
+    return ""
+
+
+def _number_fault(key: str, value: Any) -> str:
+    if key in _WHOLE:
+        return "" if type(value) is int else "not a whole number"
+    if value is None and key not in _HEADLINE:  # a metric that does not exist for this model
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "not a number"
+    return "not finite" if key in _HEADLINE and not math.isfinite(value) else ""

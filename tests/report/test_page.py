@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from vae_likelihoods.report.definitions import DEFINITIONS
+from vae_likelihoods.report.summary import COLUMNS
+
+REPOSITORY = Path(__file__).parents[2]
+FILES = ("summary.csv", "table.md", "metrics.json", "plots/bits_per_dim.csv", "index.html",
+         "figures/grey.svg", "figures/grey-dark.svg")  # fmt: skip
+
+
+@pytest.fixture
+def report(root, monkeypatch):
+    """Run pipelines/report.py in `root` with the given arguments; return its exit code."""
+    monkeypatch.chdir(root)
+    main = runpy.run_path(str(REPOSITORY / "pipelines/report.py"))["main"]
+    return lambda *arguments: main([*map(str, arguments)])
+
+
+class Page(HTMLParser):
+    """What a browser sees: elements with their attributes, and the text outside of scripts and styles."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self.open.remove(tag)
+
+    def handle_data(self, data):
+        (self.scripts if self.open else self.text).append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_the_report_is_complete_and_the_same_bytes_twice(report, root):
+    assert report() == 0
+    first = {name: (root / "reports" / name).read_bytes() for name in FILES}
+    written = {
+        p.relative_to(root / "reports").as_posix() for p in (root / "reports").rglob("*") if p.is_file()
+    }
+    assert written == set(FILES)
+    assert report("--reports", "again") == 0
+    assert {name: (root / "again" / name).read_bytes() for name in FILES} == first
+    assert not [name for name, content in first.items() if str(root).encode() in content]
+
+
+def test_the_page_loads_nothing(report, root):
+    assert report() == 0
+    page = Page(root / "reports/index.html")
+    links = [
+        a[key] for _, a in page.elements for key in ("src", "href", "srcset", "data", "action") if key in a
+    ]
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    style = " ".join(text for text in page.scripts if ":root" in text)
+    assert "url(" not in style
+    assert "@import" not in style
+    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_the_page_shows_every_cell_picture_and_chart(report, root):
+    assert report() == 0
+    page = Page(root / "reports/index.html")
+    cells = {path.parent.name for path in (root / "evaluations").glob("*/*/metrics.json")}
+    assert cells <= {text.strip() for text in page.text}
+    pictures = page.all("img")
+    assert len(pictures) == 2 * 12  # samples and reconstructions, first seed of 12 settings
+    assert all(picture["alt"] and picture["alt"].endswith("-0") for picture in pictures)
+    specs = [json.loads(text) for text in page.scripts if text.startswith('{"config"')]
+    assert len(specs) == len(page.all("figure")) == 4
+    assert all(header.get("scope") in ("col", "row") for header in page.all("th"))
+    text = " ".join("".join(page.text).split())
+    assert "codes a test image best: 1.261 ± 0.012 bits/dim over 2 seeds." in text
+
+
+def test_names_cannot_break_out_of_the_page(report, root, study):
+    study.save(root, study.record("grey", "</script><b>x", 2, 0, 2.0, cell="odd"))
+    assert report() == 0
+    page = Page(root / "reports/index.html")
+    assert not page.all("b")
+    assert sum(tag == "script" for tag, _ in page.elements) == 4 + 2
+
+
+def test_missing_pictures_are_said_and_not_fatal(report, root):
+    (root / "runs/grey/binomial-2-0/samples.png").unlink()
+    assert report() == 0
+    page = Page(root / "reports/index.html")
+    assert len(page.all("img")) == 23
+    assert "no picture" in page.text
+
+
+def test_another_study_and_the_readme(report, root, study):
+    study.save(root, study.record("scratch", "binomial", 4, 0, 3.0))
+    (root / "README.md").write_text("<!-- results --><!-- /results -->", encoding="utf-8")
+    assert report("--study", "scratch", "--readme", "README.md") == 0
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert (root / "reports/table.md").read_text(encoding="utf-8").strip() in readme
+    assert list(json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))) == [
+        "grey",
+        "scratch",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--study", "none"], "dvc repro evaluate@none"),
+        (["--params", "no.yaml"], "params=no.yaml"),
+        (["--readme", "no.md"], "readme=no.md"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(report, root, capsys, arguments, said):
+    assert report(*arguments) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (root / "reports").exists()
+
+
+def test_every_column_is_defined():
+    assert {definition.name for definition in DEFINITIONS} == set(COLUMNS)
+    assert all(re.fullmatch(r"[a-z_]+", definition.name) for definition in DEFINITIONS)

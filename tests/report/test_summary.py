@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.report import summary
+
+
+@pytest.fixture
+def cells(root: Path) -> pd.DataFrame:
+    return summary.collect(root / "evaluations", {"grey": ["gaussian", "binomial"]})
+
+
+def test_every_cell_is_a_row_in_the_order_of_params(cells):
+    assert len(cells) == 24
+    assert list(dict.fromkeys(cells["likelihood"])) == [
+        "gaussian",
+        "binomial",
+        "beta_binomial",
+        "gaussian_learned",
+    ]
+    assert list(cells["cell"][:6]) == [f"gaussian-{size}-{seed}" for size in (2, 8, 32) for seed in (0, 1)]
+
+
+def test_summary_has_the_columns_and_six_digits(cells, tmp_path):
+    summary.write_summary(cells, tmp_path / "summary.csv")
+    written = pd.read_csv(tmp_path / "summary.csv")
+    assert tuple(written.columns) == summary.COLUMNS
+    assert written["effective_sample_size"][0] == 11.2346
+    assert written["squared_error"][0] == 0.0123457
+    assert written["multiply_adds"].dtype.kind == "i"
+
+
+@pytest.mark.parametrize(("value", "rounded"), [(1234567.0, 1234570.0), (0.00012345678, 0.000123457), (7, 7)])
+def test_significant(value, rounded):
+    assert summary.significant(value) == rounded
+    assert type(summary.significant(value)) is type(value)
+
+
+def test_a_metric_that_a_model_does_not_have_stays_empty(root, study, tmp_path):
+    study.save(root, study.record("grey", "binomial", 2, 0, 11.0, effective_sample_size=None))
+    cells = summary.collect(root / "evaluations", {"grey": []})
+    summary.write_summary(cells, tmp_path / "summary.csv")
+    written = pd.read_csv(tmp_path / "summary.csv").set_index("cell")
+    assert written["effective_sample_size"].isna().sum() == 1
+    assert pd.isna(written.loc["binomial-2-0", "effective_sample_size"])
+
+
+def test_studies_of_params_come_first_and_split_axes():
+    params = {"studies": {"b": {"likelihood": "x, y"}, "a": {"likelihood": "z"}}}
+    assert list(summary.study_axes(params, ["extra", "a"]).items()) == [
+        ("b", ["x", "y"]),
+        ("a", ["z"]),
+        ("extra", []),
+    ]
+
+
+def test_a_study_without_cells_names_the_command(root):
+    with pytest.raises(SettingError, match=r"study=none.*dvc repro evaluate@none"):
+        summary.collect(root / "evaluations", {"grey": [], "none": []})
+
+
+def test_no_study_at_all(root):
+    with pytest.raises(SettingError, match=r"params\.yaml"):
+        summary.collect(root / "evaluations", {})
+
+
+def test_missing_cells_are_no_error(root):
+    (root / "evaluations/grey/binomial-2-0/metrics.json").unlink()
+    assert len(summary.collect(root / "evaluations", {"grey": []})) == 23
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"study": "grey"}'])
+def test_a_damaged_file_is_named(root, text):
+    (root / "evaluations/grey/binomial-2-0/metrics.json").write_text(text, encoding="utf-8")
+    with pytest.raises(SettingError, match=r"binomial-2-0/metrics\.json.*damaged.*evaluate@grey"):
+        summary.collect(root / "evaluations", {"grey": []})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bits_per_dim": float("nan")}, "bits_per_dim is nan"),
+        ({"nll_nats": None}, "nll_nats is None"),
+        ({"seed": "0"}, "seed is '0'"),
+        ({"epochs": True}, "epochs is True"),
+    ],
+)
+def test_a_bad_number_is_named(root, study, change, said):
+    study.save(root, study.record("grey", "binomial", 2, 0, 11.0) | change)
+    with pytest.raises(SettingError, match=said):
+        summary.collect(root / "evaluations", {"grey": []})
+
+
+def test_a_file_of_another_cell_is_refused(root, study):
+    path = root / "evaluations/grey/binomial-2-0/metrics.json"
+    path.write_bytes((root / "evaluations/grey/binomial-2-1/metrics.json").read_bytes())
+    with pytest.raises(SettingError, match="belongs to grey/binomial-2-1"):
+        summary.collect(root / "evaluations", {"grey": []})
+
+
+@pytest.mark.parametrize(("column", "value"), [("dataset", "digits"), ("levels", 17), ("dimensions", 64)])
+def test_unlike_units_are_not_ranked(root, study, column, value):
+    study.save(root, study.record("grey", "binomial", 2, 0, 11.0, **{column: value}))
+    with pytest.raises(SettingError, match=rf"differ in {column} .*Choices: .*{value}"):
+        summary.collect(root / "evaluations", {"grey": []})
