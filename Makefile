@@ -1,0 +1,51 @@
+# The few commands that people type. Each sets up what it needs: Python 3.11+, git and make are enough.
+.PHONY: repro test test-slow setup ui sync readme verify check
+.DEFAULT_GOAL := repro
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The whole study: data, sweeps, evaluation, report.
+repro: setup
+	$(BIN)/dvc repro
+	@echo "The answer: reports/index.html    The runs: make ui"
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+# MLflow on 127.0.0.1, with the address of each study's view.
+ui: setup
+	@$(BIN)/python pipelines/ui.py
+
+# Bring MLflow up to date from the files.
+sync: setup
+	$(BIN)/python pipelines/sync.py
+
+# The results table of README.md, from reports/.
+readme: setup
+	$(BIN)/python pipelines/report.py --readme README.md
+
+# Compute every study again from nothing, in an empty store, and compare with what is committed.
+verify: setup
+	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && \
+		VAE_LIKELIHOODS_STORE="$$store" $(BIN)/dvc repro --force --no-run-cache
+	$(BIN)/python pipelines/verify.py
+
+# What pre-commit runs, over everything.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
