@@ -1,0 +1,77 @@
+"""Measure work on one thread, in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vae_likelihoods.settings import cores
+
+Result = dict[str, float]
+
+
+def in_own_process(side: Callable[..., Result], *values: Any) -> Result:
+    """Run `side` in a fresh process, so that none inherits another's memory, threads or caches."""
+    # libraries read these once, when they are loaded
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_alone, side, values).result()
+
+
+def _alone(side: Callable[..., Result], values: Sequence[Any]) -> Result:
+    # A spawned process would spawn its own, too: slow to start, and not what a script's DataLoader does.
+    multiprocessing.set_start_method(None, force=True)
+    torch.set_num_threads(1)
+    warm_up()
+    return side(*values)
+
+
+def warm_up() -> None:
+    """Take a step: torch imports parts of itself at the first one."""
+    layer = torch.nn.Linear(8, 8)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(8, 8)).sum().backward()
+    optimizer.step()
+
+
+def timed(images: int, work: Callable[[], object]) -> Result:
+    """Run `work`, which trains on `images` images (each epoch's counted); return speed and cost."""
+    cpu, began = cpu_seconds(), time.perf_counter()
+    work()
+    seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu
+    return {"images_per_second": images / seconds, "cpu_microseconds_per_image": 1e6 * cpu / images}
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of this process and of its workers that ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def machine() -> dict[str, Any]:
+    """Say where this was measured."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": cores(),
+        "threads": 1,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Return the median and the range."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} .. {max(values):{form}})"

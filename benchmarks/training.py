@@ -1,0 +1,152 @@
+"""Images per second of training on Fashion-MNIST: this project beside the loop of tutorials, in one run.
+
+python benchmarks/training.py --rounds 5 --epochs 5 --json training.json
+python benchmarks/training.py --rounds 2 --epochs 1 --images 12000      # a quick look
+
+Both sides train the same network with the same loss and optimiser on batches of 128, one thread each;
+README.md says exactly what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import gammaln
+
+import project
+import tutorial
+from timing import Result, in_own_process, machine, spread, timed
+from tutorial import Task
+from vae_likelihoods.datasets.manifest import manifest_sha256
+from vae_likelihoods.datasets.prepared import SPLITS, PreparedDataset
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import write_json
+from vae_likelihoods.sources import PROJECT
+
+DATASET = "fashion_mnist"
+LATENT_DIM, BATCH_SIZE = 8, 128
+OURS = "vae-likelihoods"
+PEERS = {"tutorial, 0 workers": 0, "tutorial, 2 workers": 2}
+
+
+def main() -> None:
+    """Let the sides train in turn, several rounds; print a table."""
+    options = arguments()
+    found: dict[str, list[Result]] = {name: [] for name in (OURS, *PEERS)}
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, images = lay_out(Path(folder), options.images)
+        for index in range(options.rounds):
+            task = Task(
+                prepared, images, tuple(options.hidden), LATENT_DIM, BATCH_SIZE, options.epochs, seed=index
+            )
+            # every other round backwards: what drifts with time then favours nobody
+            for name in list(found)[:: -1 if index % 2 else 1]:
+                found[name].append(trained(name, task, options.ours))
+                speed = found[name][-1]["images_per_second"]
+                print(f"round {index + 1}: {name} {speed:.0f} images/s", flush=True)
+    report = {"settings": vars(options), "machine": machine(), "rounds": found, "ratios": ratios(found)}
+    print(table(report))
+    if options.json:
+        write_json(Path(options.json), report)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="how often each side trains")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs of one training")
+    parser.add_argument("--images", type=int, help="training images; validation shrinks with them (all)")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[512, 512], help="widths of the network")
+    parser.add_argument(
+        "--ours", nargs="*", default=[], metavar="KEY=VALUE", help="settings of our side alone"
+    )
+    parser.add_argument("--json", help="write everything that was measured to this file")
+    options = parser.parse_args()
+    if (
+        min(options.rounds, options.epochs, *options.hidden, 1 if options.images is None else options.images)
+        < 1
+    ):
+        parser.error("counts must be at least 1")
+    return options
+
+
+def lay_out(root: Path, images: int | None) -> tuple[Path, int]:
+    """Copy the prepared data set, or its first `images` and as much of the rest; return where, how many."""
+    whole = PreparedDataset(PROJECT / "data" / "prepared" / DATASET)
+    target = root / DATASET
+    target.mkdir()
+    share = min(1.0, (images or whole.count("train")) / whole.count("train"))
+    manifest: dict[str, Any] = {**whole.manifest, "splits": {}}
+    for split in SPLITS:
+        kept = max(1, round(share * whole.count(split)))
+        for what, values in zip(("images", "labels"), whole.split(split), strict=True):
+            np.save(target / f"{split}_{what}.npy", values[:kept].numpy())
+        manifest["splits"][split] = {"count": kept}
+    write_json(target / "manifest.json", {**manifest, "sha256": manifest_sha256(manifest)})
+    return target, manifest["splits"]["train"]["count"]
+
+
+def trained(name: str, task: Task, overrides: list[str]) -> Result:
+    """Let one side train; return what was measured."""
+    if name == OURS:
+        return in_own_process(project.train, task, overrides)
+    return in_own_process(train_peer, task, PEERS[name])
+
+
+def train_peer(task: Task, workers: int) -> Result:
+    """Train as tutorials do; return what was measured and the score, on our scale."""
+    losses: list[float] = []
+    result = timed(task.images * task.epochs, lambda: losses.append(tutorial.train(task, workers)))
+    levels = np.load(task.prepared / "validation_images.npy")
+    nats = losses[0] - log_choose(levels)
+    return {**result, "bits_per_dim": nats / (levels[0].size * float(np.log(2)))}
+
+
+def log_choose(levels: np.ndarray) -> float:
+    """Return the mean over images of sum_d log C(255, k_d), the constant that cross-entropy leaves out."""
+    n, k = tutorial.TRIALS, np.arange(tutorial.TRIALS + 1)
+    per_level = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return float(per_level[levels].sum() / len(levels))
+
+
+def ratios(found: dict[str, list[Result]]) -> dict[str, dict[str, list[float]]]:
+    """Return for each peer, round by round, how many times as fast we are, by the clock and by CPU time."""
+
+    def by_round(name: str, key: str) -> list[float]:
+        return [mine[key] / other[key] for mine, other in zip(found[OURS], found[name], strict=True)]
+
+    return {
+        name: {
+            "clock": by_round(name, "images_per_second"),
+            "cpu": [1 / ratio for ratio in by_round(name, "cpu_microseconds_per_image")],
+        }
+        for name in PEERS
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """Return medians and (smallest .. largest) as text."""
+    lines = [f"\n{'':22}{'images/s':>26}{'CPU us/image':>26}{'val bits/dim':>14}"]
+    for name, results in report["rounds"].items():
+        speeds = spread([result["images_per_second"] for result in results], ".0f")
+        costs = spread([result["cpu_microseconds_per_image"] for result in results], ".0f")
+        score = statistics.median(result["bits_per_dim"] for result in results)
+        lines.append(f"{name:22}{speeds:>26}{costs:>26}{score:>14.3f}")
+    for name, by in report["ratios"].items():
+        lines.append(f"times as fast as {name}: {spread(by['clock'])}; by CPU time {spread(by['cpu'])}")
+    made = statistics.median(result["database_seconds"] for result in report["rounds"][OURS])
+    where = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    return "\n".join([*lines, f"not counted: {made:.1f} s to make a new MLflow database, once", where])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SettingError as error:  # says what to run if the data set is not prepared
+        sys.exit(str(error))
