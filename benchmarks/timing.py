@@ -20,18 +20,28 @@ from vae_likelihoods.settings import cores
 Result = dict[str, float]
 
 
-def in_own_process(side: Callable[..., Result], *values: Any) -> Result:
-    """Run `side` in a fresh process, so that none inherits another's memory, threads or caches."""
+def in_own_process(side: Callable[..., Result], *values: Any, threads: int = 1, copies: int = 1) -> Result:
+    """Run `side` in fresh processes, so that none inherits another's memory, threads or caches.
+
+    Args:
+        side: what to measure.
+        values: its arguments.
+        threads: torch's threads in each process.
+        copies: how many processes do the same at once; their speeds are added, their costs averaged.
+    """
     # libraries read these once, when they are loaded
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_alone, side, values).result()
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    with ProcessPoolExecutor(copies, mp_context=multiprocessing.get_context("spawn")) as pool:
+        started = [pool.submit(_alone, side, values, threads) for _ in range(copies)]
+        results = [future.result() for future in started]
+    mean = {key: statistics.mean(result[key] for result in results) for key in results[0]}
+    return {**mean, "images_per_second": sum(result["images_per_second"] for result in results)}
 
 
-def _alone(side: Callable[..., Result], values: Sequence[Any]) -> Result:
+def _alone(side: Callable[..., Result], values: Sequence[Any], threads: int) -> Result:
     # A spawned process would spawn its own, too: slow to start, and not what a script's DataLoader does.
     multiprocessing.set_start_method(None, force=True)
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     warm_up()
     return side(*values)
 
@@ -65,7 +75,6 @@ def machine() -> dict[str, Any]:
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": cores(),
-        "threads": 1,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "load": round(os.getloadavg()[0], 1),

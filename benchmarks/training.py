@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import gammaln
@@ -27,18 +27,42 @@ from vae_likelihoods.datasets.manifest import manifest_sha256
 from vae_likelihoods.datasets.prepared import SPLITS, PreparedDataset
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import write_json
+from vae_likelihoods.settings import cores
 from vae_likelihoods.sources import PROJECT
 
 DATASET = "fashion_mnist"
 LATENT_DIM, BATCH_SIZE = 8, 128
-OURS = "vae-likelihoods"
-PEERS = {"tutorial, 0 workers": 0, "tutorial, 2 workers": 2}
+
+
+class Side(NamedTuple):
+    """One way to train: on one thread, or on all cores."""
+
+    ours: bool
+    everywhere: bool = False  # ours: a training on every core; the tutorial: all cores for one training
+    workers: int = 0  # of the tutorial's DataLoader
+    settings: tuple[str, ...] = ()  # of ours
+
+
+BFLOAT16 = ("training.precision=bfloat16",)
+SIDES = {
+    "this project": Side(ours=True),
+    "this project, bfloat16": Side(ours=True, settings=BFLOAT16),
+    "tutorial": Side(ours=False),
+    "tutorial, 2 workers": Side(ours=False, workers=2),
+    "all cores: this project": Side(ours=True, everywhere=True),
+    "all cores: bfloat16": Side(ours=True, everywhere=True, settings=BFLOAT16),
+    "all cores: tutorial": Side(ours=False, everywhere=True),
+}
+PAIRS = [
+    *((mine, peer) for peer in ("tutorial", "tutorial, 2 workers") for mine in list(SIDES)[:2]),
+    *((mine, "all cores: tutorial") for mine in ("all cores: this project", "all cores: bfloat16")),
+]
 
 
 def main() -> None:
     """Let the sides train in turn, several rounds; print a table."""
     options = arguments()
-    found: dict[str, list[Result]] = {name: [] for name in (OURS, *PEERS)}
+    found: dict[str, list[Result]] = {name: [] for name in SIDES}
     with tempfile.TemporaryDirectory() as folder:
         prepared, images = lay_out(Path(folder), options.images)
         for index in range(options.rounds):
@@ -47,7 +71,7 @@ def main() -> None:
             )
             # every other round backwards: what drifts with time then favours nobody
             for name in list(found)[:: -1 if index % 2 else 1]:
-                found[name].append(trained(name, task, options.ours))
+                found[name].append(trained(SIDES[name], task, options.ours))
                 speed = found[name][-1]["images_per_second"]
                 print(f"round {index + 1}: {name} {speed:.0f} images/s", flush=True)
     report = {"settings": vars(options), "machine": machine(), "rounds": found, "ratios": ratios(found)}
@@ -92,11 +116,12 @@ def lay_out(root: Path, images: int | None) -> tuple[Path, int]:
     return target, manifest["splits"]["train"]["count"]
 
 
-def trained(name: str, task: Task, overrides: list[str]) -> Result:
+def trained(side: Side, task: Task, overrides: list[str]) -> Result:
     """Let one side train; return what was measured."""
-    if name == OURS:
-        return in_own_process(project.train, task, overrides)
-    return in_own_process(train_peer, task, PEERS[name])
+    if side.ours:
+        copies = cores() if side.everywhere else 1
+        return in_own_process(project.train, task, [*overrides, *side.settings], copies=copies)
+    return in_own_process(train_peer, task, side.workers, threads=cores() if side.everywhere else 1)
 
 
 def train_peer(task: Task, workers: int) -> Result:
@@ -115,32 +140,28 @@ def log_choose(levels: np.ndarray) -> float:
     return float(per_level[levels].sum() / len(levels))
 
 
-def ratios(found: dict[str, list[Result]]) -> dict[str, dict[str, list[float]]]:
-    """Return for each peer, round by round, how many times as fast we are, by the clock and by CPU time."""
+def ratios(found: dict[str, list[Result]]) -> dict[str, list[float]]:
+    """Return for each pair, round by round, how many times the images per second we have."""
 
-    def by_round(name: str, key: str) -> list[float]:
-        return [mine[key] / other[key] for mine, other in zip(found[OURS], found[name], strict=True)]
+    def speeds(name: str) -> list[float]:
+        return [result["images_per_second"] for result in found[name]]
 
     return {
-        name: {
-            "clock": by_round(name, "images_per_second"),
-            "cpu": [1 / ratio for ratio in by_round(name, "cpu_microseconds_per_image")],
-        }
-        for name in PEERS
+        f"{mine} / {peer}": [a / b for a, b in zip(speeds(mine), speeds(peer), strict=True)]
+        for mine, peer in PAIRS
     }
 
 
 def table(report: dict[str, Any]) -> str:
     """Return medians and (smallest .. largest) as text."""
-    lines = [f"\n{'':22}{'images/s':>26}{'CPU us/image':>26}{'val bits/dim':>14}"]
+    lines = [f"\n{'':26}{'images/s':>26}{'CPU us/image':>22}{'val bits/dim':>14}"]
     for name, results in report["rounds"].items():
         speeds = spread([result["images_per_second"] for result in results], ".0f")
         costs = spread([result["cpu_microseconds_per_image"] for result in results], ".0f")
         score = statistics.median(result["bits_per_dim"] for result in results)
-        lines.append(f"{name:22}{speeds:>26}{costs:>26}{score:>14.3f}")
-    for name, by in report["ratios"].items():
-        lines.append(f"times as fast as {name}: {spread(by['clock'])}; by CPU time {spread(by['cpu'])}")
-    made = statistics.median(result["database_seconds"] for result in report["rounds"][OURS])
+        lines.append(f"{name:26}{speeds:>26}{costs:>22}{score:>14.3f}")
+    lines += ["", *(f"{pair:56}{spread(values):>24}" for pair, values in report["ratios"].items())]
+    made = statistics.median(result["database_seconds"] for result in report["rounds"]["this project"])
     where = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
     return "\n".join([*lines, f"not counted: {made:.1f} s to make a new MLflow database, once", where])
 

@@ -1,4 +1,4 @@
-"""Write reports/ from evaluations/ and runs/: the summary, the answer, the figures and the page.
+"""Write reports/ from evaluations/: the summary, the answer, the figures and the page.
 
 python pipelines/report.py                          the studies of params.yaml
 python pipelines/report.py --study scratch          and another one
@@ -39,7 +39,7 @@ def write(options: argparse.Namespace) -> None:
     cells = summary.collect(options.evaluations, studies)
     found = ranking.answers(cells)
     marks = palette.marks([*(name for names in studies.values() for name in names), *cells["likelihood"]])
-    table, html = tables.markdown(found), page.render(cells, options.runs, marks)
+    table, html = tables.markdown(found), page.render(cells, options.evaluations, marks)
 
     options.reports.mkdir(parents=True, exist_ok=True)
     summary.write_summary(cells, options.reports / "summary.csv")
@@ -77,12 +77,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Write reports/ from evaluations/ and runs/.")
+    parser = argparse.ArgumentParser(description="Write reports/ from evaluations/.")
     parser.add_argument(
         "--study", nargs="+", default=[], metavar="NAME", help="studies besides those of params.yaml"
     )
     parser.add_argument("--readme", type=Path, help="a file whose results section is to be replaced")
-    for folder in ("evaluations", "runs", "reports"):
+    for folder in ("evaluations", "reports"):
         parser.add_argument(
             f"--{folder}", type=Path, default=Path(folder), help=f"folder (default: {folder})"
         )

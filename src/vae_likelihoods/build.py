@@ -18,6 +18,7 @@ from vae_likelihoods.sources import PROJECT
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+    from vae_likelihoods.metrics.base import Metric
     from vae_likelihoods.settings import Settings
 
 
@@ -75,6 +76,11 @@ def build_objective(settings: Settings) -> Objective:
     """Build the loss."""
     objective: Objective = build("objective", settings.objective)
     return objective
+
+
+def build_metrics(settings: Settings) -> dict[str, Metric]:
+    """Build every metric of the configuration, by name."""
+    return {name: build(f"metric.{name}", node) for name, node in sorted(settings.metric.items())}
 
 
 def build_optimizer(settings: Settings, model: VAE) -> Optimizer:

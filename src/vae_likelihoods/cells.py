@@ -14,7 +14,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from vae_likelihoods import sources
-from vae_likelihoods.build import build_likelihood, build_model, build_objective, build_optimizer
+from vae_likelihoods.build import (
+    build_likelihood,
+    build_metrics,
+    build_model,
+    build_objective,
+    build_optimizer,
+)
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import check_levels
 from vae_likelihoods.errors import SettingError
@@ -56,6 +62,7 @@ class Cell:
         cell = cls(read(config))
         cell.settings.runtime.torch_device  # noqa: B018 - refuses a device that is not there
         build_objective(cell.settings)
+        build_metrics(cell.settings)
         build_likelihood(cell.settings, channels=1)
         check_levels(cell.data.native_levels, cell.settings.levels, cell.settings.binarize)
         with torch.device("meta"):

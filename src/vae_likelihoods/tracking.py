@@ -146,38 +146,46 @@ class Mirror:
         if self.parent is not None:
             self.client.set_terminated(self.parent, status)
 
-    def update(self, cell: Cell, folder: Path, status: Status, extra: Iterable[str] = ()) -> None:
-        """Log what `folder` has and MLflow has not; `status` says how the cell stands."""
+    def update(self, cell: Cell, folder: Path, status: Status, extra: Iterable[str] = ()) -> bool:
+        """Log what `folder` has and MLflow has not; `status` says how the cell stands.
+
+        Returns:
+            Whether this process mirrors the cell; False while another one does.
+        """
         weights = sha256(folder / WEIGHTS) if status == "FINISHED" else ""
         child = self._child(cell, weights, extra)
-        if child is None or child.tags.get("weights", "") == weights != "":
-            return
+        if child is None:
+            return False
+        if child.tags.get("weights", "") == weights != "":
+            return True
         self._log_history(child, folder)
         self._log_pictures(child, folder)
-        if status == "RUNNING":
-            return
         if status == "FINISHED":
             self._log_results(child, cell, folder, weights)
-        if (folder / "failure.txt").exists():
-            self.client.log_artifact(child.run_id, str(folder / "failure.txt"))
-            reason = (folder / "failure.txt").read_text().splitlines()[0]
-            self.client.set_tag(child.run_id, "error", reason)
-        self.client.set_terminated(child.run_id, status)
+        if status != "RUNNING":
+            self._log_end(child, folder, status)
+        return True
 
-    def update_evaluation(self, cell: Cell, folder: Path) -> None:
-        """Log the evaluation in `folder` to the run of its cell, and first the cell if it is not there."""
-        self.update(cell, cell.run_folder, "FINISHED")
-        child = self.children.get(cell.name)
+    def update_evaluation(self, cell: Cell, folder: Path, extra: Iterable[str] = ()) -> bool:
+        """Log the evaluation in `folder` to the run of its cell, and first the cell if it is not there.
+
+        Returns:
+            Whether this process mirrors the cell; False while another one does.
+        """
+        if not self.update(cell, cell.run_folder, "FINISHED", extra):
+            return False
+        child = self.children[cell.name]
         metrics = json.loads((folder / "metrics.json").read_text())
         mark = key_of(metrics)
-        if child is None or child.tags.get("evaluation") == mark:
-            return
+        if child.tags.get("evaluation") == mark:
+            return True
         values = [(name, metrics[key], 0) for key, name in TEST_METRICS.items() if key in metrics]
         self._log_metrics(child, values)
         for path in sorted(folder.iterdir()):
             self.client.log_artifact(child.run_id, str(path), "evaluation")
         self.client.set_tag(child.run_id, "evaluation", mark)
         child.tags["evaluation"] = mark
+        return True
 
     # One run a cell
 
@@ -256,6 +264,14 @@ class Mirror:
         self.client.log_text(child.run_id, OmegaConf.to_yaml(cell.description()), "config.yaml")
         self.client.set_tag(child.run_id, "weights", weights)
         child.tags["weights"] = weights
+
+    def _log_end(self, child: Child, folder: Path, status: Status) -> None:
+        """End the run; one that failed says why."""
+        failure = folder / "failure.txt"
+        if failure.exists():
+            self.client.log_artifact(child.run_id, str(failure))
+            self.client.set_tag(child.run_id, "error", failure.read_text().splitlines()[0])
+        self.client.set_terminated(child.run_id, status)
 
     # MLflow's calls
 
@@ -413,25 +429,37 @@ def mirror_for(sweep: Sweep, command: Sequence[str], extra: Sequence[str]) -> Ca
 
 
 class SweepMirror:
-    """Mirrors the cells of a sweep, of either stage."""
+    """Mirrors the cells of a sweep, of either stage; each finished cell once."""
 
     def __init__(self, mirror: Mirror, command: Sequence[str], extra: Sequence[str]) -> None:
         self.mirror, self.command, self.extra = mirror, command, extra
+        self.complete: set[str] = set()
 
     def __call__(self, sweep: Sweep, last: bool) -> None:
         """Log what is new; with `last`, also how the sweep ended."""
-        if sweep.stage.name == "evaluate":
-            if last:
-                for cell in sweep.of("done", "stored"):
-                    self.mirror.update_evaluation(cell, sweep.stage.target(cell))
-            return
-        self.mirror.open_parent(sweep.cells, self.command)
+        trains = sweep.stage.name == "train"
+        if trains:
+            self.mirror.open_parent(sweep.cells, self.command)
         for cell in sweep.cells:
-            entry = sweep.stage.entry(cell)
-            if (entry.folder / "history.csv").exists() or entry.failure:
-                self.mirror.update(cell, entry.folder, self._status(sweep, cell, last), self.extra)
-        if last:
+            if cell.name not in self.complete:
+                finished = sweep.state(cell) in ("done", "stored")
+                taken = self._train(sweep, cell, last) if trains else self._evaluate(sweep, cell)
+                if finished and taken:
+                    self.complete.add(cell.name)
+        if trains and last:
             self.mirror.close_parent("FAILED" if sweep.of("failed", "missing") else "FINISHED")
+
+    def _train(self, sweep: Sweep, cell: Cell, last: bool) -> bool:
+        entry = sweep.stage.entry(cell)
+        if not (entry.folder / "history.csv").exists() and not entry.failure:
+            return False
+        return self.mirror.update(cell, entry.folder, self._status(sweep, cell, last), self.extra)
+
+    def _evaluate(self, sweep: Sweep, cell: Cell) -> bool:
+        laid_out = sweep.stage.target(cell)
+        if sweep.state(cell) not in ("done", "stored") or not laid_out.exists():
+            return False
+        return self.mirror.update_evaluation(cell, laid_out, self.extra)
 
     def _status(self, sweep: Sweep, cell: Cell, last: bool) -> Status:
         state = sweep.state(cell)

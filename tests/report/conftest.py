@@ -39,10 +39,8 @@ def save(root: Path, metrics: dict[str, Any], picture: Image.Image | None = None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     if picture is not None:
-        run = root / "runs" / metrics["study"] / metrics["cell"]
-        run.mkdir(parents=True, exist_ok=True)
-        picture.save(run / "samples.png")
-        picture.save(run / "reconstructions.png")
+        picture.save(folder / "samples.png")
+        picture.save(folder / "reconstructions.png")
     return folder / "metrics.json"
 
 

@@ -102,7 +102,7 @@ def test_names_cannot_break_out_of_the_page(report, root, study):
 
 
 def test_missing_pictures_are_said_and_not_fatal(report, root):
-    (root / "runs/grey/binomial-2-0/samples.png").unlink()
+    (root / "evaluations/grey/binomial-2-0/samples.png").unlink()
     assert report() == 0
     page = Page(root / "reports/index.html")
     assert len(page.all("img")) == 23

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vae_likelihoods.build import build, build_model
+from vae_likelihoods.build import build_metrics, build_model
 from vae_likelihoods.checkpoints import load_weights
 from vae_likelihoods.datasets.quantise import Levels, levels_of
-from vae_likelihoods.figures import kl_bars, reconstructions
+from vae_likelihoods.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.files import write_json, write_text, write_whole
-from vae_likelihoods.metrics.base import Measured, Metric
+from vae_likelihoods.metrics.base import Measured
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.seeding import generator
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells import Cell
 
-RESULTS = ("metrics.json", "per_image.csv", "reconstructions.png", "latents.png")
+RESULTS = ("metrics.json", "per_image.csv", "samples.png", "reconstructions.png", "latents.png")
 
 
 @torch.no_grad()
@@ -37,6 +37,7 @@ def evaluate(cell: Cell, folder: Path) -> list[str]:
     values = {name: value for one in measured for name, value in one.values.items()}
     write_json(folder / "metrics.json", {**origin(cell, model), **values, "units": units(cell, test)})
     write_text(folder / "per_image.csv", per_image_csv(measured))
+    write_whole(folder / "samples.png", samples(model, cell.settings.seed).save)
     write_whole(folder / "reconstructions.png", reconstructions(model, test.images).save)
     write_whole(folder / "latents.png", kl_bars(kl_per_latent(measured)).save)
     return list(RESULTS)
@@ -67,8 +68,7 @@ def test_levels(cell: Cell) -> Levels:
 def measure(cell: Cell, model: VAE, test: Levels) -> list[Measured]:
     """Apply every metric of the configuration, each with noise of its own."""
     found = []
-    for name, node in sorted(cell.settings.metric.items()):
-        metric: Metric = build(f"metric.{name}", node)
+    for name, metric in build_metrics(cell.settings).items():
         noise = generator(cell.settings.seed, "metric", name, device=test.images.device)
         found.append(metric(model, test.images, noise))
     return found

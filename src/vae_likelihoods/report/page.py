@@ -43,12 +43,12 @@ class Pictures:
     reconstructions: str
 
 
-def render(cells: pd.DataFrame, runs: Path, marks: Mapping[str, palette.Mark]) -> str:
+def render(cells: pd.DataFrame, evaluations: Path, marks: Mapping[str, palette.Mark]) -> str:
     """Return the page as HTML.
 
     Args:
         cells: what `summary.collect` returned.
-        runs: the folder with `<study>/<cell>/{samples,reconstructions}.png`; missing pictures are left out.
+        evaluations: the folder with `<study>/<cell>/{samples,reconstructions}.png`; missing pictures are left out.
         marks: colour and shape of each likelihood.
     """
     loader = jinja2.FileSystemLoader(_TEMPLATES)
@@ -58,7 +58,7 @@ def render(cells: pd.DataFrame, runs: Path, marks: Mapping[str, palette.Mark]) -
     environment.filters["code"] = _code
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     page = environment.get_template("page.html.j2").render(
-        studies=[_study(rows, runs, marks) for _, rows in cells.groupby("study", sort=False)],
+        studies=[_study(rows, evaluations, marks) for _, rows in cells.groupby("study", sort=False)],
         definitions=DEFINITIONS,
         shapes=palette.SHAPES,
         light=Markup(palette.css("light")),
@@ -95,7 +95,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w-]+", "-", text)
 
 
-def _study(cells: pd.DataFrame, runs: Path, marks: Mapping[str, palette.Mark]) -> dict[str, Any]:
+def _study(cells: pd.DataFrame, evaluations: Path, marks: Mapping[str, palette.Mark]) -> dict[str, Any]:
     found = ranking.answer(cells)
     names = [setting.likelihood for setting in found.per_likelihood]
     return {
@@ -107,19 +107,19 @@ def _study(cells: pd.DataFrame, runs: Path, marks: Mapping[str, palette.Mark]) -
         "close": ranking.contenders(found),
         "charts": show_charts(found, cells, marks),
         "sizes": sorted({setting.latent_dim for setting in found.settings}),
-        "pictures": _pictures(cells, runs / found.study, names),
+        "pictures": _pictures(cells, evaluations / found.study, names),
         "rows": cells.to_dict("records"),
         "columns": [column for column in DEFINITIONS if column.in_table],
         "cell": _cell,
     }
 
 
-def _pictures(cells: pd.DataFrame, runs: Path, names: Sequence[str]) -> dict[str, dict[int, Pictures]]:
+def _pictures(cells: pd.DataFrame, evaluated: Path, names: Sequence[str]) -> dict[str, dict[int, Pictures]]:
     """Return likelihood -> latent size -> the pictures of the lowest seed."""
     first = cells.sort_values("seed", kind="stable").drop_duplicates(["likelihood", "latent_dim"])
     found: dict[str, dict[int, Pictures]] = {name: {} for name in names}
     for row in first[["likelihood", "latent_dim", "cell"]].itertuples(index=False):
-        folder = runs / str(row.cell)
+        folder = evaluated / str(row.cell)
         pair = (_data_uri(folder / "samples.png"), _data_uri(folder / "reconstructions.png"))
         found[str(row.likelihood)][int(str(row.latent_dim))] = Pictures(str(row.cell), *pair)
     return found
