@@ -1,6 +1,7 @@
 """How a study looks in the MLflow UI: the prepared view and the colours of runs.
 
-The format of a shared view is MLflow's own and undocumented: tests open it in the pinned version.
+The format of a shared view is MLflow's own and undocumented: after another MLflow is pinned, look at it in a
+browser (`make ui`).
 """
 
 from __future__ import annotations
