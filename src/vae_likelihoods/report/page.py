@@ -48,7 +48,7 @@ def render(cells: pd.DataFrame, evaluations: Path, marks: Mapping[str, palette.M
 
     Args:
         cells: what `summary.collect` returned.
-        evaluations: the folder with `<study>/<cell>/{samples,reconstructions}.png`; a missing picture is left out.
+        evaluations: the folder of `<study>/<cell>/{samples,reconstructions}.png`; missing ones are left out.
         marks: colour and shape of each likelihood.
     """
     loader = jinja2.FileSystemLoader(_TEMPLATES)
