@@ -183,8 +183,8 @@ def test_whether_a_driver_lives() -> None:
 
 
 def test_the_prepared_view_fits_in_a_tag_and_colours_tell_likelihoods_apart() -> None:
-    assert len(shared_view()) < 20_000
-    state = json.loads(json.loads(shared_view())["state"])
+    assert len(shared_view(20)) < 20_000
+    state = json.loads(json.loads(shared_view(20))["state"])
     assert state["searchFilter"] == "tags.kind = 'train'"
     colours = {run_colour(name, size) for name in ("gaussian", "binomial") for size in (2, 8, 32)}
     assert len(colours) == 6

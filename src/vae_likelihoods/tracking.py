@@ -140,6 +140,8 @@ class Mirror:
             self.parent = run.info.run_id
             self._log_params(self.parent, constants(cells))
         self.client.set_tag(self.parent, "driver", driver())
+        view = shared_view(max(cell.settings.training.epochs for cell in cells))
+        self.client.set_experiment_tag(self._experiment, f"mlflow.sharedViewState.{VIEW}", view)
 
     def close_parent(self, status: Status) -> None:
         """End the sweep's run."""
@@ -405,7 +407,7 @@ def mlflow_errors() -> tuple[type[Exception], ...]:
 
 
 def experiment(client: MlflowClient, study: str, root: Path, uri: str) -> str:
-    """Return the id of the study's experiment, made with its prepared view if it is new."""
+    """Return the id of the study's experiment, made if it is new."""
     with FileLock(root / "logs" / "mlflow.lock"):
         found = client.get_experiment_by_name(study)
         if found is not None and found.lifecycle_stage == "deleted":
@@ -415,7 +417,6 @@ def experiment(client: MlflowClient, study: str, root: Path, uri: str) -> str:
         else:
             local = (root / "mlartifacts" / study).as_uri() if uri.startswith("sqlite") else None
             identifier = str(client.create_experiment(study, artifact_location=local))
-        client.set_experiment_tag(identifier, f"mlflow.sharedViewState.{VIEW}", shared_view())
         return identifier
 
 

@@ -29,8 +29,8 @@ def run_colour(likelihood: str, latent_dim: int) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in mixed)
 
 
-def shared_view() -> str:
-    """Return the prepared view as MLflow stores it in an experiment's tag."""
+def shared_view(last_epoch: int) -> str:
+    """Return the prepared view as MLflow keeps it in a tag, with the pictures of `last_epoch`."""
     state: dict[str, Any] = {
         "searchFilter": "tags.kind = 'train'",
         "orderByKey": "metrics.`test/bpd`",
@@ -45,14 +45,14 @@ def shared_view() -> str:
         "hideEmptyCharts": True,
         "isAccordionReordered": False,
         "compareRunSections": [
-            {"uuid": "scores", "name": "Scores", "display": True, "isReordered": False, "isGenerated": False},
-            {"uuid": "grids", "name": "Grids", "display": True, "isReordered": False, "isGenerated": False},
+            _section("scores", "Bits and nats", columns=2, height=360),
+            _section("grids", "Samples and reconstructions", columns=1, height=640),
         ],
         "compareRunCharts": [
             _line("val/bpd", "validation bits/dim"),
             _bar("test/bpd", "test bits/dim"),
             _scatter("test/rate", "test/distortion", "rate against distortion"),
-            _images(["samples", "reconstructions"]),
+            _images(["samples", "reconstructions"], last_epoch),
         ],
         "groupBy": None,
     }
@@ -89,5 +89,10 @@ def _scatter(x: str, y: str, title: str) -> dict[str, Any]:
     return _chart("SCATTER", "scores", title, **axes)
 
 
-def _images(keys: list[str]) -> dict[str, Any]:
-    return _chart("IMAGE", "grids", "samples and reconstructions", imageKeys=keys, step=10_000)
+def _images(keys: list[str], step: int) -> dict[str, Any]:
+    return _chart("IMAGE", "grids", "samples and reconstructions", imageKeys=keys, step=step)
+
+
+def _section(identifier: str, name: str, columns: int, height: int) -> dict[str, Any]:
+    shown = {"display": True, "isReordered": False, "isGenerated": False}
+    return {"uuid": identifier, "name": name, "columns": columns, "cardHeight": height, **shown}
