@@ -1,6 +1,6 @@
 """Check a reproduction against what git has: byte for byte, or within a tolerance where bytes cannot agree.
 
-    .venv/bin/python pipelines/verify.py [--tolerance 0.02]
+    .venv/bin/python pipelines/verify.py [--tolerance 0.05]
 
 Run it after `dvc repro -f --no-run-cache`. The committed dvc.lock holds the hash of every result. Where the
 reproduction's lock is the same, so is every byte. On another platform, with other CPU kernels or another
@@ -29,7 +29,7 @@ CLOSE = ["bits_per_dim", "nll_nats", "elbo_nats", "distortion_nats"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what was compared and the largest difference; return 1 if the numbers are not reproduced."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tolerance", type=float, default=0.02, help="relative, where bytes differ")
+    parser.add_argument("--tolerance", type=float, default=0.05, help="relative, where bytes differ")
     options = parser.parse_args(arguments)
     changed = git("diff", "--name-only", "HEAD", "--", "dvc.lock", "reports").split()
     if not changed:
