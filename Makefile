@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := repro
 
 PYTHON ?= python3
+PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -28,7 +29,7 @@ test-slow: setup
 
 # MLflow on 127.0.0.1, with the address of each study's view.
 ui: setup
-	@$(BIN)/python pipelines/ui.py
+	@PYTHONWARNINGS=ignore $(BIN)/python pipelines/ui.py --port $(PORT)
 
 # Bring MLflow up to date from the files.
 sync: setup

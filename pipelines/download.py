@@ -9,9 +9,11 @@ import logging
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from vae_likelihoods.datasets.base import build
+from vae_likelihoods.errors import require
 
 ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger(__name__)
@@ -20,6 +22,10 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path="../conf", config_name="data")
 def main(config: DictConfig) -> None:
     """Download what is missing or damaged."""
+    chosen = HydraConfig.get().runtime.choices["dataset"]
+    require(
+        config.dataset.name == chosen, "dataset.name", config.dataset.name, f"must be {chosen}, as its file"
+    )
     source, folder = build(config.dataset), ROOT / config.raw_folder
     brought = source.download(folder)
     log.info("%s: %s in %s", source.name, ", ".join(brought) or "everything was already", folder)

@@ -4,6 +4,8 @@
 .venv/bin/python pipelines/evaluate.py -m likelihood=bernoulli,gaussian latent_dim=2,8,32 levels=2
 """
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
@@ -17,4 +19,7 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on where it stopped")

@@ -9,10 +9,12 @@ import logging
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from vae_likelihoods.datasets.base import build
 from vae_likelihoods.datasets.preparing import prepare
+from vae_likelihoods.errors import require
 
 ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger(__name__)
@@ -21,6 +23,10 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path="../conf", config_name="data")
 def main(config: DictConfig) -> None:
     """Cut the splits and write arrays, manifest and contact sheet."""
+    chosen = HydraConfig.get().runtime.choices["dataset"]
+    require(
+        config.dataset.name == chosen, "dataset.name", config.dataset.name, f"must be {chosen}, as its file"
+    )
     folder = ROOT / config.prepared_folder
     manifest = prepare(build(config.dataset), ROOT / config.raw_folder, folder)
     counts = ", ".join(f"{split['count']} {name}" for name, split in manifest["splits"].items())

@@ -1,7 +1,7 @@
 """Write reports/ from evaluations/: the summary, the answer, the figures and the page.
 
 python pipelines/report.py                          the studies of params.yaml
-python pipelines/report.py --study scratch          and another one
+python pipelines/report.py --study scratch          another one, in reports/scratch/
 python pipelines/report.py --readme README.md       and the table in the README
 """
 
@@ -79,15 +79,16 @@ def _write(path: Path, text: str) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write reports/ from evaluations/.")
     parser.add_argument(
-        "--study", nargs="+", default=[], metavar="NAME", help="studies besides those of params.yaml"
+        "--study", nargs="+", default=[], metavar="NAME", help="these studies, in reports/<first of them>/"
     )
     parser.add_argument("--readme", type=Path, help="a file whose results section is to be replaced")
     for folder in ("evaluations", "reports"):
-        parser.add_argument(
-            f"--{folder}", type=Path, default=Path(folder), help=f"folder (default: {folder})"
-        )
+        parser.add_argument(f"--{folder}", type=Path, default=Path(folder), help=f"default: {folder}")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: params.yaml")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.study:  # the report of the default studies is in git: leave it as it is
+        options.reports = options.reports / options.study[0]
+    return options
 
 
 if __name__ == "__main__":

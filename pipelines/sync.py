@@ -16,7 +16,7 @@ from pathlib import Path
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.tracking import Mirror, mlflow_errors, store_uri
+from vae_likelihoods.tracking import Mirror, mlflow_errors, silence, store_uri
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for study in studies:
             sync(root, study, store_uri(options.uri, root))
-    except (SettingError, *mlflow_errors()) as error:
-        print(f"sync: {str(error).splitlines()[0]}", file=sys.stderr)
+    except SettingError as error:
+        print(f"sync: {error}", file=sys.stderr)
+        return 1
+    except mlflow_errors() as error:
+        print(f"sync: {silence(store_uri(options.uri, root), error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=PROJECT, help="folder of mlflow.db")
     options = parser.parse_args(arguments)
     uri = store_uri(os.environ.get("MLFLOW_TRACKING_URI"), options.root.absolute())
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", options.port)) == 0:
+            sys.exit(
+                f"ui: port {options.port} is taken by another program; try make ui PORT={options.port + 1}"
+            )
     address = f"http://127.0.0.1:{options.port}"
     print(f"MLflow serves {uri} on {address} (Ctrl-C ends it)")
     for study in connect(uri, options.root.absolute()).search_experiments():

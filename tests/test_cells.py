@@ -110,7 +110,9 @@ def test_the_key_counts_the_source_of_all_that_trains_and_nothing_that_only_watc
         ("network.hidden=[]", "network.hidden=[]"),
         ("objective.beta=-1", "objective.beta=-1"),
         ("runtime.device=mps", "runtime.device=mps"),
-        ("+network.depth=3", "network=vae_likelihoods.networks.mlp.mlp"),
+        ("+network.depth=3", "network={'hidden': [4], 'depth': 3}: "),
+        ("network.hidden=64", "network={'hidden': 64}: "),
+        ("optimizer.lr=-1", "'lr': -1"),
         ("likelihood=gaussian likelihood.sigma=-1", "likelihood.sigma=-1"),
     ],
 )

@@ -60,14 +60,29 @@ class Cell:
             SettingError: if anything in it cannot be, or its data set is not prepared.
         """
         cell = cls(read(config))
-        cell.settings.runtime.torch_device  # noqa: B018 - refuses a device that is not there
-        build_objective(cell.settings)
-        build_metrics(cell.settings)
-        build_likelihood(cell.settings, channels=1)
-        check_levels(cell.data.native_levels, cell.settings.levels, cell.settings.binarize)
-        with torch.device("meta"):
-            build_optimizer(cell.settings, build_model(cell.settings, cell.data.shape))
+        try:
+            cell._build_once()
+        except SettingError as error:
+            raise cell._in_the_users_words(error) from None
         return cell
+
+    def _build_once(self) -> None:
+        settings = self.settings
+        settings.runtime.torch_device  # noqa: B018 - refuses a device that is not there
+        build_objective(settings)
+        build_metrics(settings)
+        build_likelihood(settings, channels=1)
+        check_levels(self.data.native_levels, settings.levels, settings.binarize)
+        with torch.device("meta"):
+            build_optimizer(settings, build_model(settings, self.data.shape))
+
+    def _in_the_users_words(self, error: SettingError) -> SettingError:
+        """Show the settings of a part that could not be built, not the name of its class."""
+        node = getattr(self.settings, error.key, None)
+        if not isinstance(node, dict) or error.value != node.get("_target_"):
+            return error
+        given = {key: value for key, value in node.items() if not key.startswith("_")}
+        return SettingError(error.key, given, error.reason, error.choices)
 
     @classmethod
     def laid_out(cls, folder: Path, root: Path) -> Cell:
@@ -173,7 +188,7 @@ class Cell:
     def check_trained(self) -> None:
         """Refuse to evaluate what was not trained, or was trained otherwise."""
         where = f"runs/{self.study}/{self.name}"
-        command = "train it first, with the same settings: .venv/bin/python pipelines/train.py"
+        command = "train it with pipelines/train.py and the very settings that evaluate gets"
         path = self.run_folder / "config.yaml"
         if not path.exists():
             raise SettingError("cell", self.name, f"{where} does not exist; {command}")

@@ -392,11 +392,21 @@ def connect(uri: str, root: Path) -> MlflowClient:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mlflow.tracking import MlflowClient
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in (
+        ("mlflow", logging.WARNING),
+        ("alembic", logging.WARNING),
+        ("urllib3", logging.ERROR),
+    ):
+        logging.getLogger(name).setLevel(level)
     (root / "logs").mkdir(parents=True, exist_ok=True)
     with FileLock(root / "logs" / "mlflow.lock"):
         return MlflowClient(tracking_uri=uri)
+
+
+def silence(uri: str, error: Exception) -> str:
+    """Say in one line that MLflow did not take something, and what to do."""
+    reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+    return f"MLflow at {uri} did not take the results; `make sync` does it later ({reason})"
 
 
 def mlflow_errors() -> tuple[type[Exception], ...]:
@@ -487,7 +497,6 @@ class Guard:
             self.mirror(sweep, last)
         except Exception as error:  # whatever goes wrong in tracking must not cost a cell
             self.resume_at = time.monotonic() + PAUSE_SECONDS
-            if not self.warned or last:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                log.warning("MLflow did not take the results (%s); `make sync` brings it up to date", reason)
+            if not self.warned:
+                log.warning("%s", silence(self.mirror.mirror.uri, error))
             self.warned = True

@@ -217,3 +217,17 @@ def test_bad_settings_are_one_clear_error_before_anything_is_done(
         assert part in done.stderr
     assert "Traceback" not in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
+
+
+def test_an_interrupt_is_one_line_and_the_same_command_goes_on(
+    root: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    grid = ["likelihood=binomial", "latent_dim=2,3", "training.epochs=60", "tracking=none"]
+    driver = start("train", root, "-m", *grid)
+    wait_for(lambda: any((root / ".cells").glob("*/timings.csv")))
+    os.killpg(driver.pid, signal.SIGINT)
+    output, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 1
+    assert output.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
+    run("train", root, "-m", *grid)
+    assert len(trained(root)) == 2

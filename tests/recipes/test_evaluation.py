@@ -17,8 +17,10 @@ from PIL import Image
 from vae_likelihoods.build import build_model
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.datasets.quantise import levels_of
+from vae_likelihoods.errors import SettingError
 from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds, trained_model
 from vae_likelihoods.recipes.training import make_trainer, train
+from vae_likelihoods.stages import STAGES
 
 MakeCell = Callable[..., Cell]
 LEARNS = ("study=evaluated", "training.epochs=5", "optimizer.lr=0.01", "training.warmup_steps=0")
@@ -163,3 +165,12 @@ def test_the_trained_model_scores_validation_as_its_history_says(cell: Cell) -> 
     with (cell.run_folder / "history.csv").open() as handle:
         best = max(float(row["val_elbo"]) for row in csv.DictReader(handle))
     assert -(distortion + rate) == pytest.approx(best, rel=1e-9)
+
+
+def test_damaged_weights_are_named(small_cell: Callable[..., Cell], tmp_path: Path) -> None:
+    cell = small_cell("study=damaged")
+    STAGES["train"].perform(cell, lambda record: None)
+    weights = cell.run_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b"junk")
+    with pytest.raises(SettingError, match=r"model\.safetensors is damaged"):
+        evaluate(cell, tmp_path)

@@ -95,3 +95,9 @@ def test_labels_do_not_overlap(places):
     assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(apart))
     assert apart[0] >= 0.05
     assert max(abs(a - b) for a, b in zip(apart, places, strict=True)) <= 0.1 * len(places)
+
+
+def test_points_of_a_study_with_one_latent_size_are_drawn(cells, marks):
+    one = cells[cells["latent_dim"] == cells["latent_dim"].min()]
+    drawn = charts.svg({"": charts.rate_against_distortion(one, marks)}, "one size", "light")
+    assert "NaN" not in drawn

@@ -114,17 +114,16 @@ def test_another_study_and_the_readme(report, root, study):
     (root / "README.md").write_text("<!-- results --><!-- /results -->", encoding="utf-8")
     assert report("--study", "scratch", "--readme", "README.md") == 0
     readme = (root / "README.md").read_text(encoding="utf-8")
-    assert (root / "reports/table.md").read_text(encoding="utf-8").strip() in readme
-    assert list(json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))) == [
-        "grey",
-        "scratch",
-    ]
+    folder = root / "reports" / "scratch"
+    assert (folder / "table.md").read_text(encoding="utf-8").strip() in readme
+    assert list(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))) == ["scratch"]
+    assert (folder / "index.html").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--study", "none"], "dvc repro evaluate@none"),
+        (["--study", "none"], "pipelines/evaluate.py study=none"),
         (["--params", "no.yaml"], "params=no.yaml"),
         (["--readme", "no.md"], "readme=no.md"),
     ],

@@ -49,18 +49,15 @@ def test_a_metric_that_a_model_does_not_have_stays_empty(root, study, tmp_path):
     assert pd.isna(written.loc["binomial-2-0", "effective_sample_size"])
 
 
-def test_studies_of_params_come_first_and_split_axes():
+def test_all_studies_of_params_or_those_chosen():
     params = {"studies": {"b": {"likelihood": "x, y"}, "a": {"likelihood": "z"}}}
-    assert list(summary.study_axes(params, ["extra", "a"]).items()) == [
-        ("b", ["x", "y"]),
-        ("a", ["z"]),
-        ("extra", []),
-    ]
+    assert list(summary.study_axes(params).items()) == [("b", ["x", "y"]), ("a", ["z"])]
+    assert list(summary.study_axes(params, ["extra", "a"]).items()) == [("extra", []), ("a", ["z"])]
 
 
 def test_a_study_without_cells_names_the_command(root):
     with pytest.raises(SettingError, match=r"study=none.*dvc repro evaluate@none"):
-        summary.collect(root / "evaluations", {"grey": [], "none": []})
+        summary.collect(root / "evaluations", {"grey": [], "none": ["gaussian"]})
 
 
 def test_no_study_at_all(root):
@@ -77,7 +74,7 @@ def test_missing_cells_are_no_error(root):
 def test_a_damaged_file_is_named(root, text):
     (root / "evaluations/grey/binomial-2-0/metrics.json").write_text(text, encoding="utf-8")
     with pytest.raises(SettingError, match=r"binomial-2-0/metrics\.json.*damaged.*evaluate@grey"):
-        summary.collect(root / "evaluations", {"grey": []})
+        summary.collect(root / "evaluations", {"grey": ["gaussian"]})
 
 
 @pytest.mark.parametrize(
@@ -92,14 +89,14 @@ def test_a_damaged_file_is_named(root, text):
 def test_a_bad_number_is_named(root, study, change, said):
     study.save(root, study.record("grey", "binomial", 2, 0, 11.0) | change)
     with pytest.raises(SettingError, match=said):
-        summary.collect(root / "evaluations", {"grey": []})
+        summary.collect(root / "evaluations", {"grey": ["gaussian"]})
 
 
 def test_a_file_of_another_cell_is_refused(root, study):
     path = root / "evaluations/grey/binomial-2-0/metrics.json"
     path.write_bytes((root / "evaluations/grey/binomial-2-1/metrics.json").read_bytes())
     with pytest.raises(SettingError, match="belongs to grey/binomial-2-1"):
-        summary.collect(root / "evaluations", {"grey": []})
+        summary.collect(root / "evaluations", {"grey": ["gaussian"]})
 
 
 @pytest.mark.parametrize(("column", "value"), [("dataset", "digits"), ("levels", 17), ("dimensions", 64)])

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch.utils.flop_counter import FlopCounterMode
 
 from vae_likelihoods.build import build_metrics, build_model
 from vae_likelihoods.checkpoints import load_weights
 from vae_likelihoods.datasets.quantise import Levels, levels_of
+from vae_likelihoods.errors import SettingError
 from vae_likelihoods.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.files import write_json, write_text, write_whole
 from vae_likelihoods.metrics.base import Measured
@@ -54,7 +56,12 @@ def trained_model(cell: Cell) -> VAE:
     torch.set_num_threads(cell.settings.runtime.threads)
     torch.set_float32_matmul_precision("highest")  # a score is no place to save bits
     model = build_model(cell.settings, cell.data.shape)
-    load_weights(cell.run_folder / "model.safetensors", model)
+    path = cell.run_folder / "model.safetensors"
+    try:
+        load_weights(path, model)
+    except (SafetensorError, RuntimeError) as error:
+        reason = f"{path} is damaged ({str(error).splitlines()[0]}); run the same training again"
+        raise SettingError("cell", cell.name, reason) from None
     return model.to(cell.settings.runtime.torch_device).eval()
 
 

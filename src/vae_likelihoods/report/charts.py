@@ -90,8 +90,9 @@ def rate_against_distortion(
     size = alt.Size(
         "latent_dim:O",
         title="latents",
+        # Vega makes no symbol of a range with one entry.
         scale=alt.Scale(
-            domain=sizes, range=[40 + 130 * i / max(1, len(sizes) - 1) for i in range(len(sizes))]
+            domain=sizes, range=[40 + 130 * i / max(1, len(sizes) - 1) for i in range(max(2, len(sizes)))]
         ),
         legend=alt.Legend(orient="top", symbolFillColor="var(--muted)", symbolStrokeWidth=0),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +46,15 @@ def collect(evaluations: Path, studies: Mapping[str, Sequence[str]]) -> pd.DataF
     return pd.concat(frames, ignore_index=True)
 
 
-def study_axes(params: Mapping[str, Any], extra: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Return study -> likelihoods as params.yaml orders them; the studies of `extra` come last.
+def study_axes(params: Mapping[str, Any], chosen: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Return study -> likelihoods as params.yaml orders them: the studies of `chosen`, or else all.
 
     Example:
-        >>> study_axes({"studies": {"grey": {"likelihood": "gaussian, binomial"}}}, ["scratch"])
-        {'grey': ['gaussian', 'binomial'], 'scratch': []}
+        >>> study_axes({"studies": {"grey": {"likelihood": "gaussian, binomial"}}})
+        {'grey': ['gaussian', 'binomial']}
     """
     named = {str(name): _names(study) for name, study in (params.get("studies") or {}).items()}
-    return named | {name: [] for name in extra if name not in named}
+    return {name: named.get(name, []) for name in chosen or named}
 
 
 def write_summary(cells: pd.DataFrame, path: Path) -> None:
@@ -74,7 +74,10 @@ def _names(study: Mapping[str, Any]) -> list[str]:
 
 def _study(evaluations: Path, study: str, likelihoods: Sequence[str]) -> pd.DataFrame:
     paths = sorted((evaluations / study).glob("*/metrics.json"))
-    remedy = f"run `.venv/bin/dvc repro evaluate@{study}`"
+    again = (
+        f"`.venv/bin/dvc repro evaluate@{study}`" if likelihoods else f"pipelines/evaluate.py study={study}"
+    )
+    remedy = f"run {again}"
     require(bool(paths), "study", study, f"no evaluated cell in {(evaluations / study).as_posix()}; {remedy}")
     cells = pd.DataFrame([_read(path, study, remedy) for path in paths])
     for column in _COMPARABLE:
@@ -95,7 +98,7 @@ def _read(path: Path, study: str, remedy: str) -> dict[str, Any]:
         fault = f"not JSON ({error})"
     if fault:
         raise SettingError(
-            "metrics", path.as_posix(), f"this file is damaged: {fault}; delete it and {remedy}"
+            "metrics", path.as_posix(), f"damaged, or evaluated without all metrics: {fault}; {remedy}"
         )
     return {key: record[key] for key in _KEYS}
 
