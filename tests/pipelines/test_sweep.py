@@ -65,6 +65,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             text=True,
             env=env,
             start_new_session=True,
+            # Tests that run in the background of a shell inherit that Ctrl-C is ignored; users' commands do not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         return process
