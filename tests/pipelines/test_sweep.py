@@ -65,7 +65,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             text=True,
             env=env,
             start_new_session=True,
-            # Tests that run in the background of a shell inherit that Ctrl-C is ignored; users' commands do not.
+            # A shell ignores Ctrl-C for what it runs in the background, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
