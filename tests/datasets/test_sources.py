@@ -242,11 +242,12 @@ def test_images_and_labels_of_different_number_are_refused(idx, plain: dict[str,
         source.splits(raw)
 
 
+@pytest.mark.slow
 def test_the_full_fashion_mnist_where_it_is_installed(tmp_path: Path) -> None:
     """Runs where TEST_FASHION_MNIST names a folder of its files (Debian: dataset-fashion-mnist)."""
     folder = os.environ.get("TEST_FASHION_MNIST")
     if not folder:
-        pytest.skip("TEST_FASHION_MNIST names no folder")
+        pytest.fail("set TEST_FASHION_MNIST to a folder with the four files of Fashion-MNIST")
     source = build(OmegaConf.merge(config("fashion_mnist"), {"mirrors": [folder]}))
     source.download(tmp_path / "raw")
     manifest = prepare(source, tmp_path / "raw", tmp_path / "fashion_mnist")
