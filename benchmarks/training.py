@@ -29,6 +29,7 @@ from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import write_json
 from vae_likelihoods.settings import cores
 from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.units import bits_per_dim
 
 DATASET = "fashion_mnist"
 LATENT_DIM, BATCH_SIZE = 8, 128
@@ -130,7 +131,7 @@ def train_peer(task: Task, workers: int) -> Result:
     result = timed(task.images * task.epochs, lambda: losses.append(tutorial.train(task, workers)))
     levels = np.load(task.prepared / "validation_images.npy")
     nats = losses[0] - log_choose(levels)
-    return {**result, "bits_per_dim": nats / (levels[0].size * float(np.log(2)))}
+    return {**result, "bits_per_dim": bits_per_dim(nats, levels[0].size)}
 
 
 def log_choose(levels: np.ndarray) -> float:

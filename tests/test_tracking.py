@@ -83,14 +83,40 @@ def test_the_files_are_all_in_mlflow_and_twice_is_once(uri: str, tmp_path: Path,
     assert params == {"likelihood": "gaussian_learned", "latent_dim": "8", "seed": "0"}
     assert pictures == 12  # two kinds at epochs 0, 1, 2; MLflow keeps a thumbnail of each
     assert set(files) == {
-        *("config.yaml", "history.csv", "model.safetensors", "samples.png", "reconstructions.png"),
-        *("evaluation", "images"),
+        *("config.yaml", "history.csv", "units.json", "model.safetensors", "samples.png"),
+        *("reconstructions.png", "evaluation", "images"),
     }
     metrics = json.loads((cell.evaluation_folder / "metrics.json").read_text())
     assert ("test/bpd", 0, metrics["bits_per_dim"]) in history
     assert [step for key, step, _ in history if key == "val/bpd"] == [1, 2]
     assert [step for key, step, _ in history if key == "train/sigma"] == [1, 2]
     assert parent[:2] == ("tracked sweep", "FINISHED")
+
+
+def test_tags_say_the_units_of_the_headline_metrics(uri: str, tmp_path: Path, cell: Cell) -> None:
+    mirror = Mirror(uri, tmp_path, cell.study)
+    mirror.update_evaluation(cell, cell.evaluation_folder)
+    tags = mirror.client.get_run(mirror.children[cell.name].run_id).data.tags
+    assert tags["unit/val/bpd"] == "bits per dimension (mass, validation, D=64, K=17, k=1)"
+    assert tags["unit/test/bpd"] == "bits per dimension (mass, test, D=64, K=17, k=4)"
+
+
+def test_what_an_older_version_wrote_is_mirrored_without_units(uri: str, tmp_path: Path, cell: Cell) -> None:
+    root = tmp_path / "old"
+    shutil.copytree(cell.root / "runs", root / "runs")
+    shutil.copytree(cell.evaluation_folder, root / "evaluation")
+    runtime = cell.settings.runtime.model_copy(update={"root": str(root)})
+    old = Cell(cell.settings.model_copy(update={"runtime": runtime}))
+    (old.run_folder / "units.json").unlink()
+    path = root / "evaluation" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps(metrics | {"units": {"bits_per_dim": "from nll_nats", "scale": "mass"}}))
+    mirror = Mirror(uri, tmp_path, cell.study)
+    (root / "data").symlink_to(cell.root / "data")
+    assert mirror.update_evaluation(old, root / "evaluation")
+    found = mirror.client.get_run(mirror.children[cell.name].run_id).data
+    assert found.metrics["test/bpd"] == metrics["bits_per_dim"]
+    assert not [name for name in found.tags if name.startswith("unit/")]
 
 
 def test_a_half_logged_run_is_completed(uri: str, tmp_path: Path, cell: Cell) -> None:

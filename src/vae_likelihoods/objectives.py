@@ -42,6 +42,10 @@ class Objective(ABC):
         """Return the weight on the rate in `epoch`; 1 for every proper bound."""
         return 1.0
 
+    def draws(self) -> int:
+        """Return k, how many z ~ q(z | x) are drawn for each image."""
+        return 1
+
 
 @dataclass(frozen=True)
 class ELBO(Objective):
@@ -82,6 +86,11 @@ class IWAE(Objective):
 
     def __post_init__(self) -> None:
         require_count("objective.samples", self.samples)
+
+    @override
+    def draws(self) -> int:
+        """Return `samples`."""
+        return self.samples
 
     @override
     def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:

@@ -15,7 +15,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +27,7 @@ from vae_likelihoods.cells import Cell, key_of
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import sha256
 from vae_likelihoods.tracking_view import run_colour, shared_view
+from vae_likelihoods.units import Unit
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -69,6 +70,7 @@ TEST_METRICS = {
     "squared_error": "test/sq_error",
     "effective_sample_size": "test/ess",
 }
+HEADLINES = {"val_bits_per_dim": "val/bpd", "bits_per_dim": "test/bpd"}  # a tag says their unit
 
 
 def store_uri(uri: str | None, root: Path) -> str:
@@ -183,6 +185,7 @@ class Mirror:
             return True
         values = [(name, metrics[key], 0) for key, name in TEST_METRICS.items() if key in metrics]
         self._log_metrics(child, values)
+        self._tag_units(child, metrics["units"])
         for path in sorted(folder.iterdir()):
             self.client.log_artifact(child.run_id, str(path), "evaluation")
         self.client.set_tag(child.run_id, "evaluation", mark)
@@ -263,6 +266,10 @@ class Mirror:
     def _log_results(self, child: Child, cell: Cell, folder: Path, weights: str) -> None:
         for name in ("history.csv", WEIGHTS, "samples.png", "reconstructions.png"):
             self.client.log_artifact(child.run_id, str(folder / name))
+        units = folder / "units.json"
+        if units.exists():  # older versions wrote none
+            self.client.log_artifact(child.run_id, str(units))
+            self._tag_units(child, json.loads(units.read_text()))
         self.client.log_text(child.run_id, OmegaConf.to_yaml(cell.description()), "config.yaml")
         self.client.set_tag(child.run_id, "weights", weights)
         child.tags["weights"] = weights
@@ -276,6 +283,12 @@ class Mirror:
         self.client.set_terminated(child.run_id, status)
 
     # MLflow's calls
+
+    def _tag_units(self, child: Child, units: Mapping[str, Any]) -> None:
+        """Say the units of the headline metrics in tags; what an older version wrote has none."""
+        for number, metric in HEADLINES.items():
+            if isinstance(units.get(number), dict):
+                self.client.set_tag(child.run_id, f"unit/{metric}", str(Unit.from_dict(units[number])))
 
     def _log_metrics(self, child: Child, values: Sequence[tuple[str, Any, int]]) -> None:
         from mlflow.entities import Metric

@@ -23,6 +23,7 @@ from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.objectives import Objective
 from vae_likelihoods.sections import Count, Section
 from vae_likelihoods.seeding import generator
+from vae_likelihoods.units import bits_per_dim
 
 
 class Training(Section):
@@ -53,6 +54,7 @@ class EpochRecord:
 
     The `train_` fields are means over the epoch's batches, on the scale that the likelihood is trained on
     (a density may be positive). The `val_` fields are on the scale of the scores: the mass over K levels.
+    recipes/training.py states their units.
     """
 
     epoch: int
@@ -144,7 +146,7 @@ class Trainer:
                 val_elbo=elbo,
                 val_distortion=distortion,
                 val_rate=kl,
-                val_bits_per_dim=-elbo / (self.validation[0].numel() * math.log(2)),
+                val_bits_per_dim=bits_per_dim(-elbo, self.validation[0].numel()),
                 best_epoch=self.best_epoch,
                 shared=self.model.likelihood.summary(),
             )

@@ -19,7 +19,7 @@ from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
 from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.metrics import bound, latents
-from vae_likelihoods.metrics.base import Measured, Metric, in_batches
+from vae_likelihoods.metrics.base import Measured, Metric, Number, in_batches
 from vae_likelihoods.metrics.bound import Bound
 from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.metrics.reconstruction import Reconstruction
@@ -27,6 +27,7 @@ from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.seeding import generator
+from vae_likelihoods.units import Quantity, Unit
 
 SHAPE, PIXELS, IMAGES = (1, 2, 3), 6, 30
 METRICS = {
@@ -101,6 +102,38 @@ def test_a_metric_gives_finite_numbers_and_one_a_picture(name: str, model: VAE, 
         assert array.shape == (IMAGES,)
         assert array.dtype == np.float64
         assert np.isfinite(array).all()
+
+
+@every_metric
+def test_every_number_of_a_metric_has_a_unit(name: str, model: VAE, levels: Tensor) -> None:
+    found = measured(build(f"metric.{name}", METRICS[name]), model, levels)
+    assert found.numbers
+    assert found.values.keys() == found.numbers.keys() >= found.per_image.keys()
+    for number_name, number in found.numbers.items():
+        unit = number.quantity.on("test", PIXELS, 4)
+        assert Unit.from_dict(unit.to_dict()) == unit
+        # A name that states a unit states this one; a log-probability of images says of what.
+        if "bits_per_dim" in number_name:
+            assert unit.measure == "bits per dimension"
+        if number_name.endswith("_nats"):
+            assert unit.measure.startswith("nats per ")
+        if number_name.startswith(("bits", "nll", "elbo", "distortion")):
+            assert unit.scale == "mass"
+        if number_name.startswith(("rate", "kl")):
+            assert unit.scale is None
+
+
+@pytest.mark.parametrize("bare", [1.0, [1.0, 2.0], np.ones(3), None])
+def test_a_number_without_a_unit_is_refused(bare: Any) -> None:
+    with pytest.raises(TypeError, match=r"^odd: a metric returns Number\(value, Quantity"):
+        Measured({"good": Number(1.0, Quantity("latents")), "odd": bare})
+
+
+def test_the_bound_says_how_many_samples_it_drew(model: VAE, levels: Tensor) -> None:
+    numbers = measured(Bound(8, 64), model, levels).numbers
+    drawn = {name: number.quantity.importance_samples for name, number in numbers.items()}
+    assert {name for name, k in drawn.items() if k != 8} == {"rate_nats"}  # a KL in closed form
+    assert drawn["rate_nats"] is None
 
 
 @every_metric
@@ -207,7 +240,7 @@ def test_summary_of_planted_scores() -> None:
         "distortion_nats": np.array([10.0, 20.0]),
         "effective_sample_size": np.array([3.0, 5.0]),
     }
-    assert bound.summarise(per_image, samples=7, dimensions=4) == pytest.approx(
+    assert Measured(bound.summarise(per_image, samples=7, dimensions=4)).values == pytest.approx(
         {
             "bits_per_dim": 0.5,
             "bits_per_dim_se": 0.25,
@@ -226,7 +259,7 @@ def test_active_units_of_planted_means() -> None:
     wave = np.array([-1.0, 1.0, -1.0, 1.0])[:, None]
     means = 5 + wave * np.sqrt([0.0, 0.0099, 0.0101, 1.0])
     rates = np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 3.0, 2.0, 5.0]])
-    assert latents.summarise(means, rates, threshold=0.01) == {
+    assert Measured(latents.summarise(means, rates, threshold=0.01)).values == {
         "active_units": 2,
         "kl_per_latent_nats": [0.0, 2.0, 2.0, 4.0],
     }

@@ -21,6 +21,7 @@ from vae_likelihoods.errors import SettingError
 from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds, trained_model
 from vae_likelihoods.recipes.training import make_trainer, train
 from vae_likelihoods.stages import STAGES
+from vae_likelihoods.units import Unit
 
 MakeCell = Callable[..., Cell]
 LEARNS = ("study=evaluated", "training.epochs=5", "optimizer.lr=0.01", "training.warmup_steps=0")
@@ -79,9 +80,27 @@ def test_it_says_what_was_measured(cell: Cell, metrics: dict[str, Any]) -> None:
     }
     assert {name: metrics[name] for name in expected} == expected
     test = levels_of(cell.data, "test", 17)
-    assert metrics["units"]["images"] == 180
-    assert metrics["units"]["test_sha256"] == test.sha256
-    assert metrics["units"]["split"] == "test"
+    assert metrics["images"] == 180
+    assert metrics["test_sha256"] == test.sha256
+
+
+def test_every_measured_number_has_a_unit(metrics: dict[str, Any]) -> None:
+    """What is left has none: names, settings and counts."""
+    origin = {"study", "cell", "dataset", "likelihood", "trained_on", "test_sha256"}
+    counts = {"levels", "latent_dim", "seed", "parameters", "multiply_adds", "epochs", "dimensions", "images"}
+    assert metrics["units"].keys() == metrics.keys() - origin - counts - {"units"}
+    units = {name: Unit.from_dict(unit) for name, unit in metrics["units"].items()}
+    assert {(unit.split, unit.dimensions, unit.levels) for unit in units.values()} == {("test", 64, 17)}
+    assert str(units["bits_per_dim"]) == "bits per dimension (mass, test, D=64, K=17, k=8)"
+    assert str(units["rate_nats"]) == "nats per image (test, D=64, K=17)"
+
+
+def test_the_columns_of_per_image_have_the_units_of_their_names(
+    metrics: dict[str, Any], tmp_path: Path
+) -> None:
+    header = (tmp_path / "per_image.csv").read_text().splitlines()[0].split(",")
+    assert len(header) == 6
+    assert set(header[1:]) <= metrics["units"].keys()
 
 
 def test_parameters_and_multiply_adds_are_counted(metrics: dict[str, Any]) -> None:

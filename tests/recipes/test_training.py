@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.recipes.training import RESULTS, make_trainer, train
 from vae_likelihoods.training import EpochRecord, NonFiniteLossError
+from vae_likelihoods.units import Unit
 
 MakeCell = Callable[..., Cell]
 
@@ -72,6 +74,44 @@ def test_history_has_a_row_an_epoch_and_says_what_was_learned(small_cell: MakeCe
         assert float(row["sigma"]) == record.shared["sigma"]
         assert "shared" not in row
     assert float(history[1]["val_elbo"]) > float(history[0]["val_elbo"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "trained"),
+    [
+        (("likelihood=binomial",), "nats per image (mass, train, D=64, K=17, k=1)"),
+        (
+            ("likelihood=gaussian_learned", "likelihood.trained_on=density"),
+            "nats per image (density, train, D=64, K=17, k=1)",
+        ),
+        (
+            ("likelihood=gaussian_learned", "likelihood.trained_on=mass", "levels=5"),
+            "nats per image (mass, train, D=64, K=5, k=1)",
+        ),
+        (
+            ("likelihood=gaussian", "likelihood.trained_on=density", "objective=iwae", "objective.samples=3"),
+            "nats per image (density, train, D=64, K=17, k=3)",
+        ),
+    ],
+    ids=["mass", "density", "trained_on", "iwae"],
+)
+def test_every_measured_column_of_the_history_has_a_unit(
+    small_cell: MakeCell, tmp_path: Path, overrides: tuple[str, ...], trained: str
+) -> None:
+    told: list[EpochRecord] = []
+    train(small_cell("training.epochs=1", *overrides), tmp_path, told.append)
+    text = (tmp_path / "units.json").read_text()
+    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
+    units = {name: str(Unit.from_dict(unit)) for name, unit in json.loads(text).items()}
+    others = {"epoch", "learning_rate", "rate_weight", "best_epoch", *told[0].shared}
+    assert units.keys() == rows(tmp_path)[0].keys() - others
+    rest = trained.partition("train")[2].rpartition(", k=")[0]
+    assert units.pop("train_rate") == f"nats per image (train{rest})"
+    assert units.pop("val_rate") == f"nats per image (validation{rest})"
+    assert units.pop("val_bits_per_dim") == f"bits per dimension (mass, validation{rest}, k=1)"
+    scored = f"nats per image (mass, validation{rest}, k=1)"
+    assert (units.pop("val_elbo"), units.pop("val_distortion")) == (scored, scored)
+    assert set(units.values()) == {trained}
 
 
 def test_weights_are_those_of_the_best_epoch(small_cell: MakeCell, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +13,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vae_likelihoods.units import BITS, NATS, Quantity, Scale, Split, plain
+
 SCORES = {"gaussian": 7.9, "binomial": 11.0, "beta_binomial": 1.3, "gaussian_learned": 1.9}
 LATENTS = {2: 1.15, 8: 1.0, 32: 0.97}
+UNLIKE: list[dict[str, Any]] = [
+    {"dataset": "digits"}, {"test_sha256": "0ddba11"}, {"levels": 17}, {"dimensions": 64},
+    {"scale": "density"}, {"split": "validation"}, {"importance_samples": 8},
+]  # fmt: skip
 
 
 def record(
-    study: str, likelihood: str, latent_dim: int, seed: int, bits: float, **changes: Any
+    study: str,
+    likelihood: str,
+    latent_dim: int,
+    seed: int,
+    bits: float,
+    scale: Scale = "mass",
+    split: Split = "test",
+    **changes: Any,
 ) -> dict[str, Any]:
+    """Return a metrics.json whose units follow from its levels, dimensions and samples, scale and split."""
     dimensions = 784
     nll = bits * dimensions * math.log(2)
     rate = 8.0 + 3.0 * math.log2(latent_dim) + 0.1 * seed
@@ -29,9 +44,28 @@ def record(
         "distortion_nats": nll + 2.0 - rate, "importance_samples": 128, "effective_sample_size": 11.2345678,
         "active_units": min(latent_dim, 11), "squared_error": 0.0123456789, "trained_on": "mass",
         "parameters": 123456, "multiply_adds": 654321, "epochs": 20, "dimensions": dimensions,
-        "kl_per_latent": [rate / latent_dim] * latent_dim, "units": {"nll_nats": "nats per image"},
+        "kl_per_latent_nats": [rate / latent_dim] * latent_dim, "images": 500, "test_sha256": "5ca1e",
     }  # fmt: skip
-    return values | changes
+    values |= changes
+    return values | {"units": units(values, scale, split)}
+
+
+def units(values: dict[str, Any], scale: Scale, split: Split) -> dict[str, dict[str, Any]]:
+    k = values["importance_samples"]
+    bits, nats, draws = (
+        Quantity(BITS, scale, k),
+        Quantity(NATS, scale, k),
+        Quantity("samples per image", None, k),
+    )
+    quantities = {
+        "bits_per_dim": bits, "bits_per_dim_se": bits, "nll_nats": nats, "elbo_nats": nats,
+        "distortion_nats": nats, "rate_nats": Quantity(NATS), "importance_samples": draws,
+        "effective_sample_size": draws, "active_units": Quantity("latents"),
+        "squared_error": Quantity("squared error per pixel"),
+        "kl_per_latent_nats": Quantity("nats per latent"),
+    }  # fmt: skip
+    dimensions, levels = values["dimensions"], values["levels"]
+    return plain({name: one.on(split, dimensions, levels) for name, one in quantities.items()})
 
 
 def save(root: Path, metrics: dict[str, Any], picture: Image.Image | None = None) -> Path:
@@ -44,10 +78,27 @@ def save(root: Path, metrics: dict[str, Any], picture: Image.Image | None = None
     return folder / "metrics.json"
 
 
+def refused(change: dict[str, Any], first: str = "pair/one-2-0", other: str = "pair/other-2-0") -> str:
+    """Return a pattern for the refusal that names what `change` changed, and nothing else."""
+    ((field, value),) = change.items()
+    usual = {**record("grey", "any", 2, 0, 1.0), "scale": "mass", "split": "test"}[field]
+    said = (
+        f"unlike units cannot stand in one table or ranking. {field}: {usual} ({first}), {value} ({other})."
+    )
+    return re.escape(said) + "$"
+
+
 @pytest.fixture
 def study() -> SimpleNamespace:
     """The functions that make up cells, for tests that change one."""
-    return SimpleNamespace(record=record, save=save)
+    return SimpleNamespace(record=record, save=save, refused=refused)
+
+
+@pytest.fixture(params=UNLIKE, ids=lambda change: "-".join(change))
+def unlike(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """One change to `record` after which a cell cannot be compared with the others."""
+    change: dict[str, Any] = request.param
+    return change
 
 
 @pytest.fixture

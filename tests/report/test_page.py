@@ -136,6 +136,19 @@ def test_errors_are_one_line_and_leave_nothing(report, root, capsys, arguments, 
     assert not (root / "reports").exists()
 
 
+def test_unlike_units_are_one_line_and_leave_the_last_report(report, root, study, unlike, capsys):
+    assert report() == 0
+    before = {p: p.read_bytes() for p in (root / "reports").rglob("*") if p.is_file()}
+    study.save(root, study.record("grey", "zeta", 2, 0, 1.0, **unlike))
+    capsys.readouterr()
+    assert report() == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith("report: study=grey: unlike units")
+    assert all(f"{field}: " in said.err for field in unlike)
+    assert {p: p.read_bytes() for p in (root / "reports").rglob("*") if p.is_file()} == before
+
+
 def test_every_column_is_defined():
     assert {definition.name for definition in DEFINITIONS} == set(COLUMNS)
     assert all(re.fullmatch(r"[a-z_]+", definition.name) for definition in DEFINITIONS)

@@ -6,14 +6,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from vae_likelihoods.report import ranking
+from vae_likelihoods.report import ranking, summary
+from vae_likelihoods.units import BITS, Quantity, UnlikeUnits
 
 
 def cells(*rows: tuple[str, int, int, float], error: float | None = 0.01, **changes: Any) -> pd.DataFrame:
     columns = ["likelihood", "latent_dim", "seed", "bits_per_dim"]
-    return pd.DataFrame(rows, columns=columns).assign(
-        study="s", dataset="mnist5k", levels=256, bits_per_dim_se=error, **changes
-    )
+    shared = {"study": "s", "dataset": "mnist5k", "test_sha256": "5ca1e", "scale": "mass", "split": "test"}
+    counts = {"levels": 256, "dimensions": 784, "importance_samples": 128, "bits_per_dim_se": error}
+    named = [f"{likelihood}-{size}-{seed}" for likelihood, size, seed, _ in rows]
+    unit = Quantity(BITS, "mass", 128).on("test", 784, 256)
+    units = [{"bits_per_dim": unit} for _ in rows]
+    return pd.DataFrame(rows, columns=columns).assign(**shared, **counts, cell=named, units=units, **changes)
 
 
 def test_a_clear_winner():
@@ -91,6 +95,37 @@ def test_decimals_show_two_digits_of_the_uncertainty(error, decimals):
     assert ranking.answer(cells(("a", 2, 0, 1.0), error=error)).decimals == decimals
 
 
-def test_unlike_units_are_refused():
-    with pytest.raises(ValueError, match="unlike units"):
-        ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), cells(("b", 2, 0, 1.0)).assign(levels=2)]))
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("study", "t"), ("dataset", "digits"), ("test_sha256", "0ddba11"), ("levels", 2), ("dimensions", 64),
+        ("scale", "density"), ("split", "validation"), ("importance_samples", 8),
+    ],
+)  # fmt: skip
+def test_a_column_that_differs_is_refused(column, value):
+    odd = cells(("b", 2, 0, 1.0)).assign(**{column: value})
+    with pytest.raises(UnlikeUnits, match=rf"unlike units .*ranking\. {column}: .* \(s/a-2-0\), {value} "):
+        ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), odd]))
+
+
+def test_a_unit_that_differs_is_refused():
+    nats = [{"bits_per_dim": Quantity("nats per image", "mass", 128).on("test", 784, 256)}]
+    odd = cells(("b", 2, 0, 1.0)).assign(units=nats)
+    said = r"measure of bits_per_dim: bits per dimension \(s/a-2-0\), nats per image \(s/b-2-0\)\.$"
+    with pytest.raises(UnlikeUnits, match=said):
+        ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), odd]))
+
+
+def test_what_collect_refuses_in_one_study_is_refused_in_one_ranking(root, study, unlike):
+    """Each of the two was collected alone, without an objection."""
+    for name in ("one", "other"):
+        study.save(root / name, study.record("pair", name, 2, 0, 1.0, **(unlike if name == "other" else {})))
+    pair = [summary.collect(root / name / "evaluations", {"pair": []}) for name in ("one", "other")]
+    with pytest.raises(UnlikeUnits, match=study.refused(unlike)):
+        ranking.answer(pd.concat(pair))
+
+
+def test_an_answer_carries_its_unit():
+    found = ranking.answer(cells(("a", 2, 0, 1.0)))
+    assert str(found.unit) == "bits per dimension (mass, test, D=784, K=256, k=128)"
+    assert found.levels == 256

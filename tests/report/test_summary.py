@@ -7,6 +7,7 @@ import pytest
 
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report import summary
+from vae_likelihoods.units import UnlikeUnits
 
 
 @pytest.fixture
@@ -99,8 +100,60 @@ def test_a_file_of_another_cell_is_refused(root, study):
         summary.collect(root / "evaluations", {"grey": ["gaussian"]})
 
 
-@pytest.mark.parametrize(("column", "value"), [("dataset", "digits"), ("levels", 17), ("dimensions", 64)])
-def test_unlike_units_are_not_ranked(root, study, column, value):
-    study.save(root, study.record("grey", "binomial", 2, 0, 11.0, **{column: value}))
-    with pytest.raises(SettingError, match=rf"differ in {column} .*Choices: .*{value}"):
+def test_unlike_units_are_not_ranked(root, study, unlike):
+    study.save(root, study.record("grey", "zeta", 2, 0, 11.0, **unlike))
+    with pytest.raises(UnlikeUnits, match=study.refused(unlike, "grey/beta_binomial-2-0", "grey/zeta-2-0")):
         summary.collect(root / "evaluations", {"grey": []})
+
+
+def test_the_measure_of_any_number_must_be_the_same(root, study):
+    record = study.record("grey", "zeta", 2, 0, 11.0)
+    record["units"]["rate_nats"]["measure"] = "bits per image"
+    study.save(root, record)
+    said = r"ranking\. measure of rate_nats: nats per image \(.*\), bits per image \(grey/zeta-2-0\)\.$"
+    with pytest.raises(UnlikeUnits, match=said):
+        summary.collect(root / "evaluations", {"grey": []})
+
+
+def test_studies_may_differ_from_each_other(root, study):
+    study.save(root, study.record("small", "binomial", 2, 0, 1.0, dataset="digits", levels=17, dimensions=64))
+    cells = summary.collect(root / "evaluations", {"grey": [], "small": []})
+    assert set(cells["dimensions"]) == {784, 64}
+
+
+def test_every_row_says_its_scale_split_and_dimensions(cells, tmp_path):
+    summary.write_summary(cells, tmp_path / "summary.csv")
+    written = pd.read_csv(tmp_path / "summary.csv")
+    assert (written["scale"] == "mass").all()
+    assert (written["split"] == "test").all()
+    assert (written["dimensions"] == 784).all()
+
+
+def without_units(record):
+    """What evaluations held before every number had a unit."""
+    hashed = {"test_sha256": record["test_sha256"]}
+    return record | {"units": {"scale": "mass", "split": "test", "nats": "per image", **hashed}}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda r: {k: v for k, v in without_units(r).items() if k != "test_sha256"}, "it lacks test_sha256"),
+        (without_units, r"no unit is stored of bits_per_dim, .*squared_error"),
+        (lambda r: r | {"units": None}, "its units are no mapping"),
+        (lambda r: r | {"units": {**r["units"], "nll_nats": "nats"}}, r"unit=nats: needs exactly the fields"),
+        (lambda r: r | {"levels": 2}, r"not of the file's own levels"),
+        (lambda r: r | {"dimensions": 64}, r"not of the file's own levels"),
+        (
+            lambda r: r | {"units": {**r["units"], "nll_nats": {**r["units"]["nll_nats"], "split": "train"}}},
+            r"units=nll_nats: not of the file's own levels, dimensions and split",
+        ),
+    ],
+)
+def test_numbers_without_units_of_their_own_are_refused_with_a_remedy(root, study, change, said):
+    study.save(root, change(study.record("grey", "binomial", 2, 0, 11.0)))
+    with pytest.raises(
+        SettingError, match=rf"binomial-2-0/metrics\.json.*{said}.*run .*evaluate@grey"
+    ) as caught:
+        summary.collect(root / "evaluations", {"grey": ["gaussian"]})
+    assert "\n" not in str(caught.value)

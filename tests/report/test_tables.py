@@ -6,6 +6,8 @@ import pytest
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report import ranking, summary, tables
 
+UNIT = "bits per dimension (mass, test, D=784, K=256, k=128)"
+
 
 @pytest.fixture
 def found(root) -> list[ranking.Answer]:
@@ -28,6 +30,7 @@ def test_markdown_is_ranked_and_marks_the_best(found):
 
 def test_headlines(found):
     line = tables.headlines(found)["grey"]
+    assert line["unit"] == UNIT
     assert (line["likelihood"], line["latent_dim"], line["bits_per_dim"]) == ("beta_binomial", 32, 1.261)
     assert (line["runner_up"], line["difference"], line["distinguishable"]) == (
         "gaussian_learned",
@@ -39,7 +42,8 @@ def test_headlines(found):
 def test_plots_hold_one_row_a_setting(found, tmp_path):
     tables.write_plots(found, tmp_path / "plots")
     rows = pd.read_csv(tmp_path / "plots/bits_per_dim.csv")
-    assert list(rows.columns) == ["study", "likelihood", "latent_dim", "bits_per_dim"]
+    assert list(rows.columns) == ["study", "likelihood", "latent_dim", "bits_per_dim", "unit"]
+    assert set(rows["unit"]) == {UNIT}
     assert len(rows) == 12
     assert rows.query("likelihood == 'gaussian' and latent_dim == 8")["bits_per_dim"].item() == pytest.approx(
         7.9

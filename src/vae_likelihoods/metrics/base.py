@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,21 +12,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.units import Quantity
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a metric found.
+class Number:
+    """One number that a metric found, with its unit.
 
-    Attributes:
-        values: numbers, or lists of numbers (one a latent), by name; the unit is in the name.
-        per_image: arrays [N] by name, one number for every image of the split.
+    Args:
+        value: a number, or a list of numbers (one a latent).
+        quantity: its unit, but for what the images say: their split, D and K.
+        per_image: an array [N] in the same unit, one number for every image of the split.
     """
 
-    values: dict[str, float | list[float]]
-    per_image: dict[str, Floats] = field(default_factory=dict)
+    value: float | list[float]
+    quantity: Quantity
+    per_image: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a metric found: numbers by name, none without a unit.
+
+    Raises:
+        TypeError: something in it is no `Number`.
+    """
+
+    numbers: dict[str, Number]
+
+    def __post_init__(self) -> None:
+        bare = [name for name, number in self.numbers.items() if not isinstance(number, Number)]
+        if bare:
+            raise TypeError(
+                f"{', '.join(bare)}: a metric returns Number(value, Quantity(...)), so with a unit"
+            )
+
+    @property
+    def values(self) -> dict[str, float | list[float]]:
+        """The values by name."""
+        return {name: number.value for name, number in self.numbers.items()}
+
+    @property
+    def per_image(self) -> dict[str, Floats]:
+        """The arrays [N] by name, of the numbers that have one."""
+        found = {name: number.per_image for name, number in self.numbers.items()}
+        return {name: array for name, array in found.items() if array is not None}
 
 
 class Metric(ABC):
@@ -46,3 +78,8 @@ def numpy(parts: list[Tensor]) -> Floats:
     """Concatenate batches of results along the images, in float64 on the CPU."""
     array: Floats = torch.cat(parts).double().cpu().numpy()
     return array
+
+
+def averaged(per_image: Floats, quantity: Quantity) -> Number:
+    """Return the mean over images of [N] numbers, and the numbers with it."""
+    return Number(float(per_image.mean()), quantity, per_image)

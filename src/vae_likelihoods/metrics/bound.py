@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,8 +12,9 @@ from typing_extensions import override
 
 from vae_likelihoods.bounds import effective_sample_size, importance_samples, importance_weighted_bound
 from vae_likelihoods.errors import require_count
-from vae_likelihoods.metrics.base import Floats, Measured, Metric, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Measured, Metric, Number, averaged, in_batches, numpy
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.units import BITS, NATS, Quantity, bits_per_dim
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,22 @@ class Bound(Metric):
             "distortion_nats": numpy(distortion),
             "effective_sample_size": numpy(ess),
         }
-        return Measured(summarise(per_image, self.samples, levels[0].numel()), per_image)
+        return Measured(summarise(per_image, self.samples, levels[0].numel()))
 
 
-def summarise(per_image: dict[str, Floats], samples: int, dimensions: int) -> dict[str, float | list[float]]:
+def summarise(per_image: dict[str, Floats], samples: int, dimensions: int) -> dict[str, Number]:
     """Return means over images, and bits per dimension with its standard error over images."""
-    bits = per_image["nll_nats"] / (dimensions * math.log(2))
+    bits = bits_per_dim(per_image["nll_nats"], dimensions)
     rate, distortion = per_image["rate_nats"].mean(), per_image["distortion_nats"].mean()
+    mass = partial(Quantity, scale="mass", importance_samples=samples)
+    draws = Quantity("samples per image", importance_samples=samples)
     return {
-        "bits_per_dim": float(bits.mean()),
-        "bits_per_dim_se": float(bits.std(ddof=1) / math.sqrt(len(bits))),
-        "nll_nats": float(per_image["nll_nats"].mean()),
-        "elbo_nats": float(-(rate + distortion)),
-        "rate_nats": float(rate),
-        "distortion_nats": float(distortion),
-        "importance_samples": samples,
-        "effective_sample_size": float(per_image["effective_sample_size"].mean()),
+        "bits_per_dim": Number(float(bits.mean()), mass(BITS)),
+        "bits_per_dim_se": Number(float(bits.std(ddof=1) / math.sqrt(len(bits))), mass(BITS)),
+        "nll_nats": averaged(per_image["nll_nats"], mass(NATS)),
+        "elbo_nats": Number(float(-(rate + distortion)), mass(NATS)),
+        "rate_nats": averaged(per_image["rate_nats"], Quantity(NATS)),
+        "distortion_nats": averaged(per_image["distortion_nats"], mass(NATS)),
+        "importance_samples": Number(samples, draws),
+        "effective_sample_size": averaged(per_image["effective_sample_size"], draws),
     }

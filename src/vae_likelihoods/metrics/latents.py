@@ -9,8 +9,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.metrics.base import Floats, Measured, Metric, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Measured, Metric, Number, in_batches, numpy
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.units import Quantity
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Latents(Metric):
         return Measured(summarise(numpy(means), numpy(rates), self.threshold))
 
 
-def summarise(means: Floats, rates: Floats, threshold: float) -> dict[str, float | list[float]]:
+def summarise(means: Floats, rates: Floats, threshold: float) -> dict[str, Number]:
     """Return active units and KL per latent from posterior means [N, L] and rates [N, L] in nats."""
+    active = int((means.var(0) > threshold).sum())
     return {
-        "active_units": int((means.var(0) > threshold).sum()),
-        "kl_per_latent_nats": rates.mean(0).tolist(),
+        "active_units": Number(active, Quantity("latents")),
+        "kl_per_latent_nats": Number(rates.mean(0).tolist(), Quantity("nats per latent and image")),
     }

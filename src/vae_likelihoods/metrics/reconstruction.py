@@ -9,8 +9,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require_count
-from vae_likelihoods.metrics.base import Measured, Metric, in_batches, numpy
+from vae_likelihoods.metrics.base import Measured, Metric, averaged, in_batches, numpy
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.units import Quantity
 
 
 @dataclass(frozen=True)
@@ -32,5 +33,4 @@ class Reconstruction(Metric):
         for batch in in_batches(levels, self.batch_size):
             rebuilt = model.likelihood.mean(model.decode(model.posterior(batch).mean))
             errors.append((rebuilt - model.points(batch)).square().flatten(1).mean(1))
-        per_image = numpy(errors)
-        return Measured({"squared_error": float(per_image.mean())}, {"squared_error": per_image})
+        return Measured({"squared_error": averaged(numpy(errors), Quantity("squared error per pixel"))})

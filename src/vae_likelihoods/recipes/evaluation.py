@@ -21,6 +21,7 @@ from vae_likelihoods.files import write_json, write_text, write_whole
 from vae_likelihoods.metrics.base import Measured
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.seeding import generator
+from vae_likelihoods.units import Unit, plain
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells import Cell
@@ -32,12 +33,15 @@ RESULTS = ("metrics.json", "per_image.csv", "samples.png", "reconstructions.png"
 def evaluate(cell: Cell, folder: Path) -> list[str]:
     """Measure the cell in runs/ with every configured metric; return the result files in `folder`.
 
-    metrics.json holds every number with its units, per_image.csv a row for every test image.
+    metrics.json holds every number with its unit, per_image.csv a row for every test image, its columns in
+    the units of the numbers of the same name.
     """
     model, test = trained_model(cell), test_levels(cell)
     measured = measure(cell, model, test)
     values = {name: value for one in measured for name, value in one.values.items()}
-    write_json(folder / "metrics.json", {**origin(cell, model), **values, "units": units(cell, test)})
+    images = {"images": len(test.images), "test_sha256": test.sha256}
+    found = {**origin(cell, model), **images, **values, "units": plain(units(cell, measured))}
+    write_json(folder / "metrics.json", found)
     write_text(folder / "per_image.csv", per_image_csv(measured))
     write_whole(folder / "samples.png", samples(model, cell.settings.seed).save)
     write_whole(folder / "reconstructions.png", reconstructions(model, test.images).save)
@@ -111,17 +115,11 @@ def multiply_adds(model: VAE, shape: tuple[int, int, int]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def units(cell: Cell, test: Levels) -> dict[str, Any]:
-    """Return what makes the numbers comparable, or not, with others."""
-    return {
-        "scale": "mass",
-        "split": "test",
-        "images": len(test.images),
-        "levels": cell.settings.levels,
-        "test_sha256": test.sha256,
-        "nats": "per image",
-        "bits_per_dim": "from nll_nats, minus the importance-weighted bound",
-    }
+def units(cell: Cell, measured: list[Measured]) -> dict[str, Unit]:
+    """Return the unit of every measured number, by its name."""
+    dimensions, levels = math.prod(cell.data.shape), cell.settings.levels
+    numbers = {name: number for one in measured for name, number in one.numbers.items()}
+    return {name: number.quantity.on("test", dimensions, levels) for name, number in numbers.items()}
 
 
 def per_image_csv(measured: list[Measured]) -> str:

@@ -14,15 +14,16 @@ from vae_likelihoods.build import build_model, build_objective, build_optimizer
 from vae_likelihoods.checkpoints import Checkpoint, save_weights
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.figures import reconstructions, samples
-from vae_likelihoods.files import write_text, write_whole
+from vae_likelihoods.files import write_json, write_text, write_whole
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.seeding import seeded
 from vae_likelihoods.training import EpochRecord, Trainer
+from vae_likelihoods.units import BITS, NATS, Quantity, Unit, plain
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells import Cell
 
-RESULTS = ("history.csv", "model.safetensors", "samples.png", "reconstructions.png")
+RESULTS = ("history.csv", "units.json", "model.safetensors", "samples.png", "reconstructions.png")
 
 
 def train(cell: Cell, folder: Path, tell: Callable[[EpochRecord], None]) -> list[str]:
@@ -43,6 +44,7 @@ def train(cell: Cell, folder: Path, tell: Callable[[EpochRecord], None]) -> list
     if not checkpoint.restore(trainer):
         write_grids(folder / "grids", trainer, cell.settings.seed)
         (folder / "timings.csv").unlink(missing_ok=True)
+    write_json(folder / "units.json", plain(history_units(trainer)))
     for record in trainer.epochs():
         write_text(folder / "history.csv", as_csv(trainer.records))
         add_timing(folder / "timings.csv", trainer)
@@ -106,6 +108,24 @@ def as_csv(records: Sequence[EpochRecord]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def history_units(trainer: Trainer) -> dict[str, Unit]:
+    """Return the unit of every column of history.csv that was measured on images.
+
+    The others count (epochs), are settings (learning rate) or parameters of the likelihood.
+    """
+    model, images = trainer.model, trainer.validation
+    rate, bits = Quantity(NATS), Quantity(BITS, "mass", 1)
+    trained = Quantity(NATS, model.likelihood.trained_on, trainer.objective.draws())
+    scored = Quantity(NATS, "mass", 1)
+    train = {"loss": trained, "elbo": trained, "distortion": trained, "rate": rate}
+    val = {"elbo": scored, "distortion": scored, "rate": rate, "bits_per_dim": bits}
+    where = {"dimensions": images[0].numel(), "levels": model.likelihood.levels}
+    return {
+        **{f"train_{name}": quantity.on("train", **where) for name, quantity in train.items()},
+        **{f"val_{name}": quantity.on("validation", **where) for name, quantity in val.items()},
+    }
 
 
 def add_timing(path: Path, trainer: Trainer) -> None:

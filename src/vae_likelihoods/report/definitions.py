@@ -36,6 +36,15 @@ DEFINITIONS = (
     ),
     Definition("dataset", "data set", "the images; every score is on their test split", "", False),
     Definition("levels", "levels", "K, the number of values a pixel can take", "d", False),
+    Definition("dimensions", "D", "pixels × channels of an image", "d", False),
+    Definition(
+        "scale",
+        "scale",
+        "what the scores are logarithms of, whatever was trained on: mass, the probability of levels",
+        "",
+        False,
+    ),
+    Definition("split", "split", "the images that the scores were measured on", "", False),
     Definition(
         "likelihood", "likelihood", "p(x|z), a probability for each of the K levels of each pixel", "", False
     ),

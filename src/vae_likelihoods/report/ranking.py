@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from vae_likelihoods.report.comparable import require_comparable
+from vae_likelihoods.units import Unit
+
 _PM = "\u00a0±\u00a0"  # no line break around it
 _GAP = 1.3  # scores further apart than this factor do not fit on one readable linear axis
 
@@ -36,12 +39,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study says: every setting, best first."""
+    """What a study says: every setting, best first; their scores have one unit."""
 
     study: str
     dataset: str
-    levels: int
+    unit: Unit
     settings: tuple[Setting, ...]
+
+    @property
+    def levels(self) -> int:
+        """K, the number of values a pixel can take."""
+        return self.unit.levels
 
     @property
     def best(self) -> Setting:
@@ -97,12 +105,12 @@ def answer(cells: pd.DataFrame) -> Answer:
         cells: the rows of one study as `summary.collect` returns them.
 
     Raises:
-        ValueError: the rows come from more than one study, data set or number of levels.
+        UnlikeUnits: the rows come from more than one study, or differ in a unit or in their images.
     """
-    if len(heads := cells[["study", "dataset", "levels"]].drop_duplicates()) != 1:
-        raise ValueError(f"unlike units cannot be ranked together: {heads.to_dict('records')}")
-    study, dataset, levels = next(heads.itertuples(index=False, name=None))
-    return Answer(str(study), str(dataset), int(levels), tuple(_settings(cells)))
+    require_comparable(cells)
+    first = cells.iloc[0]
+    unit = first["units"]["bits_per_dim"]
+    return Answer(str(first["study"]), str(first["dataset"]), unit, tuple(_settings(cells)))
 
 
 def answers(cells: pd.DataFrame) -> list[Answer]:

@@ -11,20 +11,23 @@ from typing import Any
 import pandas as pd
 
 from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.report.comparable import require_comparable
+from vae_likelihoods.units import Unit
 
 COLUMNS = (
     "study", "dataset", "levels", "likelihood", "latent_dim", "seed",
     "bits_per_dim", "nll_nats", "elbo_nats", "rate_nats", "distortion_nats",
     "bits_per_dim_se", "importance_samples", "effective_sample_size", "active_units", "squared_error",
-    "trained_on", "parameters", "multiply_adds", "epochs", "cell",
+    "trained_on", "parameters", "multiply_adds", "epochs", "scale", "split", "dimensions", "cell",
 )  # fmt: skip
 """The columns of reports/summary.csv, in order."""
 
-_KEYS = (*COLUMNS, "dimensions")
-_COMPARABLE = ("dataset", "levels", "dimensions")
+_OF_THE_SCORE = ("scale", "split")  # what the unit of bits_per_dim says
+_KEYS = (*(name for name in COLUMNS if name not in _OF_THE_SCORE), "test_sha256")
+_MEASURED = COLUMNS[6:16]  # with a unit each
 _HEADLINE = ("bits_per_dim", "nll_nats")  # what a ranking cannot do without
 _WHOLE = ("levels", "latent_dim", "seed", "dimensions")
-_NUMBERS = (*_WHOLE, *COLUMNS[6:16], *COLUMNS[17:20])
+_NUMBERS = (*_WHOLE, *_MEASURED, *COLUMNS[17:20])
 
 
 def collect(evaluations: Path, studies: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -35,11 +38,13 @@ def collect(evaluations: Path, studies: Mapping[str, Sequence[str]]) -> pd.DataF
         studies: study -> its likelihoods in the order of params.yaml (see `study_axes`).
 
     Returns:
-        A frame with `COLUMNS` and `dimensions` (pixels times channels): studies as given, then
-        likelihoods as given (others after them, by name), latent sizes and seeds by number.
+        A frame with `COLUMNS`, `test_sha256` (of the test images) and `units` (of every measured column, by
+        its name): studies as given, then likelihoods as given (others after them, by name), latent sizes
+        and seeds by number.
 
     Raises:
-        SettingError: a study has no cell, a file is damaged, or a study mixes unlike units.
+        SettingError: a study has no cell, or a file is damaged or says no units.
+        UnlikeUnits: the cells of a study differ in a unit or in their images.
     """
     require(bool(studies), "studies", "(none)", "no study to report; name one in params.yaml or with --study")
     frames = [_study(evaluations, study, likelihoods) for study, likelihoods in studies.items()]
@@ -80,35 +85,49 @@ def _study(evaluations: Path, study: str, likelihoods: Sequence[str]) -> pd.Data
     remedy = f"run {again}"
     require(bool(paths), "study", study, f"no evaluated cell in {(evaluations / study).as_posix()}; {remedy}")
     cells = pd.DataFrame([_read(path, study, remedy) for path in paths])
-    for column in _COMPARABLE:
-        found = sorted(set(cells[column]))
-        require(len(found) == 1, "study", study, f"its cells differ in {column} and cannot be ranked", found)
+    require_comparable(cells)
     order = {name: place for place, name in enumerate(likelihoods)}
     place = cells["likelihood"].map(lambda name: order.get(name, len(order)))
-    return cells.assign(_place=place).sort_values(["_place", "likelihood", "latent_dim", "seed", "cell"])[
-        list(_KEYS)
-    ]
+    ordered = cells.assign(_place=place).sort_values(["_place", "likelihood", "latent_dim", "seed", "cell"])
+    return ordered[[*COLUMNS, "test_sha256", "units"]]
 
 
 def _read(path: Path, study: str, remedy: str) -> dict[str, Any]:
+    units: dict[str, Unit] = {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         fault = _fault(record, study, path.parent.name)
+        units = {} if fault else _units(record)
+    except SettingError as error:
+        fault = str(error)
     except ValueError as error:
         fault = f"not JSON ({error})"
     if fault:
-        raise SettingError(
-            "metrics", path.as_posix(), f"damaged, or evaluated without all metrics: {fault}; {remedy}"
-        )
-    return {key: record[key] for key in _KEYS}
+        why = f"damaged, or evaluated without all metrics or by an older version: {fault}; {remedy}"
+        raise SettingError("metrics", path.as_posix(), why)
+    of_the_score = {name: getattr(units["bits_per_dim"], name) for name in _OF_THE_SCORE}
+    return {**{key: record[key] for key in _KEYS}, **of_the_score, "units": units}
+
+
+def _units(record: Mapping[str, Any]) -> dict[str, Unit]:
+    """Return the unit of every measured column; raise SettingError for one that is missing or at odds."""
+    bare = [name for name in _MEASURED if name not in record["units"]]
+    require(not bare, "units", "(none)", f"no unit is stored of {', '.join(bare)}")
+    units = {name: Unit.from_dict(record["units"][name]) for name in _MEASURED}
+    own = (record["levels"], record["dimensions"], units["bits_per_dim"].split)
+    odd = [name for name, unit in units.items() if (unit.levels, unit.dimensions, unit.split) != own]
+    require(not odd, "units", ", ".join(odd), f"not of the file's own levels, dimensions and split {own}")
+    return units
 
 
 def _fault(record: Any, study: str, cell: str) -> str:
     """Say what is wrong with the content of a metrics.json; empty when nothing is."""
     if not isinstance(record, dict):
         return "not a mapping"
-    if missing := [key for key in _KEYS if key not in record]:
+    if missing := [key for key in (*_KEYS, "units") if key not in record]:
         return f"it lacks {', '.join(missing)}"
+    if not isinstance(record["units"], dict):
+        return "its units are no mapping"
     if (record["study"], record["cell"]) != (study, cell):
         return f"it belongs to {record['study']}/{record['cell']}"
     for key in _NUMBERS:

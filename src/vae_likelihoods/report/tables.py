@@ -45,7 +45,10 @@ def readme_text(readme: Path) -> str:
 
 
 def headlines(found: Sequence[Answer]) -> dict[str, dict[str, str | int | float | bool]]:
-    """Return a few numbers a study: the best setting, the runner-up, and whether they can be told apart."""
+    """Return a few numbers a study: the best setting, the runner-up, and whether they can be told apart.
+
+    `unit` is that of every number that is no latent size.
+    """
     return {each.study: _headline(each) for each in found}
 
 
@@ -63,6 +66,7 @@ def write_plots(found: Sequence[Answer], folder: Path) -> None:
             "likelihood": setting.likelihood,
             "latent_dim": setting.latent_dim,
             "bits_per_dim": significant(setting.bits_per_dim),
+            "unit": str(each.unit),
         }
         for each in found
         for setting in sorted(each.settings, key=lambda s: (s.likelihood, s.latent_dim))
@@ -77,6 +81,7 @@ def _headline(found: Answer) -> dict[str, str | int | float | bool]:
         "latent_dim": best.latent_dim,
         "bits_per_dim": significant(best.bits_per_dim),
         "uncertainty": significant(best.uncertainty),
+        "unit": str(found.unit),
     }
     if second is not None:
         line |= {
