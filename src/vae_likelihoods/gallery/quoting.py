@@ -1,0 +1,62 @@
+"""Right log-likelihoods, quoted wrongly as bits per dimension."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+from torch.distributions import Normal
+
+from vae_likelihoods.gallery.images import Images
+from vae_likelihoods.gallery.record import Row, difference, factor
+from vae_likelihoods.gallery.training import LATENTS
+from vae_likelihoods.likelihoods.bernoulli import Bernoulli
+from vae_likelihoods.likelihoods.gaussian import Gaussian
+from vae_likelihoods.units import bits_per_dim
+
+
+# Seen where a Gaussian decoder on pixels in [-1, 1] is compared with models of 8-bit images.
+def bits_of_density(log_density: Tensor) -> float:
+    """Return minus a log-density [N, C, H, W] in bits per dimension: a number that depends on x's unit."""
+    return bits_per_dim(-log_density.mean().item(), 1)
+
+
+def bits_of_density_times_width(log_density: Tensor, width: float) -> float:
+    """Return the bits per dimension of bins of `width`, each as high as the density in its middle."""
+    return bits_of_density(log_density + math.log(width))
+
+
+def no_bin_width(images: Images, seed: int) -> Row:
+    """Price a density on [-1, 1] that is quoted as bits per dimension."""
+    means = images.pixel_means()
+    sigma = (images.points(images.train) - means).square().mean().sqrt()
+    log_density = Normal(2 * means - 1, 2 * sigma).log_prob(2 * images.points(images.test) - 1)
+    width = 2 / (images.levels - 1)
+    mass = Gaussian(levels=images.levels, channels=images.shape[0], sigma=sigma.item())
+    nats = -mass.log_mass(means[None], images.test).double().mean().item()
+    wrong = bits_of_density(log_density)
+    return Row(
+        written="`-log p(x) / (D ln 2)` of a density, pixels in [-1, 1]",
+        right="`-log P(k) / (D ln 2)` of the mass of a bin",
+        findings=(
+            difference(
+                "density times bin width, bits/dim",
+                bits_of_density_times_width(log_density, width),
+                wrong,
+                "bits/dim",
+            ),
+            difference("mass, bits/dim", bits_per_dim(nats, images.dimensions), wrong, "bits/dim"),
+        ),
+    )
+
+
+def divided_by_latents(images: Images, seed: int) -> Row:
+    """Price bits per dimension whose dimensions are those of z."""
+    binary = images.at(2)
+    likelihood = Bernoulli(levels=2, channels=binary.shape[0])
+    nats = -likelihood.log_mass(binary.pixel_logits()[None], binary.test).double().mean().item()
+    return Row(
+        written=f"`nats / (L ln 2)`, L = {LATENTS} latents",
+        right="`nats / (D ln 2)`, D pixels times channels",
+        findings=(factor("bits/dim", bits_per_dim(nats, images.dimensions), bits_per_dim(nats, LATENTS)),),
+    )

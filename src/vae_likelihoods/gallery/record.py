@@ -1,0 +1,35 @@
+"""What a row of the gallery holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One number, come by in the right way and in the wrong one."""
+
+    measured: str  # what the numbers are, with their unit
+    right: float
+    wrong: float
+    damage: float
+    unit: str  # of the damage
+
+
+@dataclass(frozen=True)
+class Row:
+    """One error: what people write, what is right, and the numbers that say what the difference costs."""
+
+    written: str
+    right: str
+    findings: tuple[Finding, ...]
+
+
+def difference(measured: str, right: float, wrong: float, unit: str) -> Finding:
+    """Return a finding whose damage is |wrong - right|."""
+    return Finding(measured, right, wrong, abs(wrong - right), unit)
+
+
+def factor(measured: str, right: float, wrong: float) -> Finding:
+    """Return a finding whose damage is wrong / right."""
+    return Finding(measured, right, wrong, wrong / right, "times")

@@ -1,0 +1,55 @@
+"""Every row of the gallery, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from vae_likelihoods.gallery.cross_entropy import cross_entropy_on_grey, training_on_cross_entropy
+from vae_likelihoods.gallery.gaussian import missing_half, power_outside_log
+from vae_likelihoods.gallery.images import Images
+from vae_likelihoods.gallery.importance import weights_from_loss
+from vae_likelihoods.gallery.logistic import last_bin, no_end_bins
+from vae_likelihoods.gallery.quoting import divided_by_latents, no_bin_width
+from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.reduction import mean_reduction
+from vae_likelihoods.gallery.sigma import sigma_from_test
+from vae_likelihoods.gallery.splits import wrong_split
+
+
+class Entry(NamedTuple):
+    """A function that computes a row of images and a seed, and whether it trains."""
+
+    measure: Callable[[Images, int], Row]
+    trains: bool
+
+    @property
+    def name(self) -> str:
+        """What the row is called."""
+        return self.measure.__name__
+
+
+ROWS = (
+    Entry(mean_reduction, trains=True),
+    Entry(missing_half, trains=False),
+    Entry(power_outside_log, trains=False),
+    Entry(cross_entropy_on_grey, trains=False),
+    Entry(training_on_cross_entropy, trains=True),
+    Entry(last_bin, trains=False),
+    Entry(no_end_bins, trains=False),
+    Entry(no_bin_width, trains=False),
+    Entry(divided_by_latents, trains=False),
+    Entry(weights_from_loss, trains=False),
+    Entry(sigma_from_test, trains=False),
+    Entry(wrong_split, trains=True),
+)
+
+
+def computed(entries: Iterable[Entry], images: Images, seed: int) -> Iterator[tuple[Entry, Row]]:
+    """Compute the rows of `entries`, one after another, the same numbers every time."""
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    for entry in entries:
+        yield entry, entry.measure(images, seed)

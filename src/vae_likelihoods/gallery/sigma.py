@@ -1,0 +1,86 @@
+"""A standard deviation that is fitted to the images that it scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from scipy.optimize import minimize_scalar
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from vae_likelihoods.gallery.images import Images
+from vae_likelihoods.gallery.record import Finding, Row, difference
+from vae_likelihoods.gallery.training import LATENTS
+from vae_likelihoods.likelihoods.base import TrainedOn
+from vae_likelihoods.likelihoods.gaussian import Gaussian
+from vae_likelihoods.units import bits_per_dim
+
+_FITTED = 1000  # train images that sigma is fitted to
+_TOGETHER = {"an image": 1, "a batch of 100": 100}
+
+
+def decoded_by_pca(images: Images, levels: Tensor) -> Tensor:
+    """Return points rebuilt from `LATENTS` principal components of the train split, as a linear VAE would."""
+    pca = PCA(LATENTS, svd_solver="covariance_eigh").fit(images.points(images.train).flatten(1).numpy())
+    codes = pca.transform(images.points(levels).flatten(1).numpy())
+    return torch.from_numpy(pca.inverse_transform(codes)).view(levels.shape)
+
+
+def log_scores(decoded: Tensor, levels: Tensor, k: int, score: TrainedOn, sigma: float) -> Tensor:
+    """Return the log-density or log-mass, [N], of levels [N, C, H, W] out of `k` around `decoded`."""
+    likelihood = Gaussian(levels=k, channels=levels.shape[1], sigma=sigma, trained_on=score)
+    return likelihood.log_prob(decoded, levels).double()
+
+
+def fitted_sigma(decoded: Tensor, levels: Tensor, k: int, score: TrainedOn) -> float:
+    """Return the one sigma that scores `levels` best: on the density the root mean squared error."""
+
+    def loss(log_sigma: float) -> float:
+        return -log_scores(decoded, levels, k, score, math.exp(log_sigma)).mean().item()
+
+    best = minimize_scalar(loss, bounds=(-math.log(k), 0.0), method="bounded", options={"xatol": 1e-3})
+    return math.exp(float(best.x))
+
+
+def right_score(images: Images, train: Tensor, test: Tensor, score: TrainedOn) -> float:
+    """Return minus the mean log-score of the test split, sigma fitted to train images; nats an image."""
+    sigma = fitted_sigma(train, images.train[: len(train)], images.levels, score)
+    return -log_scores(test, images.test, images.levels, score, sigma).mean().item()
+
+
+# Seen as the "optimal sigma" of decoders after Rybkin et al. 2021 (arXiv:2006.13202): a way to train, and no
+# likelihood when it scores. The model has seen the answer, and nobody pays for telling sigma.
+def score_with_sigma_of_scored(images: Images, test: Tensor, score: TrainedOn, together: int) -> float:
+    """Return the same with sigma fitted to every `together` test images, and then used to score them."""
+    total = 0.0
+    for decoded, levels in zip(test.split(together), images.test.split(together), strict=True):
+        sigma = fitted_sigma(decoded, levels, images.levels, score)
+        total -= log_scores(decoded, levels, images.levels, score, sigma).sum().item()
+    return total / len(test)
+
+
+def sigma_from_test(images: Images, seed: int) -> Row:
+    """Score test images with sigma from the train split, from each image itself, and from its batch."""
+    train, test = (decoded_by_pca(images, levels) for levels in (images.train[:_FITTED], images.test))
+    return Row(
+        written="`sigma` fitted to the images that are scored",
+        right="`sigma` fitted to train images",
+        findings=(*_on_density(images, train, test), *_on_mass(images, train, test)),
+    )
+
+
+def _on_density(images: Images, train: Tensor, test: Tensor) -> Iterator[Finding]:
+    right = right_score(images, train, test, "density")
+    for name, together in _TOGETHER.items():
+        wrong = score_with_sigma_of_scored(images, test, "density", together)
+        yield difference(f"sigma of {name}: minus log-density, nats", right, wrong, "nats an image")
+
+
+def _on_mass(images: Images, train: Tensor, test: Tensor) -> Iterator[Finding]:
+    right = bits_per_dim(right_score(images, train, test, "mass"), images.dimensions)
+    for name, together in _TOGETHER.items():
+        nats = score_with_sigma_of_scored(images, test, "mass", together)
+        wrong = bits_per_dim(nats, images.dimensions)
+        yield difference(f"sigma of {name}: mass, bits/dim", right, wrong, "bits/dim")

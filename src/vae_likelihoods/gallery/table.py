@@ -1,0 +1,56 @@
+"""Rows as a Markdown table, and the table's place in a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from vae_likelihoods.errors import require
+from vae_likelihoods.files import write_text
+from vae_likelihoods.gallery.record import Finding, Row
+from vae_likelihoods.gallery.rows import Entry
+
+BEGIN, END = "<!-- gallery -->", "<!-- /gallery -->"
+DIGITS = 5
+HEAD = (
+    "| error | how | what people write | what is right | number | right | wrong | damage |",
+    "| --- | --- | --- | --- | --- | ---: | ---: | ---: |",
+)
+
+
+def lines(entry: Entry, row: Row) -> Iterator[str]:
+    """Yield a line of the table for every finding; the first says what the error is."""
+    first = (f"`{entry.name}`", "trained" if entry.trains else "scored", row.written, row.right)
+    for index, found in enumerate(row.findings):
+        numbers = (found.measured, digits(found.right), digits(found.wrong))
+        damage = f"{digits(shown(found))} {found.unit}"
+        cells = (*(first if index == 0 else [""] * 4), *numbers, damage)
+        yield f"| {' | '.join(cells)} |"
+
+
+def digits(value: float) -> str:
+    """Return `DIGITS` significant digits."""
+    return f"{value + 0.0:.{DIGITS}g}"  # 0.0: no minus before a zero
+
+
+def shown(found: Finding) -> float:
+    """Return the damage, rounded where the larger of its two numbers is."""
+    largest = max(abs(found.right), abs(found.wrong))
+    if largest == 0:
+        return found.damage
+    return round(found.damage, DIGITS - 1 - math.floor(math.log10(largest)))
+
+
+def check_page(page: Path) -> None:
+    """Refuse a page that is there and has no place for the table (SettingError)."""
+    if page.exists():
+        inside = page.read_text(encoding="utf-8").partition(BEGIN)[2]
+        require(END in inside, "output", page, f"has no lines {BEGIN} and {END}")
+
+
+def write_page(page: Path, table: str) -> None:
+    """Put `table` between the markers of `page`; a page that is not there gets markers and table only."""
+    text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    write_text(page, f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}")

@@ -1,0 +1,57 @@
+"""The command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vae_likelihoods.gallery.__main__ import main
+from vae_likelihoods.gallery.table import BEGIN, END
+
+
+def test_it_prints_the_rows_that_were_asked_for_and_writes_them(
+    mnist5k_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    chosen = ["--rows", "last_bin", "mean_reduction", "power_outside_log", "--cheap"]
+    assert main(["--root", str(mnist5k_root), *chosen, "--output", str(page)]) == 0
+    printed = capsys.readouterr().out
+    named = [line.split("|")[1].strip() for line in printed.splitlines()]
+    assert [name for name in named if name] == ["error", "---", "`power_outside_log`", "`last_bin`"]
+    assert page.read_text() == f"{BEGIN}\n{printed}{END}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            [],
+            "pipelines/download.py dataset=mnist5k && .venv/bin/python pipelines/prepare.py dataset=mnist5k",
+        ),
+        (["--dataset", "kmnist"], "pipelines/prepare.py dataset=kmnist"),
+        (["--output", "page.md"], "page.md: has no lines"),
+        (["--rows", "mean_reduction", "--cheap"], "leave out --cheap"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_exit_code_1(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("page.md").write_text("no markers\n")
+    assert main(["--root", str(tmp_path), *arguments]) == 1
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert said in streams.err
+    assert streams.err.count("\n") == 1
+    assert Path("page.md").read_text() == "no markers\n"
+
+
+def test_an_unknown_row_is_refused_with_the_rows_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--rows", "none"])
+    assert "missing_half" in capsys.readouterr().err
