@@ -45,7 +45,7 @@ def levels() -> torch.Tensor:
 
 def quadrature(model: VAE, levels: torch.Tensor) -> torch.Tensor:
     """log p(x) [B] by the trapezium rule on a grid of latents from -8 to 8, float64."""
-    points = 2001 if model.latent_dim == 1 else 161
+    points = 2001 if model.latent_dim == 1 else 401
     axis = torch.linspace(-8, 8, points)
     z = torch.cartesian_prod(*[axis] * model.latent_dim).reshape(-1, 1, model.latent_dim)
     log_prior = Normal(0.0, 1.0).log_prob(z).double().sum(-1)
@@ -68,7 +68,7 @@ def test_bound_with_many_samples_is_log_p(path: Path, latent_dim: int) -> None:
     levels_of_family = 2 if path.stem == "bernoulli" else LEVELS
     node = OmegaConf.to_container(OmegaConf.load(path))
     likelihood = build("likelihood", node, levels=levels_of_family, channels=1)
-    model = model_with(latent_dim, likelihood, likelihood.outputs_per_channel)
+    model = model_with(latent_dim, likelihood, likelihood.output_channels)
     shape, draw = (IMAGES, *SHAPE), generator(0, "levels")
     levels = torch.randint(levels_of_family, shape, generator=draw, dtype=torch.uint8)
     drawn = importance_samples(model, levels, 50_000, generator(0, "noise"), 100_000)

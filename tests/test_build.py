@@ -34,7 +34,7 @@ def test_parts_are_built_from_their_targets(settings: Callable[..., Settings]) -
     model = build_model(found, (3, 8, 8))
     assert (model.latent_dim, model.likelihood.levels, model.likelihood.channels) == (3, 5, 3)
     outputs = model.decode(torch.zeros(2, 3))
-    assert outputs.shape == (2, 3 * model.likelihood.outputs_per_channel, 8, 8)
+    assert outputs.shape == (2, model.likelihood.output_channels, 8, 8)
     assert build_objective(found) == ELBO(beta=0.5, warmup_epochs=0)
 
 
@@ -46,7 +46,7 @@ def test_the_optimiser_has_every_parameter_those_of_the_likelihood_too(
     optimizer = build_optimizer(found, model)
     (group,) = optimizer.param_groups
     assert {id(p) for p in group["params"]} == {id(p) for p in model.parameters()}
-    assert any(p is model.likelihood.log_excess for p in group["params"])
+    assert any(p is model.likelihood.scale.log_excess for p in group["params"])
     assert group["lr"] == 0.25
 
 

@@ -66,7 +66,7 @@ def likelihoods_for(levels: int) -> Iterator[str]:
 def build_model(settings: Settings, shape: tuple[int, int, int]) -> VAE:
     """Build likelihood, networks and model for images of `shape` (C, H, W), on the CPU."""
     likelihood = build_likelihood(settings, shape[0])
-    outputs = likelihood.outputs_per_channel * shape[0]
+    outputs = likelihood.output_channels
     networks: Networks = build("network", settings.network, shape, settings.latent_dim, outputs)
     model: VAE = build("model", settings.model, networks, likelihood, settings.latent_dim)
     return model

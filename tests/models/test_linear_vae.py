@@ -69,7 +69,7 @@ def test_optimum_is_probabilistic_pca(digits: torch.Tensor) -> None:
     assert PCA(latent_dim).fit(x).score(x) == pytest.approx(optimum, abs=1e-3)
 
     weight, bias = model.decoder[0].weight.detach().double(), model.decoder[0].bias.detach().double()
-    variance = likelihood.scale().item() ** 2
+    variance = likelihood.scale.of(()).item() ** 2
     covariance = weight @ weight.T + variance * torch.eye(64, dtype=torch.float64)
     reached = MultivariateNormal(bias, covariance).log_prob(x).mean().item()
     # nats per image, of about 11 that separate no latent from three; what Adam's noise leaves open
@@ -114,7 +114,7 @@ def test_at_the_optimum_a_latent_carries_half_the_log_of_eigenvalue_over_varianc
 ) -> None:
     with torch.no_grad():
         measured = Latents(threshold=0.01, batch_size=2000)(optimal, digits, generator(0, "m"))
-    eigenvalues, variance = covariance_eigenvalues(digits, 16)[:3], optimal.likelihood.sigma.item() ** 2
+    eigenvalues, variance = covariance_eigenvalues(digits, 16)[:3], optimal.likelihood.scale.value.item() ** 2
     expected = (0.5 * (eigenvalues / variance).log()).flip(0).tolist()
     assert measured.values["kl_per_latent_nats"] == pytest.approx(expected, abs=1e-4)
     assert measured.values["active_units"] == 3

@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from safetensors.torch import load_file
 
-from vae_likelihoods.build import build_model
+from vae_likelihoods.build import build_metrics, build_model
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds, trained_model
 from vae_likelihoods.recipes.training import make_trainer, train
+from vae_likelihoods.seeding import generator
 from vae_likelihoods.stages import STAGES
 from vae_likelihoods.units import Unit
 
@@ -180,10 +183,25 @@ def test_the_trained_model_scores_validation_as_its_history_says(cell: Cell) -> 
     """Weights, data and likelihood come back as they were in training."""
     trainer = make_trainer(cell)
     trainer.model.load_state_dict(trained_model(cell).state_dict())
+    # Scores are computed with all bits of a product, the history's were not.
+    torch.set_float32_matmul_precision(cell.settings.training.matmul)
     distortion, rate = trainer._validate()
     with (cell.run_folder / "history.csv").open() as handle:
         best = max(float(row["val_elbo"]) for row in csv.DictReader(handle))
     assert -(distortion + rate) == pytest.approx(best, rel=1e-9)
+
+
+def test_the_score_is_that_of_the_weights_in_the_file(small_cell: MakeCell, tmp_path: Path) -> None:
+    """Sigma among them: none is fitted to the test images."""
+    cell = laid_out(small_cell(*LEARNS, "likelihood=gaussian_learned"))
+    evaluate(cell, tmp_path)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    model = build_model(cell.settings, cell.data.shape)
+    model.load_state_dict(load_file(cell.run_folder / "model.safetensors"))
+    with torch.no_grad():
+        bound, noise = build_metrics(cell.settings)["bound"], generator(0, "metric", "bound")
+        expected = bound(model, levels_of(cell.data, "test", 17).images, noise).values
+    assert found["nll_nats"] == pytest.approx(expected["nll_nats"], rel=1e-9)
 
 
 def test_damaged_weights_are_named(small_cell: Callable[..., Cell], tmp_path: Path) -> None:

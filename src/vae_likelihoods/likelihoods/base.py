@@ -4,9 +4,10 @@ An image is an array of integer levels k in 0 .. K-1. Continuous families live o
 the bin [k/K, (k+1)/K] and what lies outside [0, 1] belongs to the end bins; their pmf is the mass of the
 bin. Everything is therefore scored on one scale, whatever it was trained on.
 
-A new family is one file with one class that says `_log_mass` (and `_log_density`, if its classical loss is
-a density), and one YAML that names it. `mean` and `sample` follow from the pmf; say them again where there
-is a closed form.
+A new family is one file with one class, and one YAML that names it. A pmf says `_log_mass`; its `mean` and
+`sample` follow from that, and can be said again where there is a closed form. A density on the line or on
+[0, 1] says also `_log_density` and `_exceedance`. A symmetric law with a mean and a scale is simpler still:
+see `location_scale.LocationScale`.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         outputs_per_channel: P, the numbers that a decoder must give for each pixel and channel.
+        channels_factorise: whether channels are independent given the outputs, as pixels always are.
         trained_on: whether `log_prob` is a density (in nats, can be positive) or the mass itself.
 
     Decoder outputs are [..., B, P*C, H, W] with P slowest, levels [B, C, H, W]; dimensions before B
-    (importance samples, say) are broadcast. Computed in float32 under any autocast.
+    (importance samples, say) are broadcast. Computed in float32 under any autocast, in float64 if outputs
+    are.
 
     Raises:
         SettingError: levels or channels out of range.
@@ -47,6 +50,7 @@ class Likelihood(nn.Module, ABC):
     """
 
     outputs_per_channel: int = 1
+    channels_factorise: bool = True
     trained_on: TrainedOn = "mass"
 
     def __init__(self, levels: int, channels: int) -> None:
@@ -54,6 +58,11 @@ class Likelihood(nn.Module, ABC):
         require(isinstance(levels, int) and 2 <= levels <= 256, "levels", levels, "need 2 .. 256 levels")
         require(isinstance(channels, int) and channels >= 1, "channels", channels, "need at least one")
         self.levels, self.channels = levels, channels
+
+    @property
+    def output_channels(self) -> int:
+        """The channels that a decoder must give for an image: P*C."""
+        return self.outputs_per_channel * self.channels
 
     @abstractmethod
     def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
@@ -66,7 +75,8 @@ class Likelihood(nn.Module, ABC):
 
     def log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
         """Return the log-probability of the images `k`, [..., B] in nats: at most 0, on one scale for all."""
-        return _per_image(self._log_mass(self._parameters_of(outputs), k))
+        # A mass near 1 may round to above it, by less than 1e-6 a pixel.
+        return _per_image(self._log_mass(self._parameters_for(outputs, k), k)).clamp_max(0)
 
     def log_prob(self, outputs: Tensor, k: Tensor) -> Tensor:
         """Return what training maximises, [..., B] in nats; `trained_on` says what it is."""
@@ -77,7 +87,7 @@ class Likelihood(nn.Module, ABC):
         parameters = self._parameters_of(outputs)
         expected = torch.zeros_like(parameters[..., 0, :, :, :])
         for level in range(1, self.levels):  # a loop: all K levels at once would take K times the memory
-            expected += level * self._log_mass(parameters, self._level(level, outputs)).exp()
+            expected += level * self._mass(parameters, level)
         return (expected / (self.levels - 1)).clamp(0, 1)
 
     @torch.no_grad()
@@ -94,19 +104,26 @@ class Likelihood(nn.Module, ABC):
         cdf = torch.zeros_like(outputs[..., 0, :, :, :])
         uniform, k = uniform_like(cdf, generator), torch.zeros_like(cdf)
         for level in range(self.levels - 1):
-            cdf += self._log_mass(outputs, self._level(level, outputs)).exp()
+            cdf += self._mass(outputs, level)
             k += uniform >= cdf
         return k
 
     def _parameters_of(self, outputs: Tensor) -> Tensor:
-        return torch.unflatten(outputs.float(), -3, (self.outputs_per_channel, self.channels))
+        return torch.unflatten(wide(outputs), -3, (self.outputs_per_channel, self.channels))
 
-    def _level(self, level: int, like: Tensor) -> Tensor:
-        return torch.tensor(level, device=like.device)
+    def _parameters_for(self, outputs: Tensor, k: Tensor) -> Tensor:
+        """Return the outputs as [..., B, P, C, H, W], as many images as the levels k have."""
+        parameters = self._parameters_of(outputs)
+        images = torch.broadcast_shapes(parameters.shape[:-4], k.shape[:-3])
+        return parameters.expand(*images, *parameters.shape[-4:])
+
+    def _mass(self, outputs: Tensor, level: int) -> Tensor:
+        k = torch.tensor(level, device=outputs.device).view(1, 1, 1)
+        return self._log_mass(outputs, k).clamp_min(-80).exp()  # underflow is slow
 
     def _points(self, k: Tensor) -> Tensor:
         """Return the points k / (K-1) in [0, 1] that networks see and densities are trained on."""
-        return k.float() / (self.levels - 1)
+        return k / (self.levels - 1)
 
 
 class DensityLikelihood(Likelihood):
@@ -116,7 +133,12 @@ class DensityLikelihood(Likelihood):
         levels: K.
         channels: C.
         trained_on: ``density`` (the classical loss) or ``mass`` (the score itself).
+
+    Attributes:
+        on_unit_interval: whether x lies in [0, 1]; else on the line, with the tails in the end bins.
     """
+
+    on_unit_interval: bool = False
 
     def __init__(self, levels: int, channels: int, trained_on: TrainedOn = "density") -> None:
         super().__init__(levels, channels)
@@ -128,16 +150,42 @@ class DensityLikelihood(Likelihood):
     def _log_density(self, outputs: Tensor, x: Tensor) -> Tensor:
         """Return the log-density of each pixel at the points `x` in [0, 1], all constants included."""
 
+    @abstractmethod
+    def _exceedance(self, outputs: Tensor, edge: float) -> Tensor:
+        """Return P(x > edge) of each pixel for an inner edge, 0 < edge < 1."""
+
     def log_prob(self, outputs: Tensor, k: Tensor) -> Tensor:
         """Return the training score, [..., B] in nats: the log-density at k / (K-1), or the log-mass."""
         if self.trained_on == "mass":
             return self.log_mass(outputs, k)
-        return _per_image(self._log_density(self._parameters_of(outputs), self._points(k)))
+        parameters = self._parameters_for(outputs, k)
+        return _per_image(self._log_density(parameters, self._points(k.to(parameters.dtype))))
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """Return E[k] / (K-1), [..., B, C, H, W]: the sum over inner edges j/K of P(x > j/K), over K-1."""
+        parameters = self._parameters_of(outputs)
+        expected = torch.zeros_like(parameters[..., 0, :, :, :])
+        for edge in range(1, self.levels):
+            expected = expected + self._exceedance(parameters, edge / self.levels)
+        return (expected / (self.levels - 1)).clamp(0, 1)
+
+    def _levels_of(self, x: Tensor) -> Tensor:
+        """Return the levels of draws x; what lies outside [0, 1] belongs to the end bins."""
+        return (x * self.levels).floor().clamp(0, self.levels - 1)
+
+    def _centres(self, k: Tensor) -> Tensor:
+        """Return the bins' centres (k + 1/2) / K, for densities that are singular at 0 or 1."""
+        return (k + 0.5) / self.levels
 
 
 def number(value: Any) -> float:
     """Return `value`, or NaN, which no range contains, if a configuration gives no number."""
     return float(value) if isinstance(value, int | float) else math.nan
+
+
+def wide(outputs: Tensor) -> Tensor:
+    """Return float64 as it is and anything else as float32."""
+    return outputs if outputs.dtype == torch.float64 else outputs.float()
 
 
 def _per_image(per_pixel: Tensor) -> Tensor:

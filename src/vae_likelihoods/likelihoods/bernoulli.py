@@ -27,7 +27,7 @@ class Bernoulli(Likelihood):
 
     def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
         (eta,) = outputs.unbind(-4)
-        return -F.softplus((1 - 2 * k.float()) * eta)
+        return -F.softplus((1 - 2 * k.to(eta.dtype)) * eta)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Return sigmoid(eta)."""

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.likelihoods.base import Likelihood, number, uniform_like
 from vae_likelihoods.likelihoods.numerics import (
-    binet,
-    binet_slope,
-    differentiable,
+    BINET,
+    STIRLING_HALF,
+    OddSeries,
+    bounded,
+    bounded_slope,
     log_binomial_at_mode,
     look_up,
     mirrored,
     side_of,
-    stirling_half,
-    stirling_half_slope,
 )
+from vae_likelihoods.likelihoods.pointwise import Values, pointwise
 
 
 class BetaBinomial(Likelihood):
@@ -54,9 +54,20 @@ class BetaBinomial(Likelihood):
         self.register_buffer("at_mode", log_binomial_at_mode(levels - 1), persistent=False)
 
     def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
-        eta, log_c = self._mean_and_concentration(outputs)
-        relative = differentiable(_LogBetaBinomial, eta, log_c, k.float(), self.levels - 1)
-        return look_up(self.at_mode, k) + relative
+        return look_up(self.at_mode, k) + pointwise(self._relative, outputs, k)
+
+    def _relative(
+        self, with_slopes: bool, numbers: Sequence[Tensor], shared: Tensor | None, k: Tensor
+    ) -> Values:
+        """Return log P(k) less log Binomial(k; n, k/n), with its derivatives (a `pointwise.Formula`)."""
+        eta, raw = numbers
+        shift = bounded(raw, self.bound)
+        value, *slopes = _log_ratio_to_mode(
+            self.levels - 1, with_slopes, eta, shift + self.log_concentration, k
+        )
+        if with_slopes:
+            slopes[1].mul_(bounded_slope(shift, self.bound))
+        return Values(value, slopes)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Return p."""
@@ -73,74 +84,74 @@ class BetaBinomial(Likelihood):
 
     def _mean_and_concentration(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         eta, raw = outputs.unbind(-4)
-        # 2 sigmoid(2 x) - 1 is tanh(x), at a tenth of its price.
-        squashed = 2 * torch.sigmoid(raw * (2 / self.bound)) - 1
-        return eta, self.log_concentration + self.bound * squashed
+        return eta, self.log_concentration + bounded(raw, self.bound)
 
 
-class _LogBetaBinomial(torch.autograd.Function):
-    """log P(k) less log Binomial(k; n, k/n), to about 1e-6 in float32 and for any c.
+def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k: Tensor) -> list[Tensor]:
+    """Return log P(k) less log Binomial(k; n, k/n), and its derivatives by eta and log c if asked for.
 
-    Nine lgammas of up to thousands would leave no digits. With lgamma(x + 1) = y log y - y + log sqrt(2 pi)
-    + remainder, y = x + 1/2 for the parts a = c p and b = c (1-p) and y = x + 1 for their sum, the large
-    terms add up to a weighted Jensen-Shannon divergence between (A, B) = (a + 1/2, b + 1/2) and (k, n-k),
+    To about 1e-6 in float32 and for any c, where nine lgammas of up to thousands would leave no digits. With
+    lgamma(x + 1) = y log y - y + log sqrt(2 pi) + J(y), y = x + 1/2, for a = c p and b = c (1-p), and
+    Binet's form for their sum, the large terms are a weighted Jensen-Shannon divergence between
+    (A, B) = (a + 3/2, b + 3/2) and (k, n-k),
 
         -[A log1p(s/A) + B log1p(-s/B) + k log1p(-s/k) + (n-k) log1p(s/(n-k))],
 
-    s = (k - n A/(A+B)) (A+B)/(A+B+n), whose first-order parts cancel; what is left is small.
-    By symmetry (k -> n-k, p -> 1-p) only p <= 1/2 is computed. The backward pass has the digamma
-    differences by the same expansion.
+    s = (k - n A/T) T/(T+n), T = A + B, whose first-order parts cancel; what is left is small. The lgammas are
+    taken 2 above a and b and 3 above c, where J and Binet's mu are short.
+    By symmetry (k -> n-k, p -> 1-p) only p <= 1/2 is computed.
     """
+    c, side, size = log_c.exp(), side_of(-eta), eta.abs()
+    near = size.clamp_max(80)  # a beyond it has no digits anyway, and underflow is slow
+    q = near.sigmoid()
+    on = mirrored(k.to(eta.dtype), n, side)
+    off = n - on
+    a, b = near.neg_().sigmoid_().mul_(c), c * q
+    big_a, big_b, total, one_on = a + 1.5, b + 1.5, c + 3, on.clamp_min(1)
+    up_a, up_b, up_total = big_a + on, big_b + off, total + n
+    weight, share = total / up_total, n / up_total
+    # The divergence, in terms of |s|: its logs have the sign of s, or the opposite one.
+    shift = (on * total).sub_(big_a, alpha=n).div_(up_total)
+    sign = shift.sign()
+    shift.abs_()
+    to_on, to_off = _log1p(shift, big_a, up_a * weight), _log1p(shift, big_b, up_b * weight)
+    result = (big_a * to_on).addcmul_(big_b, to_off, value=-1)
+    room = torch.mul(up_a, share)  # memory that is used again is memory that is in the cache
+    result.addcmul_(on, _log1p(shift, one_on, room), value=-1)
+    result.addcmul_(off, _log1p(shift, off.clamp_min(1), torch.mul(up_b, share, out=room))).mul_(sign)
+    series = OddSeries(room, torch.empty_like(room), torch.empty_like(room))
+    by_a, by_b, by_c = (to_on.mul_(sign), to_off.mul_(sign).neg_(), torch.zeros_like(c))
+    for y, alpha, slope in ((big_a, -1, by_a), (up_a, 1, by_a), (big_b, -1, by_b), (up_b, 1, by_b)):
+        series.add(STIRLING_HALF, y, alpha, result, slope if with_slopes else None)
+    for y, alpha in ((total, 1), (up_total, -1)):
+        series.add(BINET, y, alpha, result, by_c if with_slopes else None)
+    # What remains of the lgammas: (a+1) / (a+k+1) and its like; a itself may underflow, so it comes apart.
+    one_a, one_b = big_a.sub_(0.5), big_b.sub_(0.5)  # a + 1, b + 1
+    up_one_a, up_one_b, up_b = up_a.sub_(0.5), up_b.sub_(0.5), b + off
+    # c (c+1) (c+2), and the same from c + n on as (v-1) v (v+1)
+    square_c, v = (c * total).add_(2), up_total.sub(2)
+    square_v = v.square()
+    cube_c, cube_v = square_c * c, square_v.sub(1).mul_(v)
+    rest = (one_a * one_b).mul_(b).mul_(cube_v)
+    rest.div_((up_one_a * up_one_b).mul_(up_b).mul_(cube_c)).square_().div_(weight)
+    result.add_(rest.log_(), alpha=0.5)
+    up = torch.add(a, one_on, out=room)
+    log_a = q.log().add_(log_c).sub_(size).sub_(up.log())
+    result.addcmul_(on.clamp_max(1), log_a)
+    if not with_slopes:
+        return [result]
+    # x (digamma(x + m) - digamma(x)) for a, b and c, each less x log((T+n) / T).
+    by_a.add_(torch.div(on, one_a.mul_(up_one_a), out=one_a)).mul_(a).add_(on.div_(up))
+    by_b.add_(torch.div(off, one_b.mul_(up_one_b), out=one_b)).mul_(b).add_(off.div_(up_b))
+    by_c.neg_().add_(total.mul_(up_total).reciprocal_(), alpha=0.5 * n)
+    # d log cube_c / d c = (3 c (c+2) + 2) / cube_c = (3 square_c - 3 c - 4) / cube_c
+    by_c.add_(square_c.mul_(3).sub_(c, alpha=3).sub_(4).div_(cube_c))
+    by_c.sub_(square_v.mul_(3).sub_(1).div_(cube_v)).mul_(c)
+    by_eta = q.mul_(by_a).sub_(a.div_(c).mul_(by_b)).mul_(side)
+    return [result, by_eta, by_a.add_(by_b).sub_(by_c)]
 
-    @staticmethod
-    def forward(ctx: Any, eta: Tensor, log_c: Tensor, k: Tensor, n: int) -> Tensor:
-        ctx.n = n
-        ctx.save_for_backward(eta, log_c, k)
-        on, off, a, b, c, q = _mirrored(eta, log_c, k, n)
-        shift, to_on, to_off = _log_ratios(on, off, a, b, c)
-        result = (a + 0.5) * to_on + (b + 0.5) * to_off
-        share = n / (c + 1 + n)
-        result += on * _log_ratio(-shift, on.clamp_min(1), (a + 0.5 + on) * share)
-        result += off * _log_ratio(shift, off.clamp_min(1), (b + 0.5 + off) * share)
-        result += stirling_half(a + on) - stirling_half(a) + stirling_half(b + off) - stirling_half(b)
-        result -= binet(c + 1 + n) - binet(c + 1)
-        result += 0.5 * torch.log((b / (b + off) * ((c + n) / c)).square() * ((c + 1 + n) / (c + 1)))
-        # log(a / (a + on)), 0 where on = 0; log a from the logit, because a itself may underflow.
-        log_a = log_c - eta.abs() + q.log()
-        return result + on.clamp_max(1) * (log_a - torch.log(a + on.clamp_min(1)))
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        (eta, log_c, k), n = ctx.saved_tensors, ctx.n
-        on, off, a, b, c, q = _mirrored(eta, log_c, k, n)
-        _, to_on, to_off = _log_ratios(on, off, a, b, c)
-        # x (digamma(x + m) - digamma(x)) for a, b and c, each less x log((c+1+n) / (c+1)).
-        da = a * (to_on + stirling_half_slope(a + on) - stirling_half_slope(a)) + on / (a + on.clamp_min(1))
-        db = b * (to_off + stirling_half_slope(b + off) - stirling_half_slope(b)) + off / (b + off)
-        slope = binet_slope(c + 1 + n) - binet_slope(c + 1) + 0.5 * n / ((c + 1) * (c + 1 + n))
-        dc = c * slope + n / (c + n)
-        to_eta = side_of(-eta) * (q * da - a / c * db)
-        return grad * to_eta, grad * (da + db - dc), None, None
-
-
-def _mirrored(eta: Tensor, log_c: Tensor, k: Tensor, n: int) -> tuple[Tensor, ...]:
-    """Return k, n-k, a = c p, b = c q, c and q = 1-p, with the two colours exchanged where p > 1/2."""
-    c, q = log_c.exp(), eta.abs().sigmoid()
-    on = mirrored(k, n, side_of(-eta))
-    return on, n - on, c * (-eta.abs()).sigmoid(), c * q, c, q
-
-
-def _log_ratios(on: Tensor, off: Tensor, a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, ...]:
-    """Return s and the log-ratios log1p(s/A), log1p(-s/B)."""
-    total = c + 1
-    weight = total / (total + (on + off))
-    a, b = a + 0.5, b + 0.5
-    shift = (on - (on + off) * (a / total)) * weight
-    return shift, _log_ratio(shift, a, (a + on) * weight), _log_ratio(-shift, b, (b + off) * weight)
-
-
-def _log_ratio(shift: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Return log(end / start) for end = start + shift, with all digits whether they are near or far apart."""
+def _log1p(shift: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Return |log(end / start)| for |end - start| = shift, with all digits; overwrites `end`."""
     # log(end / start) = log1p(shift / start) = -log1p(-shift / end): the argument that is positive is exact.
-    return torch.copysign(torch.log1p(shift.abs() / torch.minimum(start, end)), shift)
+    return torch.div(shift, torch.minimum(start, end, out=end), out=end).log1p_()

@@ -34,7 +34,7 @@ class Binomial(Likelihood):
 
     def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
         (eta,) = outputs.unbind(-4)
-        divergence = differentiable(_BinomialDivergence, eta, k.float(), self.levels - 1)
+        divergence = differentiable(_BinomialDivergence, eta, k.to(eta.dtype), self.levels - 1)
         return look_up(self.at_mode, k) - divergence
 
     def mean(self, outputs: Tensor) -> Tensor:

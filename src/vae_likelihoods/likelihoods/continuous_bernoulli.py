@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from vae_likelihoods.likelihoods.base import DensityLikelihood, uniform_like
-from vae_likelihoods.likelihoods.numerics import langevin_ratio, log_uniform_decay, mirrored, side_of
+from vae_likelihoods.likelihoods.numerics import (
+    langevin_ratio,
+    log_uniform_decay,
+    log_uniform_decay_slope,
+    mirrored,
+    side_of,
+)
+from vae_likelihoods.likelihoods.pointwise import Values, pointwise
 
 
 class ContinuousBernoulli(DensityLikelihood):
@@ -24,6 +33,8 @@ class ContinuousBernoulli(DensityLikelihood):
         trained_on: ``density`` or ``mass``.
     """
 
+    on_unit_interval = True
+
     def _log_density(self, outputs: Tensor, x: Tensor) -> Tensor:
         (eta,) = outputs.unbind(-4)
         side = side_of(eta)
@@ -31,11 +42,11 @@ class ContinuousBernoulli(DensityLikelihood):
         return -t * (0.5 - side * (x - 0.5)) - log_uniform_decay(t)
 
     def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
+        return pointwise(partial(_log_mass, self.levels), outputs, k)
+
+    def _exceedance(self, outputs: Tensor, edge: float) -> Tensor:
         (eta,) = outputs.unbind(-4)
-        side = side_of(eta)
-        t = eta * side  # not abs(), whose derivative at 0, where training starts, is 0
-        step, from_end = t / self.levels, mirrored(k.float(), self.levels - 1, -side)
-        return log_uniform_decay(step) - log_uniform_decay(t) - step * from_end - math.log(self.levels)
+        return (1 - edge) * torch.exp(log_uniform_decay((edge - 1) * eta) - log_uniform_decay(-eta))
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Return E[k] / (K-1), the derivative of the truncated geometric pmf's log-normaliser."""
@@ -48,5 +59,19 @@ class ContinuousBernoulli(DensityLikelihood):
         (eta,) = outputs.unbind(-4)
         t = eta.abs().clamp_min(1e-30)
         distance = -torch.log1p(uniform_like(t, generator) * torch.expm1(-t)) / t
-        from_end = (distance * self.levels).floor().clamp(0, self.levels - 1)
+        from_end = self._levels_of(distance)
         return torch.where(eta < 0, from_end, self.levels - 1 - from_end)
+
+
+def _log_mass(
+    levels: int, with_slopes: bool, numbers: Sequence[Tensor], shared: Tensor | None, k: Tensor
+) -> Values:
+    """Return the truncated geometric log-pmf and its derivative by eta (a `pointwise.Formula`)."""
+    (eta,) = numbers
+    side, t = side_of(eta), eta.abs()
+    step, from_end = t / levels, mirrored(k.to(eta.dtype), levels - 1, -side)
+    log_mass = log_uniform_decay(step).sub_(log_uniform_decay(t)).sub_(step * from_end).sub_(math.log(levels))
+    if not with_slopes:
+        return Values(log_mass)
+    by_t = log_uniform_decay_slope(step).sub_(from_end).div_(levels).sub_(log_uniform_decay_slope(t))
+    return Values(log_mass, [by_t.mul_(side)])

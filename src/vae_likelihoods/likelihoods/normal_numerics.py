@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vae_likelihoods.likelihoods.numerics import (
-    differentiable,
-    langevin_ratio,
-    log_uniform_decay,
-    polynomial,
-    select,
-)
+from vae_likelihoods.likelihoods.bins import Slopes
+from vae_likelihoods.likelihoods.numerics import above, exp_, tiny
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+_SQRT_HALF, _LOG_2 = math.sqrt(0.5), math.log(2)
 
-# Chebyshev fit (to mpmath values, 40 digits), as a power series:
-# (x + 4) M(x) in u = (x - 4) / (x + 4), relative error 4e-8 for x >= 0.
-_MILLS = (
-    1.89321906,
-    -1.52377031,
-    0.970409961,
-    -0.467553127,
-    0.151388556,
-    -0.0188303716,
-    -0.00871346073,
-    0.00391983246,
-    0.000324171409,
-    -0.000394344188,
-)
-
-# Below this width (in standard deviations) an interval's mass is its density times a correction: the next
-# term is w^4 / 1440 < 1.2e-6. Above it, a difference of tail areas keeps six digits.
-_NARROW = 0.2
-
-
-def mills_ratio(x: Tensor) -> Tensor:
-    """Return M(x) = (1 - Phi(x)) / phi(x), the standard normal's tail area over its density, for x >= 0."""
-    # A rational fit costs a tenth of torch.special.erfcx, and never underflows.
-    return polynomial(_MILLS, (x - 4) / (x + 4)) / (x + 4)
+# Narrower than this (in standard deviations), and with a density that changes less than by exp(0.5), an
+# interval's mass is a Taylor series around its centre: the next terms are below 1e-6.
+_NARROW, _FLAT = 0.2, 0.5
+# From here on the tail area is a continued fraction, below it is erfc's.
+_TAIL = 9.0
 
 
 def log_normal_density(x: Tensor) -> Tensor:
@@ -49,73 +26,104 @@ def log_normal_density(x: Tensor) -> Tensor:
     return -0.5 * x.square() - LOG_SQRT_2PI
 
 
-def log_ndtr(x: Tensor) -> Tensor:
-    """Return log Phi(x), the standard normal's log-cdf, relatively accurate in both tails, for |x| < 1e19."""
-    return differentiable(_LogNdtr, x)
+class Interval(NamedTuple):
+    """An interval [a, b] of the standard normal, reflected so that its centre c is not negative."""
+
+    a: Tensor
+    b: Tensor
+    c: Tensor
+    side: Tensor  # the sign of the centre before
+    width: Tensor  # 0-dimensional, or one for each interval; of no meaning where an edge is infinite
+    change: Tensor  # c width: by how much the log-density falls from a to b
+    narrow: Tensor  # 1 where the Taylor series holds, 0 elsewhere
+    square: Tensor  # change^2, as far as the Taylor series holds
+    half_square: Tensor  # a^2 / 2 for a > 0 and 0 elsewhere
+
+    @classmethod
+    def of(cls, lower: Tensor, upper: Tensor, width: Tensor) -> Interval:
+        """Return the interval with these edges."""
+        negative = -lower
+        a, b = torch.minimum(upper, negative).neg_(), torch.maximum(upper, negative, out=negative)
+        side = (lower + upper).mul_(0.5)
+        c = side.abs()
+        change = c * width
+        narrow = (_FLAT - change).sign_().clamp_min_(0).mul_((_NARROW - width).sign_().clamp_min_(0))
+        square, half_square = change.clamp_max(_FLAT).square_(), a.clamp_min(0).square_().mul_(0.5)
+        return cls(a, b, c, side.sign_(), width, change, narrow, square, half_square)
 
 
-class _LogNdtr(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        mills, log_density = mills_ratio(x.abs()), log_normal_density(x)
-        ctx.save_for_backward(x, mills)
-        tail = log_density.exp() * mills
-        return select(x < 0, log_density + mills.log(), torch.log1p(-tail))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        x, mills = ctx.saved_tensors
-        density = log_normal_density(x).exp()
-        return grad * select(x < 0, mills.reciprocal(), density / (1 - density * mills))
+def log_normal_bin(lower: Tensor, upper: Tensor, width: Tensor, inner: Tensor) -> Slopes:
+    """Return log(Phi(upper) - Phi(lower)) and its derivatives (a `bins.Law`)."""
+    where = Interval.of(lower, upper, width)
+    beyond = log_beyond(where)
+    by_position, by_width = slopes(where, beyond)
+    return Slopes(beyond.sub_(where.half_square), by_position, by_width)
 
 
-def log_normal_interval(centre: Tensor, width: Tensor) -> Tensor:
-    """Return log(Phi(centre + width/2) - Phi(centre - width/2)), for any centre and one width > 0.
+def log_beyond(where: Interval) -> Tensor:
+    """Return log(mass) + half_square, in which the square of a far interval is never formed.
 
-    With a the edge nearest to 0, c = |centre|, and T a correction in [0, width^2 / 8] this is
-
-        log(width phi(a)) + log_uniform_decay(c width) + T,     T = (width^2 / 4) L(y) / y + O(width^4),
-
-    y = c width / 2 and L the Langevin function; T also gives both derivatives, without cancellation.
-
-    Args:
-        centre: any shape, in standard deviations from the mean, at most 1e18.
-        width: 0-dimensional, in standard deviations.
+    Three forms: a Taylor series for narrow intervals, a difference of complementary error functions, and in
+    the tails one of Mills ratios M = (1 - Phi) / phi, M(a) - M(b) exp(-c width).
     """
-    return differentiable(_LogNormalInterval, centre, width)
+    twice = _erfc(where.a).sub_(_erfc(where.b))
+    beyond = twice.clamp_min_(tiny(twice)).log_().add_(where.half_square).sub_(_LOG_2)
+    # Looking whether a form is needed is cheap, but a GPU would have to be waited for.
+    if not twice.is_cpu or where.a.max() > _TAIL:
+        ratio = _mills(where.a).sub_(_mills(where.b).mul_(exp_(-where.change)))
+        tail = ratio.clamp_min_(tiny(ratio)).log_().sub_(LOG_SQRT_2PI)
+        beyond.lerp_(tail, above(where.a, _TAIL))
+    if not twice.is_cpu or where.narrow.max() > 0:
+        beyond.lerp_(_taylor(where), where.narrow)
+    return beyond
 
 
-class _LogNormalInterval(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, centre: Tensor, width: Tensor) -> Tensor:
-        form = _narrow_interval if bool(width < _NARROW) else _wide_interval
-        log_mass, correction = form(centre.abs(), width)
-        ctx.save_for_backward(centre, width, correction)
-        return log_mass
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-        centre, width, correction = ctx.saved_tensors
-        grad = grad * torch.exp(-correction)
-        if not ctx.needs_input_grad[1]:
-            return -centre * grad, None
-        y = 0.5 * centre * width
-        y_coth_y = 1 + y * (y * langevin_ratio(y))
-        return -centre * grad, (grad * y_coth_y).sum() / width
+def _taylor(where: Interval) -> Tensor:
+    """Return `log_beyond` as a series around the centre, to change^6 and width^2."""
+    square, w2 = where.square, _small_square(where.width)
+    series = (square * (1 / 181440)).sub_(1 / 2880).mul_(square).add_(1 / 24)
+    series.sub_(w2, alpha=1 / 720).mul_(square)
+    near = torch.minimum(where.c, 0.5 * where.width)  # c^2 - a^2 = near (2 c - near), a^2 only where a > 0
+    series.addcmul_(near, where.c, value=-1).add_(near.square_(), alpha=0.5)
+    return series.add_(where.width.log()).sub_(w2, alpha=1 / 24).sub_(LOG_SQRT_2PI)
 
 
-def _narrow_interval(c: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    correction = 0.25 * width.square() * langevin_ratio(0.5 * c * width)
-    flat = log_normal_density(c - 0.5 * width) + width.log()
-    return flat + log_uniform_decay(c * width) + correction, correction
+def slopes(where: Interval, beyond: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the derivatives of the log-mass by position and by width, from what `log_beyond` returned."""
+    a, b = where.a, where.b
+    at_a = exp_(a.clamp_max(0).square_().mul_(-0.5).sub_(beyond).sub_(LOG_SQRT_2PI))  # phi(a) / mass
+    # (b^2 - a^2) / 2, a^2 only where a > 0
+    at_b = b.square().mul_(0.5).lerp_(where.change, above(a, 0)).add_(beyond).add_(LOG_SQRT_2PI)
+    at_b = exp_(at_b.neg_())
+    by_position, by_width = at_b - at_a, at_a.add_(at_b).mul_(0.5)
+    if not a.is_cpu or where.narrow.max() > 0:
+        bend, stretch = _taylor_slopes(where)
+        by_position.lerp_(bend, where.narrow)
+        by_width.lerp_(stretch, where.narrow)
+    return by_position.mul_(where.side), by_width
 
 
-def _wide_interval(c: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    a = c - 0.5 * width
-    log_density = log_normal_density(a)
-    near, far = mills_ratio(a.abs()), mills_ratio(c + 0.5 * width) * torch.exp(-c * width)
-    one_side = torch.log((near - far).clamp_min(torch.finfo(c.dtype).tiny))
-    both_sides = torch.log1p(-log_density.exp() * (near + far))
-    log_mass = select(a < 0, both_sides, log_density + one_side)
-    relative = select(a < 0, both_sides - log_density, one_side)
-    return log_mass, relative - width.log() - log_uniform_decay(c * width)
+def _taylor_slopes(where: Interval) -> tuple[Tensor, Tensor]:
+    """Return the derivatives of `_taylor`, less those of half_square, by c and by width."""
+    square, w2 = where.square, _small_square(where.width)
+    terms = (square * (1 / 30240)).sub_(1 / 720).mul_(square).add_(1 / 12)
+    bend = torch.sub(terms, w2, alpha=1 / 360).mul_(w2).sub_(1).mul_(where.c)
+    stretch = terms.sub_(w2, alpha=1 / 180).mul_(square).sub_(w2, alpha=1 / 12).add_(1)
+    return bend, stretch.div_(where.width)
+
+
+def _small_square(width: Tensor) -> Tensor:
+    """Return width^2, as far as `_taylor` holds."""
+    return width.clamp_max(_NARROW).square_()
+
+
+def _erfc(x: Tensor) -> Tensor:
+    """Return 2 (1 - Phi(x)), where it is above 1e-36: beyond it would cost twentyfold, and is not needed."""
+    return (x * _SQRT_HALF).clamp_max_(9).erfc_()
+
+
+def _mills(x: Tensor) -> Tensor:
+    """Return M(x) = (1 - Phi(x)) / phi(x) for x >= 9, to 1e-6: 1/(x + 1/(x + 2/(x + 3/x)))."""
+    x = x.clamp_min(0.5 * _TAIL)
+    third = x.reciprocal().mul_(3).add_(x).reciprocal_().mul_(2).add_(x)
+    return third.reciprocal_().add_(x).reciprocal_()

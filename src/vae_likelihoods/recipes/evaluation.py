@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vae_likelihoods.build import build_metrics, build_model
 from vae_likelihoods.checkpoints import load_weights
+from vae_likelihoods.cpu import prepare_cpu
 from vae_likelihoods.datasets.quantise import Levels, levels_of
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.figures import kl_bars, reconstructions, samples
@@ -57,7 +58,7 @@ def kl_per_latent(measured: list[Measured]) -> list[float]:
 
 def trained_model(cell: Cell) -> VAE:
     """Load the weights that lie in runs/, on the cell's device."""
-    torch.set_num_threads(cell.settings.runtime.threads)
+    prepare_cpu(cell.settings.runtime.threads)
     torch.set_float32_matmul_precision("highest")  # a score is no place to save bits
     model = build_model(cell.settings, cell.data.shape)
     path = cell.run_folder / "model.safetensors"

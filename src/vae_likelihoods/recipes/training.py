@@ -12,6 +12,7 @@ import torch
 
 from vae_likelihoods.build import build_model, build_objective, build_optimizer
 from vae_likelihoods.checkpoints import Checkpoint, save_weights
+from vae_likelihoods.cpu import prepare_cpu
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.figures import reconstructions, samples
 from vae_likelihoods.files import write_json, write_text, write_whole
@@ -66,7 +67,7 @@ def make_trainer(cell: Cell) -> Trainer:
     """Build model, objective, optimiser and data of a cell on its device."""
     settings = cell.settings
     device = settings.runtime.torch_device
-    torch.set_num_threads(settings.runtime.threads)
+    prepare_cpu(settings.runtime.threads)
     torch.set_float32_matmul_precision(settings.training.matmul)
     train, validation = (
         levels_of(cell.data, split, settings.levels, settings.binarize).to(device)

@@ -1,0 +1,122 @@
+"""What a likelihood costs: log_mass forward and backward beside its own decoder's, in one run.
+
+python benchmarks/likelihoods.py --json likelihoods.json
+python benchmarks/likelihoods.py beta_binomial logistic_mixture --rounds 20      # some of them
+
+For every conf/likelihood/*.yaml: a batch of 28x28 images, the decoder of the default network (8 latents,
+512, 512, 784 P outputs), one thread. README.md says exactly what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from timing import machine, spread
+from vae_likelihoods.build import build
+from vae_likelihoods.cpu import prepare_cpu
+from vae_likelihoods.files import write_json
+from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.networks.mlp import mlp
+from vae_likelihoods.seeding import generator, seeded
+from vae_likelihoods.sources import PROJECT
+
+SHAPE, LATENT_DIM, HIDDEN = (1, 28, 28), 8, (512, 512)
+CONFIGS = sorted(path.stem for path in (PROJECT / "conf" / "likelihood").glob("*.yaml"))
+
+
+def main() -> None:
+    """Measure every likelihood; print a table."""
+    options = arguments()
+    prepare_cpu(threads=1)  # as training does
+    torch.set_float32_matmul_precision(options.matmul)
+    found = {}
+    for name in options.likelihoods or CONFIGS:
+        found[name] = measured(name, options)
+        print(line(name, found[name]), flush=True)
+    where = ", ".join(f"{key} {value}" for key, value in machine().items())
+    print(f"{where}, matmul {options.matmul}, batch {options.batch}, K {options.levels}")
+    if options.json:
+        write_json(
+            Path(options.json), {"settings": vars(options), "machine": machine(), "likelihoods": found}
+        )
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("likelihoods", nargs="*", metavar="NAME", help="names of YAMLs; default: all")
+    parser.add_argument("--rounds", type=int, default=15, help="how often each pair is measured")
+    parser.add_argument("--batch", type=int, default=256, help="images")
+    parser.add_argument("--levels", type=int, default=256, help="K (bernoulli: 2)")
+    parser.add_argument("--matmul", choices=["highest", "high", "medium"], default="highest")
+    parser.add_argument("--json", help="write everything that was measured to this file")
+    options = parser.parse_args()
+    if unknown := set(options.likelihoods) - set(CONFIGS):
+        parser.error(f"no such likelihood: {', '.join(sorted(unknown))} (choose from {', '.join(CONFIGS)})")
+    if min(options.rounds, options.batch) < 1 or not 2 <= options.levels <= 256:
+        parser.error("counts must be at least 1, levels 2 .. 256")
+    return options
+
+
+def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Time the decoder and the likelihood in turn; return milliseconds and ratios, round by round."""
+    levels = 2 if name == "bernoulli" else options.levels
+    config = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "likelihood" / f"{name}.yaml"))
+    likelihood: Likelihood = build("likelihood", config, levels=levels, channels=1)  # type: ignore[arg-type]
+    decode, score = steps(likelihood, options.batch)
+    for _ in range(3):
+        decode(), score()
+    decoder, mass = [], []
+    for _ in range(options.rounds):
+        decoder.append(milliseconds(decode))
+        mass.append(milliseconds(score))
+    ratios = [ours / theirs for ours, theirs in zip(mass, decoder, strict=True)]
+    outputs = likelihood.outputs_per_channel
+    return {"outputs": outputs, "decoder_ms": decoder, "log_mass_ms": mass, "ratios": ratios}
+
+
+def steps(likelihood: Likelihood, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Return the two things that are timed: forward and backward of the decoder, and of log_mass."""
+    with seeded(0, "weights"):
+        decoder = mlp(SHAPE, LATENT_DIM, likelihood.output_channels, HIDDEN).decoder
+    z = torch.randn(batch, LATENT_DIM, generator=generator(0, "latents")).requires_grad_()
+    k = torch.randint(likelihood.levels, (batch, *SHAPE), generator=generator(0, "levels"), dtype=torch.uint8)
+    outputs = decoder(z).detach().requires_grad_()
+    gradient = torch.randn(outputs.shape, generator=generator(0, "gradient"))
+
+    def decode() -> None:
+        decoder(z).backward(gradient)
+
+    def score() -> None:
+        likelihood.log_mass(outputs, k).sum().backward()
+
+    return decode, score
+
+
+def milliseconds(work: Callable[[], None]) -> float:
+    """Run `work` once."""
+    began = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - began)
+
+
+def line(name: str, found: dict[str, Any]) -> str:
+    """Return medians and (smallest .. largest) as text."""
+    decoder, mass = (statistics.median(found[key]) for key in ("decoder_ms", "log_mass_ms"))
+    return (
+        f"{name:22} P {found['outputs']:2}   decoder {decoder:7.2f} ms   log_mass {mass:7.2f} ms   "
+        f"ratio {spread(found['ratios'])}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

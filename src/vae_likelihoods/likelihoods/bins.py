@@ -1,0 +1,79 @@
+"""The mass of a bin under a symmetric law with a mean and a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from torch import Tensor
+
+from vae_likelihoods.likelihoods.pointwise import Values
+from vae_likelihoods.likelihoods.scales import Scale
+
+FAR = 1e15  # scales from the mean; its square over a scale is still a number
+OPEN = 1e30  # stands for the outer edge of an end bin
+
+
+class Bins(NamedTuple):
+    """The intervals of levels, for a variable with a mean and a scale; all broadcast together."""
+
+    lower: Tensor  # edges; those of neighbours must be the same to the last bit, then sharp pmfs sum to 1
+    upper: Tensor
+    width: Tensor  # upper - lower, with digits that the difference has lost; of no meaning in end bins
+    inner: Tensor  # 1, or 0 for the two end bins
+    first: Tensor  # 1 for the first bin, or 0
+
+
+class Slopes(NamedTuple):
+    """The log-mass of intervals of the standard law and its derivatives."""
+
+    log_mass: Tensor
+    by_position: Tensor  # by a shift of both edges
+    by_width: Tensor  # by a wider bin around the same centre; of no meaning in end bins
+
+
+Law = Callable[[Tensor, Tensor, Tensor, Tensor], Slopes]
+"""(lower, upper, width, inner) in scales from the mean -> `Slopes`; overwrites none of them."""
+
+
+def level_bins(levels: int) -> Callable[[Tensor], Bins]:
+    """Return the function from levels k to their bins [k/K, (k+1)/K], the end bins open."""
+    return partial(_level_bins, levels)
+
+
+def _level_bins(levels: int, k: Tensor) -> Bins:
+    first, last = (1 - k).clamp_min_(0), (k - (levels - 2)).clamp_min_(0)
+    lower, upper = (k * (1 / levels)).sub_(first, alpha=OPEN), (k + 1).mul_(1 / levels).add_(last, alpha=OPEN)
+    return Bins(lower, upper, k.new_full((), 1 / levels), (1 - first).sub_(last), first)
+
+
+@dataclass(frozen=True)
+class LogBinMass:
+    """The log-mass of the bins of levels under mean + scale u, u from `law` (a `pointwise.Formula`)."""
+
+    law: Law
+    bins_of: Callable[[Tensor], Bins]  # from levels, as floats
+    scale: Scale
+
+    def __call__(
+        self, with_slopes: bool, numbers: Sequence[Tensor], shared: Tensor | None, k: Tensor
+    ) -> Values:
+        """Return the log-mass, and its derivatives by mean and by the scale's number."""
+        (mean, *raw), bins = numbers, self.bins_of(k.to(numbers[0].dtype))
+        scale = self.scale.of(raw) if shared is None else shared
+        per_scale = scale.reciprocal()
+        lower = (bins.lower - mean).mul_(per_scale).clamp_(-FAR, FAR)
+        upper = (bins.upper - mean).mul_(per_scale).clamp_(-FAR, FAR)
+        width = per_scale * bins.width
+        found = self.law(lower, upper, width, bins.inner)
+        if not with_slopes:
+            return Values(found.log_mass)
+        by_mean = found.by_position.mul_(per_scale).neg_()
+        # Both edges move with 1/scale; of an end bin only the inner edge counts.
+        place = lower.lerp_(upper, bins.inner.mul(0.5).add_(bins.first))
+        by_scale = found.by_width.mul_(bins.inner).mul_(width * -per_scale).addcmul_(place, by_mean)
+        if not raw:
+            return Values(found.log_mass, [by_mean], by_scale)
+        return Values(found.log_mass, [by_mean, by_scale.mul_(self.scale.slope(scale))])

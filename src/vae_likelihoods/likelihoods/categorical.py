@@ -1,0 +1,70 @@
+"""Categorical: any pmf over few levels; over many, a mixture of pmfs that all pixels share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vae_likelihoods.errors import require_count
+from vae_likelihoods.likelihoods.base import Likelihood, uniform_like
+from vae_likelihoods.likelihoods.mixtures import log_mixture_of_rows
+
+
+class Categorical(Likelihood):
+    """P(k) = sum_j w_j A_jk, the weights w = softmax(outputs) of a pixel and a table A that is learned.
+
+    For K <= rank the table is the identity: any pmf, a softmax over K outputs. Beyond, the matrix of
+    probabilities, pixels by levels, has the nonnegative rank `rank`, and a decoder needs so many outputs,
+    not K. The rows of A start as bumps that cover the levels evenly.
+
+    Args:
+        levels: K.
+        channels: C.
+        rank: J, rows of the table.
+
+    Raises:
+        SettingError: rank below 2.
+    """
+
+    def __init__(self, levels: int, channels: int, rank: int = 32) -> None:
+        super().__init__(levels, channels)
+        require_count("likelihood.rank", rank, least=2)
+        self.outputs_per_channel = min(rank, levels)
+        self.table = nn.Parameter(_bumps(rank, levels)) if rank < levels else None
+
+    def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
+        if self.table is None:
+            k = k.long().expand(outputs[..., 0, :, :, :].shape)
+            return outputs.log_softmax(-4).gather(-4, k.unsqueeze(-4)).squeeze(-4)
+        return log_mixture_of_rows(outputs, self._log_rows(), k)
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """Return sum_j w_j E_j[k] / (K-1)."""
+        weights = self._parameters_of(outputs).softmax(-4)
+        points = torch.arange(self.levels, device=outputs.device) / (self.levels - 1)
+        of_rows = points if self.table is None else self._log_rows().exp() @ points
+        return torch.einsum("...jchw,j->...chw", weights, of_rows).clamp(0, 1)
+
+    def _sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        cdf = outputs.softmax(-4).cumsum(-4)
+        row = (uniform_like(cdf[..., :1, :, :, :], generator) * cdf[..., -1:, :, :, :] >= cdf).sum(-4)
+        row = row.clamp_max(self.outputs_per_channel - 1)
+        if self.table is None:
+            return row
+        # One search for all rows: row j's cdf lies in j .. j+1.
+        offsets = torch.arange(len(self.table), device=outputs.device, dtype=torch.float64)
+        cdfs = self._log_rows().double().exp().cumsum(1).clamp_max(1) + offsets[:, None]
+        place = torch.searchsorted(cdfs.flatten(), row + uniform_like(row, generator), right=True)
+        return (place - row * self.levels).clamp(0, self.levels - 1)
+
+    def _log_rows(self) -> Tensor:
+        """Return log A, [J, K]."""
+        assert self.table is not None
+        return self.table.log_softmax(1)
+
+
+def _bumps(rank: int, levels: int) -> Tensor:
+    """Return log-weights of bumps at even places, as wide as they are apart, [rank, levels]."""
+    gap = (levels - 1) / (rank - 1)
+    centres, k = torch.arange(rank).unsqueeze(1) * gap, torch.arange(levels)
+    return -0.5 * ((k - centres) / gap).square()

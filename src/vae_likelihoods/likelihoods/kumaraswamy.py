@@ -1,0 +1,117 @@
+"""Kumaraswamy: a density on [0, 1] with the shapes of a beta and a cdf in closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vae_likelihoods.likelihoods.base import DensityLikelihood, TrainedOn, uniform_like
+from vae_likelihoods.likelihoods.numerics import (
+    above,
+    bounded,
+    bounded_slope,
+    exp_,
+    log1mexp,
+    log_uniform_decay,
+    look_up,
+)
+from vae_likelihoods.likelihoods.pointwise import Values, pointwise
+
+_BOUND = math.log(1e4)
+_LOG_2 = math.log(2)
+_TALL = 80.0  # exp(-80) is nothing beside 1
+_FAR = 1e30  # stands for -log 0, where exp(-a _FAR) is 0 for every a
+
+
+class Kumaraswamy(DensityLikelihood):
+    """P(x <= t) = 1 - (1 - t^a)^b (Kumaraswamy 1980); log a and log b are outputs, bounded by log 1e4.
+
+    Outputs of 0 are the uniform density. The density may be singular at 0 and 1, so it is trained on the
+    centres of the bins.
+
+    Args:
+        levels: K.
+        channels: C.
+        trained_on: ``density`` or ``mass``.
+    """
+
+    outputs_per_channel = 2
+    on_unit_interval = True
+    depths: Tensor
+    steps: Tensor
+
+    def __init__(self, levels: int, channels: int, trained_on: TrainedOn = "mass") -> None:
+        super().__init__(levels, channels, trained_on)
+        depths = -torch.log(torch.arange(levels + 1, dtype=torch.float64) / levels).clamp(-_FAR, 0)
+        self.register_buffer("depths", depths.float(), persistent=False)  # -log e_j
+        self.register_buffer("steps", -depths.diff().float(), persistent=False)  # log(e_(j+1) / e_j)
+
+    def _log_density(self, outputs: Tensor, x: Tensor) -> Tensor:
+        log_a, log_b = self._log_shape(outputs)
+        depth = -x.log()
+        one_less_power = log1mexp(log_a.exp() * depth)
+        return log_a + log_b - (log_a.exp() - 1) * depth + (log_b.exp() - 1) * one_less_power
+
+    def _points(self, k: Tensor) -> Tensor:
+        return self._centres(k)
+
+    def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
+        return pointwise(self._log_bin, outputs, k)
+
+    def _exceedance(self, outputs: Tensor, edge: float) -> Tensor:
+        log_a, log_b = self._log_shape(outputs)
+        return (log_b.exp() * log1mexp(-log_a.exp() * math.log(edge))).exp()
+
+    def _sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
+        log_a, log_b = self._log_shape(outputs)
+        survival = torch.log1p(-uniform_like(log_a, generator)) / log_b.exp()
+        return self._levels_of((log1mexp(-survival) / log_a.exp()).exp())
+
+    def _log_shape(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        raw_a, raw_b = outputs.unbind(-4)
+        return bounded(raw_a, _BOUND), bounded(raw_b, _BOUND)
+
+    def _log_bin(
+        self, with_slopes: bool, numbers: Sequence[Tensor], shared: Tensor | None, k: Tensor
+    ) -> Values:
+        """Return b log S_k + log(1 - (S_(k+1) / S_k)^b), S_j = 1 - e_j^a (a `pointwise.Formula`)."""
+        log_a, log_b = (bounded(number, _BOUND) for number in numbers)
+        inner, k = (self.levels - 1 - k.to(log_a.dtype)).clamp_max_(1), k.long()
+        near, far, step = look_up(self.depths, k + 1), look_up(self.depths, k), look_up(self.steps, k)
+        a, b = log_a.exp(), log_b.exp()
+        survival, depth, rise = log1mexp(a * far), a * near, (a * step).clamp_max_(_TALL)
+        grown = torch.expm1(rise)
+        # The share of S_k that the bin takes: S_(k+1) / S_k = 1 - share.
+        log_share = grown.log().sub_(rise).sub_(depth).sub_(survival)
+        share = exp_(log_share.clamp_max(-_LOG_2))
+        per_share = torch.log1p(-share).div_(share).neg_()
+        log_drop = per_share.log().add_(log_share)  # the log of log S_k - log S_(k+1)
+        before, after = _over_expm1(a * far), _over_expm1(depth)
+        growth = (
+            rise.div_(grown).sub_(depth).sub_(before).div_(per_share.mul_(1 - share))
+        )  # of log_drop by log a
+        large = above(log_share, -_LOG_2).mul_(inner)  # the last bin takes all that is left
+        # Looking whether a form is needed is cheap, but a GPU would have to be waited for.
+        if not large.is_cpu or large.max() > 0:
+            next_survival = log1mexp(torch.lerp(torch.ones_like(depth), depth, large))
+            drop = (survival - next_survival).clamp_min_(0.1)
+            log_drop.lerp_(drop.log(), large)
+            growth.lerp_((before - after).div_(drop), large)
+        log_hazard = log_b + log_drop
+        hazard = exp_(log_hazard.clone())
+        all_before = b * survival
+        log_mass = (log_hazard + log_uniform_decay(hazard)).mul_(inner).add_(all_before)
+        if not with_slopes:
+            return Values(log_mass)
+        weight = _over_expm1(hazard).mul_(inner)
+        by_a = growth.mul_(weight).addcmul_(b, before).mul_(bounded_slope(log_a, _BOUND))
+        return Values(log_mass, [by_a, weight.add_(all_before).mul_(bounded_slope(log_b, _BOUND))])
+
+
+def _over_expm1(t: Tensor) -> Tensor:
+    """Return t / (exp(t) - 1), for t > 0."""
+    t = t.clamp(1e-30, _TALL)
+    return t / torch.expm1(t)

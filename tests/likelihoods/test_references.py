@@ -1,0 +1,505 @@
+"""Every family of conf/likelihood against a law that others wrote: scipy in float64, mpmath in 50 digits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hydra.errors import InstantiationException
+from mpmath import mpf
+from omegaconf import OmegaConf
+from scipy import special, stats
+from torch import Tensor
+
+from vae_likelihoods.likelihoods.base import Likelihood, UnsupportedLevels
+from vae_likelihoods.seeding import generator
+
+Array = np.ndarray
+
+CONFIGS = {path.stem: path for path in (Path(__file__).parents[2] / "conf" / "likelihood").glob("*.yaml")}
+LEVELS = (2, 3, 17, 256)
+RTOL, ATOL = 3e-6, 5e-6  # of a log-mass in nats; float32 alone has 6e-8 of the largest number on the way
+
+
+# --- Parameters: what a likelihood makes of its float32 outputs, in float64, each [N, 1]
+
+
+def numbers(*parts: Tensor) -> list[Array]:
+    return [part.detach().double().numpy().reshape(-1, 1) for part in parts]
+
+
+def raw(likelihood: Likelihood, outputs: Tensor) -> list[Array]:
+    return numbers(*outputs.unbind(-4))
+
+
+def trials_and_logit(likelihood: Likelihood, outputs: Tensor) -> list[Array]:
+    return [np.full((len(outputs), 1), likelihood.levels - 1.0), *raw(likelihood, outputs)]
+
+
+def mean_and_scale(likelihood: Any, outputs: Tensor) -> list[Array]:
+    mean, scale = likelihood._mean_and_scale(outputs)
+    return numbers(mean, scale.expand_as(mean))
+
+
+def near_mean_and_scale(likelihood: Any, outputs: Tensor) -> list[Array]:
+    """Means end 1000 ranges away: there the likelihood stops them."""
+    mean, scale = mean_and_scale(likelihood, outputs)
+    return [mean.clip(-1e3, 1e3), scale]
+
+
+def mean_scale_and_df(likelihood: Any, outputs: Tensor) -> list[Array]:
+    return [*mean_and_scale(likelihood, outputs), np.full((len(outputs), 1), float(likelihood.df))]
+
+
+def shapes(likelihood: Any, outputs: Tensor) -> list[Array]:
+    return [np.exp(log) for log in numbers(*likelihood._log_shape(outputs))]
+
+
+def trials_and_counts(likelihood: Any, outputs: Tensor) -> list[Array]:
+    eta, log_c = numbers(*likelihood._mean_and_concentration(outputs))
+    trials = np.full_like(eta, likelihood.levels - 1)
+    return [trials, np.exp(log_c) * special.expit(eta), np.exp(log_c) * special.expit(-eta)]
+
+
+def components(likelihood: Any, outputs: Tensor) -> list[Array]:
+    logits, means, raw_scales, _ = likelihood._components(outputs)
+    logits, means, scales = (
+        part.double().numpy().reshape(len(outputs), 1, -1)
+        for part in (logits, means, likelihood.scale.of([raw_scales]))
+    )
+    return [special.softmax(logits, axis=-1), means, scales]
+
+
+def weights_and_table(likelihood: Any, outputs: Tensor) -> list[Array]:
+    weights = special.softmax(outputs.double().numpy().reshape(len(outputs), -1), axis=1)
+    own = likelihood.table
+    table = (
+        np.eye(likelihood.levels) if own is None else special.softmax(own.detach().double().numpy(), axis=1)
+    )
+    return [weights, table]
+
+
+# --- Laws that scipy has not
+
+
+@dataclass
+class Mirrored:
+    """The law of 1 - x where `flip` holds, of x elsewhere."""
+
+    law: Any
+    flip: Array
+
+    def cdf(self, x: Array) -> Array:
+        return np.where(self.flip, self.law.sf(1 - x), self.law.cdf(x))
+
+    def sf(self, x: Array) -> Array:
+        return np.where(self.flip, self.law.cdf(1 - x), self.law.sf(x))
+
+    def logpdf(self, x: Array) -> Array:
+        return self.law.logpdf(np.where(self.flip, 1 - x, x))
+
+
+@dataclass
+class Mixture:
+    """Components stand on the last axis."""
+
+    weights: Array
+    law: Any
+
+    def cdf(self, x: Array) -> Array:
+        return (self.weights * self.law.cdf(x[:, None])).sum(-1)
+
+    def sf(self, x: Array) -> Array:
+        return (self.weights * self.law.sf(x[:, None])).sum(-1)
+
+    def logpdf(self, x: Array) -> Array:
+        return special.logsumexp(self.law.logpdf(x[:, None]), b=self.weights, axis=-1)
+
+
+@dataclass
+class Kumaraswamy:
+    """P(x > t) = (1 - t^a)^b."""
+
+    a: Array
+    b: Array
+
+    def sf(self, x: Array) -> Array:
+        return np.exp(self.b * self._log_one_less_power(x))
+
+    def cdf(self, x: Array) -> Array:
+        return -np.expm1(self.b * self._log_one_less_power(x))
+
+    def logpdf(self, x: Array) -> Array:
+        flat = np.log(self.a) + np.log(self.b) + (self.a - 1) * np.log(x)
+        return flat + (self.b - 1) * self._log_one_less_power(x)
+
+    def _log_one_less_power(self, x: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            log_power = self.a * np.log(x)
+            return np.where(log_power < -1, np.log1p(-np.exp(log_power)), np.log(-np.expm1(log_power)))
+
+
+@dataclass
+class OfLogits:
+    """x whose logit follows `law`; its cdf takes logits, its density takes x."""
+
+    law: Any
+
+    def cdf(self, logit: Array) -> Array:
+        return self.law.cdf(logit)
+
+    def sf(self, logit: Array) -> Array:
+        return self.law.sf(logit)
+
+    def logpdf(self, x: Array) -> Array:
+        return self.law.logpdf(special.logit(x)) - np.log(x) - np.log1p(-x)
+
+
+@dataclass
+class Table:
+    probabilities: Array  # [N, K]
+
+    def logpmf(self, k: Array) -> Array:
+        return np.log(self.probabilities[:, k])
+
+
+def falling_from_an_end(eta: Array) -> Mirrored:
+    """p(x) proportional to exp(eta x); scipy has only slopes that fall, and that are slopes."""
+    steep = np.maximum(np.abs(eta), 1e-6)
+    return Mirrored(stats.truncexpon(steep, scale=1 / steep), eta > 0)
+
+
+# --- The same in 50 digits: the mass of [low, high] under the parameters of one pixel
+
+
+def between(tail: Callable[..., mpf]) -> Callable[..., mpf]:
+    """The mass under mean + scale u, from P(u > t) of a symmetric law."""
+
+    def mass(low: mpf, high: mpf, mean: mpf, scale: mpf, *shape: mpf) -> mpf:
+        a, b = (low - mean) / scale, (high - mean) / scale
+        if a + b < 0:  # on the other side both tails are small, and so has their difference all digits
+            a, b = -b, -a
+        return (1 - tail(-a, *shape) if a < 0 else tail(a, *shape)) - tail(b, *shape)
+
+    return mass
+
+
+normal = between(lambda u: mpmath.erfc(u / mpmath.sqrt(2)) / 2)
+laplace = between(lambda u: mpmath.exp(-u) / 2)
+logistic = between(lambda u: 1 / (1 + mpmath.exp(u)))
+
+
+def _student_tail(u: mpf, df: mpf) -> mpf:
+    return mpmath.betainc(df / 2, mpf(1) / 2, 0, df / (df + u * u), regularized=True) / 2
+
+
+student = between(_student_tail)
+
+
+def truncated_normal(low: mpf, high: mpf, mean: mpf, scale: mpf) -> mpf:
+    return normal(low, high, mean, scale) / normal(mpf(0), mpf(1), mean, scale)
+
+
+def exponential_slope(low: mpf, high: mpf, eta: mpf) -> mpf:
+    if eta == 0:
+        return high - low
+    return mpmath.exp(eta * low) * mpmath.expm1(eta * (high - low)) / mpmath.expm1(eta)
+
+
+def kumaraswamy(low: mpf, high: mpf, a: mpf, b: mpf) -> mpf:
+    before, after = (b * mpmath.log1p(-(edge**a)) if edge < 1 else mpf("-inf") for edge in (low, high))
+    return -mpmath.exp(before) * mpmath.expm1(after - before)
+
+
+def bernoulli(k: mpf, eta: mpf) -> mpf:
+    return 1 / (1 + mpmath.exp((1 - 2 * k) * eta))
+
+
+def binomial(k: mpf, n: mpf, eta: mpf) -> mpf:
+    return mpmath.binomial(n, k) * bernoulli(mpf(1), eta) ** k * bernoulli(mpf(0), eta) ** (n - k)
+
+
+def beta_binomial(k: mpf, n: mpf, a: mpf, b: mpf) -> mpf:
+    return mpmath.binomial(n, k) * mpmath.rf(a, k) * mpmath.rf(b, n - k) / mpmath.rf(a + b, n)
+
+
+def logistics(low: mpf, high: mpf, *parts: mpf) -> mpf:
+    third = len(parts) // 3
+    apart = zip(parts[:third], parts[third : 2 * third], parts[2 * third :], strict=True)
+    return sum((weight * logistic(low, high, mean, scale) for weight, mean, scale in apart), mpf(0))
+
+
+# --- The table
+
+
+def unit(levels: int) -> Array:
+    return np.arange(levels + 1) / levels
+
+
+def censored(levels: int) -> Array:
+    """As float32 has them, which neighbours share: a scale of 1e-4 sees the rounding of 1/3."""
+    edges = unit(levels).astype(np.float32).astype(np.float64)
+    edges[[0, -1]] = -np.inf, np.inf
+    return edges
+
+
+def logits(levels: int) -> Array:
+    return special.logit(unit(levels)).astype(np.float32).astype(np.float64)
+
+
+def points(levels: int) -> Array:
+    return (np.arange(levels, dtype=np.float32) / np.float32(levels - 1)).astype(np.float64)
+
+
+def centres(levels: int) -> Array:
+    return ((np.arange(levels, dtype=np.float32) + np.float32(0.5)) / np.float32(levels)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A law and where its parameters come from; one with bins has edges, its digits and points of density."""
+
+    parameters: Callable[..., list[Array]]
+    law: Callable[..., Any]
+    edges: Callable[[int], Array] | None = None
+    digits: Callable[..., mpf] | None = None
+    dense_at: Callable[[int], Array] = points
+    rtol: float = RTOL
+    slope_rtol: float = 3e-5
+    blur_bins: float = 0.0  # how far from its point a density is taken
+
+
+GAUSSIAN = Reference(mean_and_scale, stats.norm, censored, normal)
+REFERENCES = {
+    "bernoulli": Reference(raw, lambda eta: stats.bernoulli(special.expit(eta)), None, bernoulli),
+    "beta_binomial": Reference(trials_and_counts, stats.betabinom, None, beta_binomial),
+    "binomial": Reference(
+        trials_and_logit, lambda n, eta: stats.binom(n, special.expit(eta)), None, binomial
+    ),
+    "categorical": Reference(weights_and_table, lambda weights, table: Table(weights @ table)),
+    "continuous_bernoulli": Reference(raw, falling_from_an_end, unit, exponential_slope),
+    "gaussian": GAUSSIAN,
+    "gaussian_learned": GAUSSIAN,
+    "gaussian_per_pixel": GAUSSIAN,
+    "kumaraswamy": Reference(shapes, Kumaraswamy, unit, kumaraswamy, centres),
+    "laplace": Reference(mean_and_scale, stats.laplace, censored, laplace),
+    "logistic": Reference(mean_and_scale, stats.logistic, censored, logistic),
+    "logistic_mixture": Reference(
+        components,
+        lambda weights, mean, scale: Mixture(weights, stats.logistic(mean, scale)),
+        censored,
+        logistics,
+    ),
+    "logit_normal": Reference(
+        mean_and_scale,
+        lambda mean, scale: OfLogits(stats.norm(mean, scale)),
+        logits,
+        normal,
+        centres,
+        # The logit of a point in float32 is off by up to 6e-7, which a scale of 0.3 bins sees.
+        blur_bins=5e-5,
+    ),
+    "student_t": Reference(
+        mean_scale_and_df,
+        lambda mean, scale, df: stats.t(df, mean, scale),
+        censored,
+        student,
+        # Far out a slope is a difference of densities, and by the scale it is multiplied by the distance.
+        slope_rtol=3e-4,
+    ),
+    "truncated_gaussian": Reference(
+        near_mean_and_scale,
+        lambda mean, scale: stats.truncnorm(-mean / scale, (1 - mean) / scale, mean, scale),
+        unit,
+        truncated_normal,
+        # Bins are counted from K mu, which float32 rounds unless K is a power of 2: 0.01 bins see it.
+        rtol=5e-6,
+        # Its density is the mass of 1e-3 of a bin; at 0 and at 1 that interval lies beside the point.
+        blur_bins=1e-3,
+    ),
+}
+
+
+def test_every_family_has_a_reference():
+    assert REFERENCES.keys() == CONFIGS.keys()
+
+
+# --- Where they are compared
+
+
+def build(name: str, levels: int, bins: float | None = None, **changes: Any) -> Likelihood:
+    """The family of a YAML, with a scale of so many bins if it has one."""
+    config = OmegaConf.load(CONFIGS[name])
+    for key in {"scale", "sigma"} & set(config) if bins else ():
+        changes = {**changes, key: bins / levels}
+        if f"min_{key}" in config:
+            changes[f"min_{key}"] = bins / 2
+    return hydra.utils.instantiate(OmegaConf.merge(config, changes), levels=levels, channels=1)
+
+
+def families() -> Iterator[Any]:
+    for name, levels in itertools.product(sorted(CONFIGS), LEVELS):
+        try:
+            build(name, levels)
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, UnsupportedLevels):
+                raise
+        else:
+            yield pytest.param(name, levels, id=f"{name}-{levels}")
+
+
+every = pytest.mark.parametrize(("name", "levels"), list(families()))
+every_density = pytest.mark.parametrize("name", [name for name, found in REFERENCES.items() if found.edges])
+
+
+def has_scale(name: str) -> bool:
+    return REFERENCES[name].parameters in (mean_and_scale, near_mean_and_scale, mean_scale_and_df, components)
+
+
+def outputs_at(name: str, likelihood: Likelihood, numbers: Sequence[float]) -> Tensor:
+    """Outputs [N, P, 1, 1] with these means, if the family has means and scales; otherwise of these sizes."""
+    count, given = likelihood.output_channels, torch.tensor(numbers).unsqueeze(1)
+    rows = torch.randn(len(numbers), count, generator=generator(0, "outputs"))
+    if name == "categorical":
+        rows *= given
+    elif name == "logistic_mixture":
+        rows[:, count // 3 : 2 * count // 3] *= 0.1
+        rows[:, count // 3 : 2 * count // 3] += given
+    elif count == 1:
+        rows = given
+    else:
+        others = (0.0, -0.3, 2.0) if has_scale(name) else numbers
+        rows = torch.tensor(list(itertools.product(numbers, others)))
+    return rows.view(-1, count, 1, 1)
+
+
+def cases(
+    name: str, levels: int, all_bins: Sequence[float], **changes: Any
+) -> Iterator[tuple[Likelihood, Tensor]]:
+    """Means inside [0, 1], on edges of bins and outside, with every scale; or outputs near 0 and far."""
+    if not has_scale(name):
+        likelihood = build(name, levels, **changes)
+        yield (
+            likelihood,
+            outputs_at(name, likelihood, (-20.0, -7.0, -2.5, -0.3, 0.0, 1e-9, 0.4, 3.0, 8.0, 20.0)),
+        )
+        return
+    means = [-30.0, -1.0, -0.02, 0.0, 1e-9, 0.3, 0.5, 0.501, 1.0, 1.03, 4.0]
+    edges = [j / levels for j in (1, levels // 2, levels - 1)]
+    for bins in all_bins:
+        likelihood = build(name, levels, bins, **changes)
+        yield likelihood, outputs_at(name, likelihood, means + edges)
+
+
+def law_of(name: str, likelihood: Likelihood, outputs: Tensor) -> Any:
+    reference = REFERENCES[name]
+    return reference.law(*reference.parameters(likelihood, likelihood._parameters_of(outputs)))
+
+
+def log_masses(likelihood: Likelihood, outputs: Tensor, levels: Sequence[int]) -> Array:
+    """[N, len(levels)], of images of one pixel."""
+    images = torch.tensor(levels).view(-1, 1, 1, 1, 1)
+    found = likelihood.log_mass(outputs.expand(len(levels), *outputs.shape), images)
+    return found.T.detach().double().numpy()
+
+
+def differences(law: Any, edges: Array) -> tuple[Array, Array]:
+    """The log-masses between edges from the smaller tails, and where they have digits left in float64."""
+    cdf, sf = law.cdf(edges), law.sf(edges)
+    below = cdf[:, 1:] < sf[:, :-1]
+    mass = np.where(below, np.diff(cdf), -np.diff(sf))
+    of_tail = mass / np.maximum(np.where(below, cdf[:, 1:], sf[:, :-1]), 1e-290)
+    sound = of_tail > 1e-9
+    return np.log(np.where(sound, mass, 1)), sound
+
+
+@every
+def test_log_mass_is_scipys(name: str, levels: int):
+    edges, compared = REFERENCES[name].edges, []
+    for likelihood, outputs in cases(name, levels, (0.01, 0.1, 0.3, 1.0, 10.0, 100.0, 1000.0)):
+        law, ours = law_of(name, likelihood, outputs), log_masses(likelihood, outputs, range(levels))
+        if edges is None:
+            value, sound = law.logpmf(np.arange(levels)), np.ones_like(ours, dtype=bool)
+        else:
+            value, sound = differences(law, edges(levels))
+        np.testing.assert_allclose(ours[sound], value[sound], REFERENCES[name].rtol, ATOL)
+        compared.append(sound.mean())
+    assert np.mean(compared) > 0.3  # of a Gaussian with a scale of 0.01 bins scipy knows few
+
+
+@pytest.mark.parametrize("name", [name for name, found in REFERENCES.items() if found.digits])
+def test_log_mass_has_its_digits_in_far_tails_and_narrow_bins(name: str):
+    """Means 10 and 100 scales away, bins 1e-4 .. 100 scales wide."""
+    reference, levels = REFERENCES[name], 256 if name != "bernoulli" else 2
+    chosen, far = sorted({0, 1, levels // 2, levels - 2, levels - 1}), (-100.0, -10.0, 0.3, 10.0, 100.0)
+    for bins in (0.01, 1.0, 1e4) if has_scale(name) else (None,):
+        likelihood = build(name, levels, bins)
+        numbers = far if bins is None else [0.5 + distance * bins / levels for distance in far]
+        outputs = outputs_at(name, likelihood, numbers)
+        parameters = np.concatenate(reference.parameters(likelihood, likelihood._parameters_of(outputs)), -1)
+        ours = log_masses(likelihood, outputs, chosen)
+        with mpmath.workdps(50):
+            exact = [
+                [float(mpmath.log(mass_of(reference, levels, k, row.ravel()))) for k in chosen]
+                for row in parameters
+            ]
+        np.testing.assert_allclose(ours, np.array(exact), reference.rtol, ATOL)
+
+
+def mass_of(reference: Reference, levels: int, k: int, parameters: Iterable[mpf]) -> mpf:
+    assert reference.digits is not None
+    where = [k] if reference.edges is None else reference.edges(levels)[k : k + 2]
+    return reference.digits(*map(mpf, where), *map(mpf, parameters))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in REFERENCES if has_scale(name) and name != "logistic_mixture"]
+)
+@pytest.mark.parametrize("bins", [0.01, 0.3, 1.0, 30.0, 300.0, 1e4])
+def test_gradients_by_mean_and_scale_are_those_of_fifty_digits(name: str, bins: float):
+    """Of one scale for all pixels, and of the mean of each; in units of the scale."""
+    reference, levels, chosen = REFERENCES[name], 256, (0, 1, 77, 254, 255)
+    shared = {} if name == "gaussian" else {"per_pixel": False}
+    likelihood = build(name, levels, bins, **shared)
+    for distance in (-20.0, -3.0, 0.2, 10.0):
+        outputs = torch.tensor(0.4 + distance * bins / levels).view(1, 1, 1, 1).requires_grad_()
+        found = reference.parameters(likelihood, likelihood._parameters_of(outputs))
+        mean, scale, *shape = [mpf(value.item()) for value in found]
+        for k in chosen:
+            log_mass = likelihood.log_mass(outputs, torch.tensor(k).view(1, 1, 1, 1))
+            leaves = [outputs, *likelihood.parameters()]
+            own = [gradient.item() for gradient in torch.autograd.grad(log_mass, leaves)]
+            with mpmath.workdps(60):
+                step = scale * mpf("1e-20")
+                ends = [
+                    mpmath.log(mass_of(reference, levels, k, (mean + i * step, scale + j * step, *shape)))
+                    for i, j in ((1, 0), (-1, 0), (0, 1), (0, -1))
+                ]
+                exact = [float((ends[i] - ends[i + 1]) / (2 * step)) * float(scale) for i in (0, 2)]
+            excess = float(scale) - getattr(likelihood.scale, "floor", 0)
+            ours = [own[0] * float(scale), *(gradient / excess * float(scale) for gradient in own[1:])]
+            np.testing.assert_allclose(ours, exact[: len(ours)], reference.slope_rtol, 1e-4)
+
+
+@every_density
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_log_density_is_scipys(name: str, levels: int):
+    x, blur = REFERENCES[name].dense_at(levels), REFERENCES[name].blur_bins / levels
+    for likelihood, outputs in cases(name, levels, (0.3, 1.0, 30.0, 1000.0), trained_on="density"):
+        images = torch.arange(levels).view(-1, 1, 1, 1, 1)
+        ours = likelihood.log_prob(outputs.expand(levels, *outputs.shape), images).T.detach().double().numpy()
+        law = law_of(name, likelihood, outputs)
+        value = law.logpdf(x)
+        known = value > (-700 if name == "laplace" else -np.inf)  # scipy's takes the log of what underflows
+        assert known.mean() > 0.6
+        around = [law.logpdf(at.clip(0, 1)) for at in ((x - blur, x + blur) if blur else ())]
+        allowed = ATOL + RTOL * np.abs(value) + sum(np.abs(near - value) for near in around)
+        assert (np.abs(ours - value)[known] <= allowed[known]).all()
