@@ -1,5 +1,5 @@
 # The few commands that people type. Each sets up what it needs: Python 3.11+, git and make are enough.
-.PHONY: repro test test-slow setup ui sync readme verify check
+.PHONY: repro study test test-slow setup ui sync readme verify check
 .DEFAULT_GOAL := repro
 
 PYTHON ?= python3
@@ -16,10 +16,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The whole study: data, sweeps, evaluation, report.
+# The default studies: data, sweeps, evaluation, report.
 repro: setup
 	$(BIN)/dvc repro
 	@echo "The answer: reports/index.html    The runs: make ui"
+
+# One of the optional studies of params.yaml, and what it needs: make study STUDY=likelihoods
+study: setup
+	@$(BIN)/python pipelines/study.py "$(STUDY)"
+	@echo "The answer: reports/$(STUDY)/index.html    The runs: make ui"
 
 test: setup
 	$(BIN)/python -m pytest
@@ -39,7 +44,7 @@ sync: setup
 readme: setup
 	$(BIN)/python pipelines/report.py --readme README.md
 
-# Compute every study again from nothing, in an empty store, and compare with what is committed.
+# Compute the default studies again from nothing, in an empty store, and compare with what is committed.
 verify: setup
 	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && \
 		VAE_LIKELIHOODS_STORE="$$store" $(BIN)/dvc repro --force --no-run-cache

@@ -1,6 +1,6 @@
 """Write reports/ from evaluations/: the summary, the answer, the figures and the page.
 
-python pipelines/report.py                          the studies of params.yaml
+python pipelines/report.py                          the default studies of params.yaml
 python pipelines/report.py --study scratch          another one, in reports/scratch/
 python pipelines/report.py --readme README.md       and the table in the README
 """
@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
@@ -35,8 +36,9 @@ def write(options: argparse.Namespace) -> None:
     """Collect, rank and write every file of the report."""
     if options.readme is not None:
         tables.readme_text(options.readme)  # refused before anything is written
-    studies = summary.study_axes(_params(options.params), options.study)
-    cells = summary.collect(options.evaluations, studies)
+    params = _params(options.params)
+    studies = summary.study_axes(params, options.study)
+    cells = summary.collect(options.evaluations, studies, params.get("optional") or ())
     found = ranking.answers(cells)
     marks = palette.marks([*(name for names in studies.values() for name in names), *cells["likelihood"]])
     table, html = tables.markdown(found), page.render(cells, options.evaluations, marks)
@@ -65,7 +67,7 @@ def _figures(
         _write(folder / f"{found.study}{ending}.svg", charts.svg(panels, title, scheme))
 
 
-def _params(path: Path) -> dict[str, object]:
+def _params(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SettingError("params", path.as_posix(), "no such file; run this where params.yaml is")
     params = OmegaConf.to_container(OmegaConf.load(path), resolve=True)

@@ -1,4 +1,4 @@
-"""dvc.yaml and params.yaml against the code that they run."""
+"""dvc.yaml, optional/dvc.yaml and params.yaml against each other and the code that they run."""
 
 from __future__ import annotations
 
@@ -13,29 +13,51 @@ from vae_likelihoods import sources
 from vae_likelihoods.build import likelihoods_for
 
 PROJECT = Path(__file__).parents[1]
-STAGES: dict[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
 PARAMS: dict[str, Any] = yaml.safe_load((PROJECT / "params.yaml").read_text())
+STUDIES: dict[str, Any] = {**PARAMS["studies"], **PARAMS["optional"]}
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_every_module_that_a_stage_imports_is_among_its_deps(name: str) -> None:
-    stage = STAGES[name].get("do", STAGES[name])
-    script = PROJECT / shlex.split(stage["cmd"])[1]
-    plugins = (
-        (PROJECT / "src" / "hydra_plugins").rglob("*.py") if "src/hydra_plugins" in stage["deps"] else []
-    )
-    imported = [module for path in (script, *plugins) for module in sources.imports(path)]
-    deps = [PROJECT / dep for dep in stage["deps"] if "$" not in dep]
+def stages(pipeline: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((PROJECT / pipeline).read_text())["stages"]
+    return {name: stage.get("do", stage) for name, stage in found.items()}
+
+
+DEFAULT, OPTIONAL = stages("dvc.yaml"), stages("optional/dvc.yaml")
+every = pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(stage, id=f"{pipeline}:{name}")
+        for pipeline, named in (("default", DEFAULT), ("optional", OPTIONAL))
+        for name, stage in named.items()
+    ],
+)
+
+
+def covers(deps: list[str], path: str) -> bool:
+    """Whether `path`, from the project, is one of `deps` or lies in one; `${}` stands for itself."""
+    return any(Path(path).is_relative_to(dep) for dep in deps)
+
+
+def outs(stage: dict[str, Any]) -> list[str]:
+    named = [*stage["outs"], *stage.get("metrics", [])]
+    return [name for out in named for name in ([out] if isinstance(out, str) else out)]
+
+
+@every
+def test_every_module_that_a_stage_imports_is_among_its_deps(stage: dict[str, Any]) -> None:
+    deps, script = stage["deps"], shlex.split(stage["cmd"])[1]
+    plugins = "src/hydra_plugins"
+    found = (PROJECT / plugins).rglob("*.py") if covers(deps, plugins) else []
+    imported = [module for path in (PROJECT / script, *found) for module in sources.imports(path)]
     for module in sources.closure(imported):
-        path = sources.module_path(module)
-        assert any(path.is_relative_to(dep) for dep in deps), f"{name} imports {module}, no dep covers it"
+        path = sources.module_path(module).relative_to(sources.PROJECT).as_posix()
+        assert covers(deps, path), f"{script} imports {module}, no dep covers it"
     assert script in deps
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_every_dep_is_there(name: str) -> None:
-    stage = STAGES[name].get("do", STAGES[name])
-    built = ("data/", "runs", "evaluations")
+@every
+def test_every_dep_is_there(stage: dict[str, Any]) -> None:
+    built = ("data/", "runs/", "evaluations/")
     for dep in stage["deps"]:
         if "$" not in dep and not dep.startswith(built):
             assert (PROJECT / dep).exists(), dep
@@ -44,18 +66,56 @@ def test_every_dep_is_there(name: str) -> None:
 @pytest.mark.parametrize("group", sorted(path.name for path in (PROJECT / "conf").iterdir() if path.is_dir()))
 def test_every_group_of_settings_is_a_dep_of_the_stages_that_compose_it(group: str) -> None:
     for name in ("train", "evaluate"):
-        deps = STAGES[name]["do"]["deps"]
         measured_later = name == "train" and group == "metric"
         per_study = group == "dataset"
-        assert f"conf/{group}" in deps or measured_later or per_study
+        assert covers(DEFAULT[name]["deps"], f"conf/{group}") or measured_later or per_study
 
 
-def test_the_default_studies_try_every_likelihood_that_applies() -> None:
-    same_as_bernoulli = {"binomial", "beta_binomial"}  # at two levels
-    binary = set(PARAMS["studies"]["binary"]["likelihood"].split(","))
-    assert binary == set(likelihoods_for(2)) - same_as_bernoulli
-    assert set(PARAMS["studies"]["grey"]["likelihood"].split(",")) == set(likelihoods_for(256))
+def test_optional_studies_are_run_as_the_default_ones_are() -> None:
+    assert yaml.safe_load((PROJECT / "optional/dvc.yaml").read_text())["vars"] == ["../params.yaml:optional"]
+    for name, stage in OPTIONAL.items():
+        default = DEFAULT[name]
+        assert stage["wdir"] == ".."
+        own_folder = name == "report"
+        assert stage["cmd"] == default["cmd"] + (" --study ${key}" if own_folder else "")
+        assert outs(stage) == [
+            out.replace("reports/", "reports/${key}/") if own_folder else out for out in outs(default)
+        ]
+        assert stage["params"] == ["optional.${key}"]
+        everything = [dep for dep in default["deps"] if not (own_folder and dep.startswith("evaluations/"))]
+        assert all(covers(stage["deps"], dep) for dep in everything)
+    assert "evaluations/${key}" in OPTIONAL["report"]["deps"]
+
+
+def test_the_default_stages_need_nothing_of_the_optional_ones() -> None:
+    """A dep that holds an out of a stage makes DVC run that stage first, whichever file it stands in."""
+    made = [
+        out.replace("${key}", study)
+        for stage in OPTIONAL.values()
+        for out in outs(stage)
+        for study in PARAMS["optional"]
+    ]
+    for name, stage in DEFAULT.items():
+        assert not [out for out in made if covers(stage["deps"], out)], name
+
+
+def test_the_report_needs_every_default_study() -> None:
+    named = {dep for dep in DEFAULT["report"]["deps"] if dep.startswith("evaluations")}
+    assert named == {f"evaluations/{study}" for study in PARAMS["studies"]}
+
+
+def test_a_name_stands_for_one_study() -> None:
+    assert not set(PARAMS["studies"]) & set(PARAMS["optional"])
+
+
+def test_every_likelihood_is_in_a_study_that_applies_to_it() -> None:
+    tried = set()
+    for name, study in STUDIES.items():
+        likelihoods = set(study["likelihood"].split(","))
+        assert likelihoods <= set(likelihoods_for(study["levels"])), name
+        tried |= likelihoods
+    assert tried == {path.stem for path in (PROJECT / "conf/likelihood").glob("*.yaml")}
 
 
 def test_every_study_uses_a_data_set_that_the_pipeline_prepares() -> None:
-    assert {study["dataset"] for study in PARAMS["studies"].values()} <= set(PARAMS["datasets"])
+    assert {study["dataset"] for study in STUDIES.values()} <= set(PARAMS["datasets"])

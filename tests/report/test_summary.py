@@ -56,9 +56,20 @@ def test_all_studies_of_params_or_those_chosen():
     assert list(summary.study_axes(params, ["extra", "a"]).items()) == [("extra", []), ("a", ["z"])]
 
 
+def test_an_optional_study_is_reported_only_if_chosen_and_in_the_order_of_params():
+    params = {"studies": {"a": {"likelihood": "z"}}, "optional": {"c": {"likelihood": "y,x"}}}
+    assert summary.study_axes(params) == {"a": ["z"]}
+    assert summary.study_axes(params, ["c"]) == {"c": ["y", "x"]}
+
+
 def test_a_study_without_cells_names_the_command(root):
     with pytest.raises(SettingError, match=r"study=none.*dvc repro evaluate@none"):
         summary.collect(root / "evaluations", {"grey": [], "none": ["gaussian"]})
+
+
+def test_an_optional_study_without_cells_names_its_command(root):
+    with pytest.raises(SettingError, match=r"study=none.*make study STUDY=none"):
+        summary.collect(root / "evaluations", {"none": ["gaussian"]}, optional=["none"])
 
 
 def test_no_study_at_all(root):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,15 @@ _WHOLE = ("levels", "latent_dim", "seed", "dimensions")
 _NUMBERS = (*_WHOLE, *_MEASURED, *COLUMNS[17:20])
 
 
-def collect(evaluations: Path, studies: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def collect(
+    evaluations: Path, studies: Mapping[str, Sequence[str]], optional: Collection[str] = ()
+) -> pd.DataFrame:
     """Return one row for each evaluated cell of `studies`, in the order in which they are named.
 
     Args:
         evaluations: the folder that holds `<study>/<cell>/metrics.json`.
         studies: study -> its likelihoods in the order of params.yaml (see `study_axes`).
+        optional: which of the studies are optional ones, for the message that says how to get the cells.
 
     Returns:
         A frame with `COLUMNS`, `test_sha256` (of the test images) and `units` (of every measured column, by
@@ -47,19 +50,24 @@ def collect(evaluations: Path, studies: Mapping[str, Sequence[str]]) -> pd.DataF
         UnlikeUnits: the cells of a study differ in a unit or in their images.
     """
     require(bool(studies), "studies", "(none)", "no study to report; name one in params.yaml or with --study")
-    frames = [_study(evaluations, study, likelihoods) for study, likelihoods in studies.items()]
+    frames = [
+        _study(evaluations, study, likelihoods, _command(study, likelihoods, study in optional))
+        for study, likelihoods in studies.items()
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
 def study_axes(params: Mapping[str, Any], chosen: Sequence[str] = ()) -> dict[str, list[str]]:
-    """Return study -> likelihoods as params.yaml orders them: the studies of `chosen`, or else all.
+    """Return study -> likelihoods as params.yaml orders them: of `chosen`, or else of the default studies.
 
     Example:
-        >>> study_axes({"studies": {"grey": {"likelihood": "gaussian, binomial"}}})
+        >>> params = {"studies": {"grey": {"likelihood": "gaussian, binomial"}}}
+        >>> study_axes(params | {"optional": {"all": {"likelihood": "laplace"}}})
         {'grey': ['gaussian', 'binomial']}
     """
-    named = {str(name): _names(study) for name, study in (params.get("studies") or {}).items()}
-    return {name: named.get(name, []) for name in chosen or named}
+    default, optional = params.get("studies") or {}, params.get("optional") or {}
+    named = {str(name): _names(study) for name, study in {**optional, **default}.items()}
+    return {name: named.get(name, []) for name in chosen or map(str, default)}
 
 
 def write_summary(cells: pd.DataFrame, path: Path) -> None:
@@ -77,12 +85,18 @@ def _names(study: Mapping[str, Any]) -> list[str]:
     return [name.strip() for name in str(study.get("likelihood", "")).split(",") if name.strip()]
 
 
-def _study(evaluations: Path, study: str, likelihoods: Sequence[str]) -> pd.DataFrame:
-    paths = sorted((evaluations / study).glob("*/metrics.json"))
-    again = (
+def _command(study: str, likelihoods: Sequence[str], optional: bool) -> str:
+    """Return what evaluates the cells of a study; one that params.yaml does not name has no likelihoods."""
+    if optional:
+        return f"`make study STUDY={study}`"
+    return (
         f"`.venv/bin/dvc repro evaluate@{study}`" if likelihoods else f"pipelines/evaluate.py study={study}"
     )
-    remedy = f"run {again}"
+
+
+def _study(evaluations: Path, study: str, likelihoods: Sequence[str], command: str) -> pd.DataFrame:
+    paths = sorted((evaluations / study).glob("*/metrics.json"))
+    remedy = f"run {command}"
     require(bool(paths), "study", study, f"no evaluated cell in {(evaluations / study).as_posix()}; {remedy}")
     cells = pd.DataFrame([_read(path, study, remedy) for path in paths])
     require_comparable(cells)

@@ -1,0 +1,129 @@
+"""`make study`: what it refuses, and one optional study through DVC in a copy of the project."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+SMALL = """
+    dataset: digits
+    levels: 17
+    latent_dim: 2
+    seed: 0
+    options: network.hidden=[16] training.epochs=2 metric.bound.samples=4 runtime.device=cpu tracking=none
+"""
+PARAMS = f"""
+datasets: [digits]
+studies:
+  binary:
+    likelihood: binomial{SMALL}
+  grey:
+    likelihood: gaussian{SMALL}
+optional:
+  tiny:
+    likelihood: gaussian,beta_binomial{SMALL}
+"""
+
+
+@pytest.fixture(scope="module")
+def study() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("study", PROJECT / "pipelines" / "study.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nonsense", "study=nonsense: is not among the optional studies"),
+        ("", "study=(none): is not among the optional studies"),
+        ("grey", "study=grey: runs with `make repro`"),
+    ],
+)
+def test_what_is_no_optional_study_is_one_line_with_the_choices(
+    study: ModuleType, tmp_path: Path, name: str, said: str
+) -> None:
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    with pytest.raises(SystemExit) as refused:
+        study.main([name, "--params", str(tmp_path / "params.yaml")])
+    assert str(refused.value).startswith(f"study: {said}")
+    assert str(refused.value).endswith("Choices: tiny.")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project with small studies, and nothing computed."""
+    root = tmp_path / "a project"
+    root.mkdir()
+    for folder in ("conf", "pipelines", "src", "optional"):
+        shutil.copytree(
+            PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.lock")
+        )
+    for file in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(PROJECT / file, root)
+    (root / "params.yaml").write_text(PARAMS)
+    (root / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=root, check=True)
+    return root
+
+
+def run(project: Path, *command: str) -> list[str]:
+    """Run a Python command in the project; return the stages that DVC ran."""
+    inherited = {key: value for key, value in os.environ.items() if key != "VAE_LIKELIHOODS_STORE"}
+    env = {**inherited, "PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=project,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+
+
+def written(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_an_optional_study_is_run_when_asked_for_only_once_and_left_alone_by_repro(project: Path) -> None:
+    tiny = project / "reports" / "tiny"
+    needed = ["download@digits", "prepare@digits"]
+    stages = [f"optional/dvc.yaml:{stage}@tiny" for stage in ("train", "evaluate", "report")]
+    assert run(project, "pipelines/study.py", "tiny") == needed + stages
+    assert run(project, "pipelines/study.py", "tiny") == []
+    results = written(tiny)
+    ran = run(project, "-m", "dvc", "repro")
+    assert sorted(ran) == ["evaluate@binary", "evaluate@grey", "report", "train@binary", "train@grey"]
+    again = run(project, "-m", "dvc", "repro", "--force", "--no-run-cache")
+    assert sorted(again) == sorted(ran + needed)
+    assert written(tiny) == results
+    assert (tiny.parent / "summary.csv").is_file()
+    listed = subprocess.run(
+        ["git", "ls-files", "--others", "--exclude-standard", "reports/tiny", "runs", "evaluations"],
+        cwd=project, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    small = (
+        "figures/tiny-dark.svg",
+        "figures/tiny.svg",
+        "metrics.json",
+        "plots/bits_per_dim.csv",
+        "summary.csv",
+        "table.md",
+    )
+    assert listed == [f"reports/tiny/{name}" for name in small]
