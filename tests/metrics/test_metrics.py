@@ -17,7 +17,7 @@ from vae_likelihoods.build import build
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
-from vae_likelihoods.likelihoods.gaussian import Gaussian
+from vae_likelihoods.likelihoods.gaussian import Gaussian, LearnedGaussian
 from vae_likelihoods.metrics import bound, latents
 from vae_likelihoods.metrics.base import Measured, Metric, Number, in_batches
 from vae_likelihoods.metrics.bound import Bound
@@ -134,6 +134,19 @@ def test_the_bound_says_how_many_samples_it_drew(model: VAE, levels: Tensor) -> 
     drawn = {name: number.quantity.importance_samples for name, number in numbers.items()}
     assert {name for name, k in drawn.items() if k != 8} == {"rate_nats"}  # a KL in closed form
     assert drawn["rate_nats"] is None
+
+
+@every_metric
+def test_nothing_is_fitted_to_the_images_that_are_scored(name: str, levels: Tensor) -> None:
+    """Sigma least of all: the model stays as it was, and an image scores the same in whatever company."""
+    networks = Networks(Constant(torch.zeros(4)), Constant(torch.full(SHAPE, 0.4)))
+    model, metric = VAE(networks, LearnedGaussian(4, 1, sigma=0.2), 2), build(f"metric.{name}", METRICS[name])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    together = measured(metric, model, levels).per_image
+    apart = [measured(metric, model, part).per_image for part in levels.split(10)]
+    for key, scores in together.items():
+        np.testing.assert_allclose(np.concatenate([one[key] for one in apart]), scores, rtol=1e-6)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 @every_metric
