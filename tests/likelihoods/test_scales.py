@@ -68,7 +68,11 @@ def test_the_slope_of_the_scale_of_a_pixel():
     raw = torch.linspace(-12, 12, 97, dtype=torch.float64).requires_grad_()
     value = scale.of([raw])
     (expected,) = torch.autograd.grad(value.sum(), raw)
-    torch.testing.assert_close(scale.slope(value.detach()), expected, rtol=1e-6, atol=1e-12)
+    found, slope = scale.with_slope([raw.detach()])
+    torch.testing.assert_close(found, value.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-12)
+    with pytest.raises(TypeError, match="FixedScale"):
+        FixedScale("scale", 0.1).with_slope([raw])
 
 
 def test_a_scale_is_learned_for_all_pixels_or_for_each():

@@ -15,7 +15,7 @@ from vae_likelihoods.likelihoods.numerics import (
     STIRLING_HALF,
     OddSeries,
     bounded,
-    bounded_slope,
+    bounded_with_slope,
     log_binomial_at_mode,
     look_up,
     mirrored,
@@ -54,20 +54,20 @@ class BetaBinomial(Likelihood):
         self.register_buffer("at_mode", log_binomial_at_mode(levels - 1), persistent=False)
 
     def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
-        return look_up(self.at_mode, k) + pointwise(self._relative, outputs, k)
+        return pointwise(self._log_pmf, outputs, k)
 
-    def _relative(
+    def _log_pmf(
         self, with_slopes: bool, numbers: Sequence[Tensor], shared: Tensor | None, k: Tensor
     ) -> Values:
-        """Return log P(k) less log Binomial(k; n, k/n), with its derivatives (a `pointwise.Formula`)."""
+        """Return log P(k) and its derivatives (a `pointwise.Formula`)."""
         eta, raw = numbers
-        shift = bounded(raw, self.bound)
+        log_c, slope = bounded_with_slope(raw, self.bound)
         value, *slopes = _log_ratio_to_mode(
-            self.levels - 1, with_slopes, eta, shift + self.log_concentration, k
+            self.levels - 1, with_slopes, eta, log_c.add_(self.log_concentration), k
         )
         if with_slopes:
-            slopes[1].mul_(bounded_slope(shift, self.bound))
-        return Values(value, slopes)
+            slopes[1].mul_(slope)
+        return Values(value.add_(look_up(self.at_mode, k)), slopes)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Return p."""
@@ -123,8 +123,13 @@ def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k:
     by_a, by_b, by_c = (to_on.mul_(sign), to_off.mul_(sign).neg_(), torch.zeros_like(c))
     for y, alpha, slope in ((big_a, -1, by_a), (up_a, 1, by_a), (big_b, -1, by_b), (up_b, 1, by_b)):
         series.add(STIRLING_HALF, y, alpha, result, slope if with_slopes else None)
-    for y, alpha in ((total, 1), (up_total, -1)):
-        series.add(BINET, y, alpha, result, by_c if with_slopes else None)
+    series.add(BINET, total, 1, result, by_c if with_slopes else None)
+    if n < 16:
+        series.add(BINET, up_total, -1, result, by_c if with_slopes else None)
+    else:  # the first term is enough
+        torch.reciprocal(up_total, out=room)
+        result.sub_(room, alpha=1 / 12)
+        by_c.addcmul_(room, room, value=1 / 12)
     # What remains of the lgammas: (a+1) / (a+k+1) and its like; a itself may underflow, so it comes apart.
     one_a, one_b = big_a.sub_(0.5), big_b.sub_(0.5)  # a + 1, b + 1
     up_one_a, up_one_b, up_b = up_a.sub_(0.5), up_b.sub_(0.5), b + off

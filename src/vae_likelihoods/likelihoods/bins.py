@@ -62,7 +62,7 @@ class LogBinMass:
     ) -> Values:
         """Return the log-mass, and its derivatives by mean and by the scale's number."""
         (mean, *raw), bins = numbers, self.bins_of(k.to(numbers[0].dtype))
-        scale = self.scale.of(raw) if shared is None else shared
+        scale, by_raw = self.scale.with_slope(raw) if shared is None else (shared, None)
         per_scale = scale.reciprocal()
         lower = (bins.lower - mean).mul_(per_scale).clamp_(-FAR, FAR)
         upper = (bins.upper - mean).mul_(per_scale).clamp_(-FAR, FAR)
@@ -74,6 +74,6 @@ class LogBinMass:
         # Both edges move with 1/scale; of an end bin only the inner edge counts.
         place = lower.lerp_(upper, bins.inner.mul(0.5).add_(bins.first))
         by_scale = found.by_width.mul_(bins.inner).mul_(width * -per_scale).addcmul_(place, by_mean)
-        if not raw:
+        if by_raw is None:
             return Values(found.log_mass, [by_mean], by_scale)
-        return Values(found.log_mass, [by_mean, by_scale.mul_(self.scale.slope(scale))])
+        return Values(found.log_mass, [by_mean, by_scale.mul_(by_raw)])

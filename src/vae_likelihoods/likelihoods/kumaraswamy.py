@@ -12,7 +12,7 @@ from vae_likelihoods.likelihoods.base import DensityLikelihood, TrainedOn, unifo
 from vae_likelihoods.likelihoods.numerics import (
     above,
     bounded,
-    bounded_slope,
+    bounded_with_slope,
     exp_,
     log1mexp,
     log_uniform_decay,
@@ -78,7 +78,7 @@ class Kumaraswamy(DensityLikelihood):
         self, with_slopes: bool, numbers: Sequence[Tensor], shared: Tensor | None, k: Tensor
     ) -> Values:
         """Return b log S_k + log(1 - (S_(k+1) / S_k)^b), S_j = 1 - e_j^a (a `pointwise.Formula`)."""
-        log_a, log_b = (bounded(number, _BOUND) for number in numbers)
+        (log_a, a_slope), (log_b, b_slope) = (bounded_with_slope(number, _BOUND) for number in numbers)
         inner, k = (self.levels - 1 - k.to(log_a.dtype)).clamp_max_(1), k.long()
         near, far, step = look_up(self.depths, k + 1), look_up(self.depths, k), look_up(self.steps, k)
         a, b = log_a.exp(), log_b.exp()
@@ -107,8 +107,8 @@ class Kumaraswamy(DensityLikelihood):
         if not with_slopes:
             return Values(log_mass)
         weight = _over_expm1(hazard).mul_(inner)
-        by_a = growth.mul_(weight).addcmul_(b, before).mul_(bounded_slope(log_a, _BOUND))
-        return Values(log_mass, [by_a, weight.add_(all_before).mul_(bounded_slope(log_b, _BOUND))])
+        by_a = growth.mul_(weight).addcmul_(b, before).mul_(a_slope)
+        return Values(log_mass, [by_a, weight.add_(all_before).mul_(b_slope)])
 
 
 def _over_expm1(t: Tensor) -> Tensor:

@@ -35,9 +35,8 @@ class Interval(NamedTuple):
     side: Tensor  # the sign of the centre before
     width: Tensor  # 0-dimensional, or one for each interval; of no meaning where an edge is infinite
     change: Tensor  # c width: by how much the log-density falls from a to b
-    narrow: Tensor  # 1 where the Taylor series holds, 0 elsewhere
-    square: Tensor  # change^2, as far as the Taylor series holds
     half_square: Tensor  # a^2 / 2 for a > 0 and 0 elsewhere
+    narrow: Tensor | None  # 1 where the Taylor series holds, 0 elsewhere; None if it does nowhere
 
     @classmethod
     def of(cls, lower: Tensor, upper: Tensor, width: Tensor) -> Interval:
@@ -47,9 +46,17 @@ class Interval(NamedTuple):
         side = (lower + upper).mul_(0.5)
         c = side.abs()
         change = c * width
+        half_square = a.clamp_min(0).square_().mul_(0.5)
+        # Looking whether a form is needed is cheap, but a GPU would have to be waited for.
+        if a.is_cpu and (width.min() > _NARROW or change.min() > _FLAT):
+            return cls(a, b, c, side.sign_(), width, change, half_square, None)
         narrow = (_FLAT - change).sign_().clamp_min_(0).mul_((_NARROW - width).sign_().clamp_min_(0))
-        square, half_square = change.clamp_max(_FLAT).square_(), a.clamp_min(0).square_().mul_(0.5)
-        return cls(a, b, c, side.sign_(), width, change, narrow, square, half_square)
+        return cls(a, b, c, side.sign_(), width, change, half_square, narrow)
+
+    @property
+    def small_squares(self) -> tuple[Tensor, Tensor]:
+        """change^2 and width^2, as far as the Taylor series holds."""
+        return self.change.clamp_max(_FLAT).square_(), self.width.clamp_max(_NARROW).square_()
 
 
 def log_normal_bin(lower: Tensor, upper: Tensor, width: Tensor, inner: Tensor) -> Slopes:
@@ -68,19 +75,18 @@ def log_beyond(where: Interval) -> Tensor:
     """
     twice = _erfc(where.a).sub_(_erfc(where.b))
     beyond = twice.clamp_min_(tiny(twice)).log_().add_(where.half_square).sub_(_LOG_2)
-    # Looking whether a form is needed is cheap, but a GPU would have to be waited for.
     if not twice.is_cpu or where.a.max() > _TAIL:
         ratio = _mills(where.a).sub_(_mills(where.b).mul_(exp_(-where.change)))
         tail = ratio.clamp_min_(tiny(ratio)).log_().sub_(LOG_SQRT_2PI)
         beyond.lerp_(tail, above(where.a, _TAIL))
-    if not twice.is_cpu or where.narrow.max() > 0:
+    if where.narrow is not None:
         beyond.lerp_(_taylor(where), where.narrow)
     return beyond
 
 
 def _taylor(where: Interval) -> Tensor:
     """Return `log_beyond` as a series around the centre, to change^6 and width^2."""
-    square, w2 = where.square, _small_square(where.width)
+    square, w2 = where.small_squares
     series = (square * (1 / 181440)).sub_(1 / 2880).mul_(square).add_(1 / 24)
     series.sub_(w2, alpha=1 / 720).mul_(square)
     near = torch.minimum(where.c, 0.5 * where.width)  # c^2 - a^2 = near (2 c - near), a^2 only where a > 0
@@ -96,7 +102,7 @@ def slopes(where: Interval, beyond: Tensor) -> tuple[Tensor, Tensor]:
     at_b = b.square().mul_(0.5).lerp_(where.change, above(a, 0)).add_(beyond).add_(LOG_SQRT_2PI)
     at_b = exp_(at_b.neg_())
     by_position, by_width = at_b - at_a, at_a.add_(at_b).mul_(0.5)
-    if not a.is_cpu or where.narrow.max() > 0:
+    if where.narrow is not None:
         bend, stretch = _taylor_slopes(where)
         by_position.lerp_(bend, where.narrow)
         by_width.lerp_(stretch, where.narrow)
@@ -105,16 +111,11 @@ def slopes(where: Interval, beyond: Tensor) -> tuple[Tensor, Tensor]:
 
 def _taylor_slopes(where: Interval) -> tuple[Tensor, Tensor]:
     """Return the derivatives of `_taylor`, less those of half_square, by c and by width."""
-    square, w2 = where.square, _small_square(where.width)
+    square, w2 = where.small_squares
     terms = (square * (1 / 30240)).sub_(1 / 720).mul_(square).add_(1 / 12)
     bend = torch.sub(terms, w2, alpha=1 / 360).mul_(w2).sub_(1).mul_(where.c)
     stretch = terms.sub_(w2, alpha=1 / 180).mul_(square).sub_(w2, alpha=1 / 12).add_(1)
     return bend, stretch.div_(where.width)
-
-
-def _small_square(width: Tensor) -> Tensor:
-    """Return width^2, as far as `_taylor` holds."""
-    return width.clamp_max(_NARROW).square_()
 
 
 def _erfc(x: Tensor) -> Tensor:

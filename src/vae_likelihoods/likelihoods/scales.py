@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.likelihoods.base import number
-from vae_likelihoods.likelihoods.numerics import bounded, bounded_slope, tiny
+from vae_likelihoods.likelihoods.numerics import bounded, bounded_with_slope
 
 # Products of numbers beyond these would overflow; a bin is never narrower than 1/256.
 _LEAST, _MOST = 1e-8, 1e8
@@ -32,8 +32,8 @@ class Scale(nn.Module, ABC):
     def of(self, raw: Sequence[Tensor]) -> Tensor:
         """Return the scale, given the decoder's numbers for it: 0-dimensional, or one a pixel."""
 
-    def slope(self, scale: Tensor) -> Tensor:
-        """Return the derivative by the decoder's number where the scale is `scale`."""
+    def with_slope(self, raw: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the scale of each pixel and its derivative by the decoder's number; not differentiable."""
         raise TypeError(f"{type(self).__name__} takes no number from the decoder")
 
     def summary(self, name: str) -> dict[str, float]:
@@ -102,10 +102,12 @@ class PixelScale(Scale):
         (output,) = raw
         return self.floor + (self.log_excess + bounded(output, self._BOUND)).exp()
 
-    def slope(self, scale: Tensor) -> Tensor:
-        """Return (scale - floor) (1 - tanh(raw / h)^2)."""
-        excess = (scale - self.floor).clamp_min_(tiny(scale))
-        return bounded_slope(excess.log().sub_(self.log_excess), self._BOUND).mul_(excess)
+    def with_slope(self, raw: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the scale and (scale - floor) (1 - tanh(raw / h)^2)."""
+        (output,) = raw
+        exponent, slope = bounded_with_slope(output, self._BOUND)
+        excess = exponent.add_(self.log_excess).exp_()
+        return excess + self.floor, slope.mul_(excess)
 
 
 def floor_of(key: str, value: Any, least: Any, levels: int) -> float:

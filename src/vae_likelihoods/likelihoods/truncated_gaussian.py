@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from vae_likelihoods.likelihoods.base import TrainedOn
@@ -85,8 +86,8 @@ def _log_share(
     are compared as (a^2 - A^2) / 2 = (a - A) (a + A) / 2, with a - A from the levels, which are exact.
     """
     output, *raw = numbers
-    mu, sigma = output.clamp(-_FARTHEST, _FARTHEST), scale.of(raw) if shared is None else shared
-    start = start.to(mu.dtype)
+    sigma, by_raw = scale.with_slope(raw) if shared is None else (shared, None)
+    mu, start = output.clamp(-_FARTHEST, _FARTHEST), start.to(output.dtype)
     width = (sigma * levels).reciprocal_()  # of a bin, in standard deviations
     below = start - levels * mu
     part = Interval.of(below * width, (below + length).mul_(width), length * width)
@@ -102,9 +103,9 @@ def _log_share(
     by_log_width = (part.c * part.side).mul_(by_own).addcmul_(part.width, by_own_width)
     by_log_width -= (whole.c * whole.side).mul_(by_total).addcmul_(whole.width, by_total_width)
     by_mu = by_own.sub_(by_total).mul_(width).mul_(-levels)
-    if not mu.is_cpu or output.abs().max() > _FARTHEST:
+    if not mu.is_cpu or max(map(abs, torch.aminmax(output))) > _FARTHEST:
         by_mu.mul_(1 - above(output.abs(), _FARTHEST))
     by_sigma = by_log_width.div_(sigma).neg_()
-    if not raw:
+    if by_raw is None:
         return Values(log_share, [by_mu], by_sigma)
-    return Values(log_share, [by_mu, by_sigma.mul_(scale.slope(sigma))])
+    return Values(log_share, [by_mu, by_sigma.mul_(by_raw)])
