@@ -23,7 +23,8 @@ from vae_likelihoods.errors import SettingError
 from vae_likelihoods.objectives import ELBO
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.settings import read
-from vae_likelihoods.translate import Reading, main, translate
+from vae_likelihoods.translate import Reading, translate
+from vae_likelihoods.translate.command import main
 
 Configuration = Callable[..., DictConfig]
 B, L, D = 3, 5, 28 * 28
@@ -435,9 +436,8 @@ def test_the_command_line_refuses_in_one_line(
 
 
 def test_it_answers_without_torch() -> None:
-    said = (
-        "import sys, vae_likelihoods.translate as t; t.main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
-    )
+    answer = "import sys; from vae_likelihoods.translate.command import main; main(sys.argv[1:])"
+    said = f"{answer}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", said, *EXAMPLE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
