@@ -7,6 +7,7 @@ that what lies between stays in the processor's cache.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -86,11 +87,11 @@ def _parts(outputs: Tensor, components: int | None) -> Sequence[Tensor]:
 
 
 def blocks(count: int, size: int) -> list[slice]:
-    """Return slices of `count` things of `size` numbers each, about `BLOCK` numbers in a slice.
+    """Return slices of `count` things of `size` numbers each, equally long and of about `BLOCK` numbers.
 
     Example:
         >>> blocks(5, BLOCK // 2)
-        [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
+        [slice(0, 3, None), slice(3, 6, None)]
     """
-    step = max(1, BLOCK // max(1, size))
+    step = max(1, math.ceil(count / max(1, round(count * size / BLOCK))))
     return [slice(start, start + step) for start in range(0, count, step)]
