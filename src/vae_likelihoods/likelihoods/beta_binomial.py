@@ -119,7 +119,8 @@ def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k:
     room = torch.mul(up_a, share)  # memory that is used again is memory that is in the cache
     result.addcmul_(on, _log1p(shift, one_on, room), value=-1)
     result.addcmul_(off, _log1p(shift, off.clamp_min(1), torch.mul(up_b, share, out=room))).mul_(sign)
-    series = OddSeries(room, torch.empty_like(room), torch.empty_like(room))
+    spare, other = torch.empty_like(room), torch.empty_like(room)
+    series = OddSeries(room, spare, other)
     by_a, by_b, by_c = (to_on.mul_(sign), to_off.mul_(sign).neg_(), torch.zeros_like(c))
     for y, alpha, slope in ((big_a, -1, by_a), (up_a, 1, by_a), (big_b, -1, by_b), (up_b, 1, by_b)):
         series.add(STIRLING_HALF, y, alpha, result, slope if with_slopes else None)
@@ -135,14 +136,14 @@ def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k:
     up_one_a, up_one_b, up_b = up_a.sub_(0.5), up_b.sub_(0.5), b + off
     # c (c+1) (c+2), and the same from c + n on as (v-1) v (v+1)
     square_c, v = (c * total).add_(2), up_total.sub(2)
-    square_v = v.square()
-    cube_c, cube_v = square_c * c, square_v.sub(1).mul_(v)
-    rest = (one_a * one_b).mul_(b).mul_(cube_v)
-    rest.div_((up_one_a * up_one_b).mul_(up_b).mul_(cube_c)).square_().div_(weight)
+    square_v, cube_c = v.square(), square_c * c
+    cube_v = v.mul_(torch.sub(square_v, 1, out=spare))
+    rest = torch.mul(one_a, one_b, out=spare).mul_(b).mul_(cube_v)
+    rest.div_(torch.mul(up_one_a, up_one_b, out=other).mul_(up_b).mul_(cube_c)).square_().div_(weight)
     result.add_(rest.log_(), alpha=0.5)
     up = torch.add(a, one_on, out=room)
-    log_a = q.log().add_(log_c).sub_(size).sub_(up.log())
-    result.addcmul_(on.clamp_max(1), log_a)
+    log_a = torch.log(q, out=spare).add_(log_c).sub_(size).sub_(torch.log(up, out=other))
+    result.addcmul_(torch.clamp(on, max=1, out=other), log_a)
     if not with_slopes:
         return [result]
     # x (digamma(x + m) - digamma(x)) for a, b and c, each less x log((T+n) / T).
