@@ -109,33 +109,33 @@ def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k:
     a, b = near.neg_().sigmoid_().mul_(c), c * q
     big_a, big_b, total, one_on = a + 1.5, b + 1.5, c + 3, on.clamp_min(1)
     up_a, up_b, up_total = big_a + on, big_b + off, total + n
-    weight, share = total / up_total, n / up_total
+    per_up_total = up_total.reciprocal()
+    weight, share = total * per_up_total, per_up_total * n
     # The divergence, in terms of |s|: its logs have the sign of s, or the opposite one.
-    shift = (on * total).sub_(big_a, alpha=n).div_(up_total)
+    shift = (on * total).sub_(big_a, alpha=n).mul_(per_up_total)
     sign = shift.sign()
     shift.abs_()
     to_on, to_off = _log1p(shift, big_a, up_a * weight), _log1p(shift, big_b, up_b * weight)
     result = (big_a * to_on).addcmul_(big_b, to_off, value=-1)
-    room = torch.mul(up_a, share)  # memory that is used again is memory that is in the cache
+    # Memory that is used again is memory that is in the cache.
+    room, spare, other = torch.mul(up_a, share), torch.mul(up_b, share), torch.clamp(off, min=1)
     result.addcmul_(on, _log1p(shift, one_on, room), value=-1)
-    result.addcmul_(off, _log1p(shift, off.clamp_min(1), torch.mul(up_b, share, out=room))).mul_(sign)
-    spare, other = torch.empty_like(room), torch.empty_like(room)
+    result.addcmul_(off, _log1p(shift, other, spare)).mul_(sign)
     series = OddSeries(room, spare, other)
-    by_a, by_b, by_c = (to_on.mul_(sign), to_off.mul_(sign).neg_(), torch.zeros_like(c))
+    by_a, by_b, by_c = to_on.mul_(sign), to_off.mul_(sign).neg_(), torch.div(share, total).mul_(-0.5)
     for y, alpha, slope in ((big_a, -1, by_a), (up_a, 1, by_a), (big_b, -1, by_b), (up_b, 1, by_b)):
         series.add(STIRLING_HALF, y, alpha, result, slope if with_slopes else None)
     series.add(BINET, total, 1, result, by_c if with_slopes else None)
     if n < 16:
         series.add(BINET, up_total, -1, result, by_c if with_slopes else None)
     else:  # the first term is enough
-        torch.reciprocal(up_total, out=room)
-        result.sub_(room, alpha=1 / 12)
-        by_c.addcmul_(room, room, value=1 / 12)
+        result.sub_(per_up_total, alpha=1 / 12)
+        by_c.addcmul_(per_up_total, per_up_total, value=1 / 12)
     # What remains of the lgammas: (a+1) / (a+k+1) and its like; a itself may underflow, so it comes apart.
     one_a, one_b = big_a.sub_(0.5), big_b.sub_(0.5)  # a + 1, b + 1
     up_one_a, up_one_b, up_b = up_a.sub_(0.5), up_b.sub_(0.5), b + off
     # c (c+1) (c+2), and the same from c + n on as (v-1) v (v+1)
-    square_c, v = (c * total).add_(2), up_total.sub(2)
+    square_c, v = total.mul_(c).add_(2), up_total.sub_(2)
     square_v, cube_c = v.square(), square_c * c
     cube_v = v.mul_(torch.sub(square_v, 1, out=spare))
     rest = torch.mul(one_a, one_b, out=spare).mul_(b).mul_(cube_v)
@@ -147,12 +147,11 @@ def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k:
     if not with_slopes:
         return [result]
     # x (digamma(x + m) - digamma(x)) for a, b and c, each less x log((T+n) / T).
-    by_a.add_(torch.div(on, one_a.mul_(up_one_a), out=one_a)).mul_(a).add_(on.div_(up))
-    by_b.add_(torch.div(off, one_b.mul_(up_one_b), out=one_b)).mul_(b).add_(off.div_(up_b))
-    by_c.neg_().add_(total.mul_(up_total).reciprocal_(), alpha=0.5 * n)
+    by_a.addcdiv_(on, one_a.mul_(up_one_a)).mul_(a).addcdiv_(on, up)
+    by_b.addcdiv_(off, one_b.mul_(up_one_b)).mul_(b).addcdiv_(off, up_b)
     # d log cube_c / d c = (3 c (c+2) + 2) / cube_c = (3 square_c - 3 c - 4) / cube_c
-    by_c.add_(square_c.mul_(3).sub_(c, alpha=3).sub_(4).div_(cube_c))
-    by_c.sub_(square_v.mul_(3).sub_(1).div_(cube_v)).mul_(c)
+    by_c.neg_().addcdiv_(square_c.mul_(3).sub_(c, alpha=3).sub_(4), cube_c)
+    by_c.addcdiv_(square_v.mul_(3).sub_(1), cube_v, value=-1).mul_(c)
     by_eta = q.mul_(by_a).sub_(a.div_(c).mul_(by_b)).mul_(side)
     return [result, by_eta, by_a.add_(by_b).sub_(by_c)]
 

@@ -79,7 +79,7 @@ class Kumaraswamy(DensityLikelihood):
     ) -> Values:
         """Return b log S_k + log(1 - (S_(k+1) / S_k)^b), S_j = 1 - e_j^a (a `pointwise.Formula`)."""
         (log_a, a_slope), (log_b, b_slope) = (bounded_with_slope(number, _BOUND) for number in numbers)
-        inner, k = (self.levels - 1 - k.to(log_a.dtype)).clamp_max_(1), k.long()
+        inner, k = (self.levels - 1 - k.to(log_a.dtype)).clamp_max_(1), k.int()
         near, far, step = look_up(self.depths, k + 1), look_up(self.depths, k), look_up(self.steps, k)
         a, b = log_a.exp(), log_b.exp()
         survival, depth, rise = log1mexp(a * far), a * near, (a * step).clamp_max_(_TALL)

@@ -69,7 +69,7 @@ class LogitNormal(ScaledLikelihood):
 
     def _bins(self, k: Tensor) -> Bins:
         """Return the bins of levels k as logits."""
-        bins, k = level_bins(self.levels)(k), k.long()
+        bins, k = level_bins(self.levels)(k), k.int()
         lower, upper = look_up(self.edges, k), look_up(self.edges, k + 1)
         return bins._replace(lower=lower, upper=upper, width=look_up(self.widths, k))
 

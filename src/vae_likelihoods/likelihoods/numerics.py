@@ -138,7 +138,7 @@ def log_uniform_decay_slope(t: Tensor) -> Tensor:
 
 def look_up(table: Tensor, k: Tensor) -> Tensor:
     """Return table[k]; index_select takes a tenth of the time of indexing."""
-    return table.index_select(0, k.long().flatten()).view(k.shape)
+    return table.index_select(0, k.int().flatten()).view(k.shape)
 
 
 def log_binomial_at_mode(n: int) -> Tensor:

@@ -88,21 +88,22 @@ def _log_share(
     output, *raw = numbers
     sigma, by_raw = scale.with_slope(raw) if shared is None else (shared, None)
     mu, start = output.clamp(-_FARTHEST, _FARTHEST), start.to(output.dtype)
-    width = (sigma * levels).reciprocal_()  # of a bin, in standard deviations
-    below = start - levels * mu
-    part = Interval.of(below * width, (below + length).mul_(width), length * width)
-    whole = Interval.of((mu * -levels).mul_(width), (1 - mu).mul_(levels).mul_(width), levels * width)
+    per_sigma = sigma.reciprocal()
+    width, below = per_sigma * (1 / levels), start - levels * mu  # width: of a bin, in standard deviations
+    own_width = width if length == 1 else length * width
+    part = Interval.of(below * width, (below + length).mul_(width), own_width)
+    whole = Interval.of((mu * per_sigma).neg_(), (1 - mu).mul_(per_sigma), per_sigma)
     own, total = log_beyond(part), log_beyond(whole)
     from_end = mirrored(start, levels - length, whole.side)
     outside = from_end.mul_(width).mul_(part.a + whole.a).mul_(0.5)
     apart = part.half_square.lerp_(outside, above(whole.a, 0))
-    log_share = (own - total).sub_(apart)
     if not with_slopes:
-        return Values(log_share)
+        return Values(own.sub_(total).sub_(apart))
     (by_own, by_own_width), (by_total, by_total_width) = slopes(part, own), slopes(whole, total)
-    by_log_width = (part.c * part.side).mul_(by_own).addcmul_(part.width, by_own_width)
-    by_log_width -= (whole.c * whole.side).mul_(by_total).addcmul_(whole.width, by_total_width)
-    by_mu = by_own.sub_(by_total).mul_(width).mul_(-levels)
+    log_share = own.sub_(total).sub_(apart)
+    by_log_width = part.c.mul_(part.side).mul_(by_own).addcmul_(part.width, by_own_width)
+    by_log_width -= whole.c.mul_(whole.side).mul_(by_total).addcmul_(whole.width, by_total_width)
+    by_mu = by_own.sub_(by_total).mul_(per_sigma).neg_()
     if not mu.is_cpu or max(map(abs, torch.aminmax(output))) > _FARTHEST:
         by_mu.mul_(1 - above(output.abs(), _FARTHEST))
     by_sigma = by_log_width.div_(sigma).neg_()
