@@ -50,6 +50,30 @@ print(torch.get_num_threads(), int((average == 0).all()))
 """
 
 
+GROW = """
+import psutil, torch
+from vae_likelihoods.cpu import prepare_cpu
+from vae_likelihoods.sweeps import give_back_memory
+prepare_cpu(threads=1)
+size = lambda: psutil.Process().memory_info().rss
+before = size()
+parts = [torch.ones(2_000_000) for _ in range(60)]  # 8 MB each
+last = torch.ones(10)
+del parts
+kept = size() - before
+give_back_memory()
+print(kept, size() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_after_a_cell_the_memory_goes_back() -> None:
+    """Joblib ends workers that have grown by 300 MB."""
+    found = subprocess.run([sys.executable, "-c", GROW], capture_output=True, check=True).stdout
+    kept, left = map(int, found.split())
+    assert kept > 300e6 > 100e6 > left
+
+
 def test_averages_of_a_gradient_that_is_gone_become_zero_and_not_denormal() -> None:
     found = subprocess.run([sys.executable, "-c", ADAM], capture_output=True, check=True).stdout
     assert found.split() == [b"1", b"1"]
