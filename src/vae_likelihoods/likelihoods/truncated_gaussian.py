@@ -65,6 +65,16 @@ class TruncatedGaussian(ScaledLikelihood):
         start = outputs.new_full((1, 1, 1), edge * self.levels)
         return self._log_share(outputs, start, (1 - edge) * self.levels).clamp_min(-80).exp()
 
+    def mean(self, outputs: Tensor) -> Tensor:
+        """Return E[k] / (K-1) of the pmf over its sum, which rounding leaves a few 1e-6 from 1."""
+        parameters = self._parameters_of(outputs)
+        total = torch.zeros_like(parameters[..., 0, :, :, :])
+        expected = torch.zeros_like(total)
+        for level in range(self.levels):
+            mass = self._mass(parameters, level)
+            total, expected = total + mass, expected + level * mass
+        return (expected / total / (self.levels - 1)).clamp(0, 1)
+
     def _log_share(self, outputs: Tensor, start: Tensor, length: float) -> Tensor:
         """Return the log of the share of [0, 1] that an interval has; start and length in bins."""
         formula = partial(_log_share, self.scale, length, self.levels)
