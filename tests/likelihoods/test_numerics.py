@@ -224,4 +224,4 @@ def test_select_and_mirrored_are_exact():
     assert torch.equal(numerics.select(condition, yes, no), torch.where(condition, yes, no))
     k, side = torch.arange(256.0), numerics.side_of(torch.randn(256))
     assert torch.equal(numerics.mirrored(k, 255, side), torch.where(side > 0, k, 255 - k))
-    assert torch.equal(numerics.side_of(torch.tensor([0.0, -0.0])), torch.tensor([1.0, -1.0]))
+    assert torch.equal(numerics.side_of(torch.tensor([-2.0, 0.0, 2.0])), torch.tensor([-1.0, 1.0, 1.0]))

@@ -102,11 +102,12 @@ def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k:
     By symmetry (k -> n-k, p -> 1-p) only p <= 1/2 is computed.
     """
     c, side, size = log_c.exp(), side_of(-eta), eta.abs()
-    near = size.clamp_max(80)  # a beyond it has no digits anyway, and underflow is slow
-    q = near.sigmoid()
+    odds = size.clamp_max(80).neg_().exp_()  # a beyond it has no digits anyway, and underflow is slow
+    q = (1 + odds).reciprocal_()
+    p = odds.mul_(q)
     on = mirrored(k.to(eta.dtype), n, side)
     off = n - on
-    a, b = near.neg_().sigmoid_().mul_(c), c * q
+    a, b = p * c, q * c
     big_a, big_b, total, one_on = a + 1.5, b + 1.5, c + 3, on.clamp_min(1)
     up_a, up_b, up_total = big_a + on, big_b + off, total + n
     per_up_total = up_total.reciprocal()
@@ -142,7 +143,7 @@ def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k:
     rest.div_(torch.mul(up_one_a, up_one_b, out=other).mul_(up_b).mul_(cube_c)).square_().div_(weight)
     result.add_(rest.log_(), alpha=0.5)
     up = torch.add(a, one_on, out=room)
-    log_a = torch.log(q, out=spare).add_(log_c).sub_(size).sub_(torch.log(up, out=other))
+    log_a = torch.div(b, up, out=spare).log_().sub_(size)  # a = b exp(-size)
     result.addcmul_(torch.clamp(on, max=1, out=other), log_a)
     if not with_slopes:
         return [result]
@@ -150,10 +151,10 @@ def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k:
     by_a.addcdiv_(on, one_a.mul_(up_one_a)).mul_(a).addcdiv_(on, up)
     by_b.addcdiv_(off, one_b.mul_(up_one_b)).mul_(b).addcdiv_(off, up_b)
     # d log cube_c / d c = (3 c (c+2) + 2) / cube_c = (3 square_c - 3 c - 4) / cube_c
-    by_c.neg_().addcdiv_(square_c.mul_(3).sub_(c, alpha=3).sub_(4), cube_c)
-    by_c.addcdiv_(square_v.mul_(3).sub_(1), cube_v, value=-1).mul_(c)
-    by_eta = q.mul_(by_a).sub_(a.div_(c).mul_(by_b)).mul_(side)
-    return [result, by_eta, by_a.add_(by_b).sub_(by_c)]
+    by_c.addcdiv_(square_c.sub_(c).sub_(4 / 3), cube_c, value=-3)
+    by_c.addcdiv_(square_v.sub_(1 / 3), cube_v, value=3)
+    by_eta = q.mul_(by_a).addcmul_(p, by_b, value=-1).mul_(side)
+    return [result, by_eta, by_a.add_(by_b).addcmul_(by_c, c)]
 
 
 def _log1p(shift: Tensor, start: Tensor, end: Tensor) -> Tensor:

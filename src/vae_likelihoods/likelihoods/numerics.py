@@ -80,17 +80,17 @@ def bounded(x: Tensor, bound: float) -> Tensor:
 def bounded_with_slope(x: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """Return `bounded` and its derivative; not differentiable."""
     half = torch.mul(x, 2 / bound).sigmoid_()
-    return torch.mul(half, 2 * bound).sub_(bound), (1 - half).mul_(half).mul_(4)
+    return torch.mul(half, 2 * bound).sub_(bound), half.addcmul_(half, half, value=-1).mul_(4)
 
 
 def side_of(x: Tensor) -> Tensor:
-    """Return 1 or -1, the sign bit of x: never 0, and without a gradient."""
-    return torch.copysign(torch.ones_like(x), x.detach())
+    """Return -1 where x < 0 and 1 elsewhere: never 0, and without a gradient."""
+    return x.detach().sign().add_(0.5).sign_()  # faster than copysign
 
 
 def mirrored(k: Tensor, n: float, side: Tensor) -> Tensor:
     """Return k where side is 1 and n - k where it is -1, exactly (half-integers below 2^23 are exact)."""
-    return 0.5 * n + side * (k - 0.5 * n)
+    return (side * (k - 0.5 * n)).add_(0.5 * n)
 
 
 @torch.no_grad()
@@ -162,15 +162,21 @@ class OddSeries(NamedTuple):
         """Add alpha times the series at y to `to`, and alpha times its derivative to `slope_to`."""
         torch.reciprocal(y, out=self.inverse)
         torch.mul(self.inverse, self.inverse, out=self.square)
-        to.addcmul_(self._polynomial(coefficients.value), self.inverse, value=alpha)
+        leading = self._monic(coefficients.value)
+        to.addcmul_(self.value, self.inverse, value=alpha * leading)
         if slope_to is not None:
-            slope_to.addcmul_(self._polynomial(coefficients.slope), self.square, value=alpha)
+            leading = self._monic(coefficients.slope)
+            slope_to.addcmul_(self.value, self.square, value=alpha * leading)
 
-    def _polynomial(self, coefficients: Sequence[float]) -> Tensor:
-        torch.mul(self.square, coefficients[-1], out=self.value).add_(coefficients[-2])
-        for coefficient in coefficients[-3::-1]:
-            self.value.mul_(self.square).add_(coefficient)
-        return self.value
+    def _monic(self, coefficients: Sequence[float]) -> float:
+        """Put the polynomial over its leading coefficient into `value`; return that coefficient."""
+        *lower, leading = coefficients
+        if len(lower) == 1:
+            torch.add(self.square, lower[0] / leading, out=self.value)
+        else:  # x^2 + p x + q = (x + p/2)^2 + q - p^2/4
+            half = lower[1] / leading / 2
+            torch.add(self.square, half, out=self.value).square_().add_(lower[0] / leading - half * half)
+        return leading
 
 
 def stirling_half(y: Tensor) -> tuple[Tensor, Tensor]:
