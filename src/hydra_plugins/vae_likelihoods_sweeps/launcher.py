@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -14,6 +17,20 @@ from omegaconf import DictConfig, open_dict
 from typing_extensions import override
 
 log = logging.getLogger(__name__)
+
+
+def _take_over(plugin: str, name: str) -> None:
+    """Let conf/hydra/launcher/<name>.yaml stand for `hydra/launcher=<name>` in place of the plugin's own.
+
+    Hydra would check our file against the schema that `plugin` registers under the same name.
+    """
+    with suppress(ImportError):
+        importlib.import_module(plugin)  # first: it registers when it is imported
+    ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop(f"{name}.yaml", None)
+
+
+_take_over("hydra_plugins.hydra_joblib_launcher.config", "joblib")
+_take_over("hydra_plugins.hydra_ray_launcher._config", "ray")
 
 
 class CellLauncher(Launcher):
