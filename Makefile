@@ -1,5 +1,5 @@
 # The few commands that people type. Each sets up what it needs: Python 3.11+, git and make are enough.
-.PHONY: repro study test test-slow setup ui sync readme verify check
+.PHONY: repro study test test-slow test-faults setup ui sync readme verify check
 .DEFAULT_GOAL := repro
 
 PYTHON ?= python3
@@ -31,6 +31,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Real servers, schedulers and processes that die: half an hour at most.
+test-faults: setup
+	$(BIN)/python -m pytest -m faults
 
 # MLflow on 127.0.0.1, with the address of each study's view.
 ui: setup
