@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.models.vae import VAE, reparameterised
+from vae_likelihoods.models.vae import VAE, Noise, reparameterised
 
 
 class Terms(NamedTuple):
@@ -30,12 +30,16 @@ class Terms(NamedTuple):
         """[B]  The evidence lower bound at beta = 1, whatever the loss weighs."""
         return -(self.distortion + self.rate)
 
+    def means(self) -> Tensor:
+        """[3]  Loss, mean distortion and mean rate; the loss alone has a gradient."""
+        return torch.stack([self.loss, self.distortion.detach().mean(), self.rate.detach().mean()])
+
 
 class Objective(ABC):
-    """A loss for a VAE; called with levels, a generator for the noise and the epoch (from 1)."""
+    """A loss for a VAE; called with levels, where the noise comes from, and the epoch (from 1)."""
 
     @abstractmethod
-    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:
+    def __call__(self, model: VAE, levels: Tensor, noise: Noise, epoch: int) -> Terms:
         """Return the `Terms` of levels [B, C, H, W]."""
 
     def rate_weight(self, epoch: int) -> float:
@@ -69,7 +73,7 @@ class ELBO(Objective):
         return self.beta * min(1.0, epoch / (self.warmup_epochs + 1))
 
     @override
-    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:
+    def __call__(self, model: VAE, levels: Tensor, noise: Noise, epoch: int) -> Terms:
         posterior = model.posterior(levels)
         z = reparameterised(posterior, noise)  # [B, L]
         distortion = -model.likelihood.log_prob(model.decode(z), levels)  # [B]
@@ -93,7 +97,7 @@ class IWAE(Objective):
         return self.samples
 
     @override
-    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:
+    def __call__(self, model: VAE, levels: Tensor, noise: Noise, epoch: int) -> Terms:
         posterior = model.posterior(levels)
         z = reparameterised(posterior, noise, self.samples)  # [S, B, L]
         log_likelihood = model.likelihood.log_prob(model.decode(z), levels)  # [S, B]

@@ -24,6 +24,8 @@ class Runtime(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Count
+    processes: Count
+    cells_per_gpu: Count
     cells_at_once: Count | Literal["auto"]
     checkpoint_seconds: Annotated[float, Field(ge=0)]
     root: str | None
@@ -49,14 +51,20 @@ class Runtime(Section):
         there = available_devices()
         if self.device != "auto" and self.device not in there:
             raise SettingError("runtime.device", self.device, "is not on this machine", ["auto", *there])
-        return torch.device(there[0] if self.device == "auto" else self.device)
+        device = torch.device(there[0] if self.device == "auto" else self.device)
+        if self.processes > 1 and (reason := cannot_join(device.type, self.processes)):
+            raise SettingError("runtime.processes", self.processes, reason)
+        return device
 
     @property
     def parallel(self) -> int:
         """How many cells run at once."""
         if self.cells_at_once != "auto":
             return self.cells_at_once
-        return max(1, cores() // self.threads) if self.torch_device.type == "cpu" else 1
+        kind = self.torch_device.type
+        if kind == "cuda":
+            return max(1, torch.cuda.device_count() * self.cells_per_gpu // self.processes)
+        return max(1, cores() // (self.threads * self.processes)) if kind == "cpu" else 1
 
 
 class Tracking(Section):
@@ -125,6 +133,14 @@ def _is_branch(part: str) -> bool:
 def cores() -> int:
     """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cannot_join(kind: str, processes: int) -> str | None:
+    """Say why so many processes cannot train one cell on this kind of device; None if they can."""
+    if kind == "mps":
+        return "on mps a cell is trained by one process"
+    gpus = torch.cuda.device_count() if kind == "cuda" else processes
+    return f"needs a GPU each, and {gpus} are visible" if gpus < processes else None
 
 
 def available_devices() -> list[str]:

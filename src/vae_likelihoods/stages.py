@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -12,6 +12,8 @@ from typing_extensions import override
 
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.files import write_json
+from vae_likelihoods.gpus import own_gpus
+from vae_likelihoods.recipes.distributed import train_together
 from vae_likelihoods.recipes.evaluation import evaluate
 from vae_likelihoods.recipes.training import train
 from vae_likelihoods.store import Entry
@@ -34,8 +36,12 @@ class Stage(ABC):
         """Return the folder where the study wants the result."""
 
     @abstractmethod
-    def work(self, cell: Cell, folder: Path, tell: Tell) -> list[str]:
-        """Compute the result into `folder`; return the names of its files."""
+    def work(self, cell: Cell, folder: Path, tell: Tell, gpus: Sequence[int]) -> list[str]:
+        """Compute the result into `folder`, on these GPUs if any; return the names of its files."""
+
+    def processes(self, cell: Cell) -> int:
+        """Return how many processes work on one cell."""
+        return 1
 
     def texts(self, cell: Cell) -> dict[str, str]:
         """Return small files that only the study's copy has."""
@@ -53,7 +59,9 @@ class Stage(ABC):
                 entry.begin()
                 write_json(entry.folder / "identity.json", self.identity(cell))
                 try:
-                    names = self.work(cell, entry.folder, tell)
+                    runtime = cell.settings.runtime
+                    with own_gpus(runtime.torch_device, self.processes(cell), runtime.cells_per_gpu) as gpus:
+                        names = self.work(cell, entry.folder, tell, gpus)
                 except Exception as error:
                     settings = OmegaConf.to_yaml(cell.description())
                     entry.fail(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}\n{settings}")
@@ -84,8 +92,14 @@ class Training(Stage):
         return cell.run_folder
 
     @override
-    def work(self, cell: Cell, folder: Path, tell: Tell) -> list[str]:
-        return train(cell, folder, tell)
+    def work(self, cell: Cell, folder: Path, tell: Tell, gpus: Sequence[int]) -> list[str]:
+        if self.processes(cell) == 1:
+            return train(cell, folder, tell)
+        return train_together(cell, folder, tell, gpus)
+
+    @override
+    def processes(self, cell: Cell) -> int:
+        return cell.settings.runtime.processes
 
     @override
     def texts(self, cell: Cell) -> dict[str, str]:
@@ -110,7 +124,7 @@ class Evaluation(Stage):
         return cell.evaluation_folder
 
     @override
-    def work(self, cell: Cell, folder: Path, tell: Tell) -> list[str]:
+    def work(self, cell: Cell, folder: Path, tell: Tell, gpus: Sequence[int]) -> list[str]:
         return evaluate(cell, folder)
 
     @override

@@ -176,14 +176,19 @@ class Trainer:
 
     def _step(self, levels: Tensor, noise: torch.Generator) -> Tensor:
         """Take one step; return loss, mean distortion and mean rate as a tensor [3] on the device."""
-        with self._autocast():
-            terms = self.objective(self.model, levels, noise, self.epoch)
+        means = self._means(levels, noise)
         self.optimizer.zero_grad(set_to_none=True)
-        terms.loss.backward()
+        means[0].backward()
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
-        return torch.stack([terms.loss, terms.distortion.mean(), terms.rate.mean()]).detach()
+        return means.detach()
+
+    def _means(self, levels: Tensor, noise: torch.Generator) -> Tensor:
+        """Return loss, mean distortion and mean rate of a batch, [3]; the loss has a gradient."""
+        with self._autocast():
+            terms = self.objective(self.model, levels, noise, self.epoch)
+        return terms.means()
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:

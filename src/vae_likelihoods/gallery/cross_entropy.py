@@ -13,7 +13,7 @@ from vae_likelihoods.gallery.training import Score, scored, trained
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.binomial import Binomial
 from vae_likelihoods.likelihoods.continuous_bernoulli import ContinuousBernoulli
-from vae_likelihoods.models.vae import VAE, reparameterised
+from vae_likelihoods.models.vae import VAE, Noise, reparameterised
 from vae_likelihoods.objectives import ELBO, Objective, Terms
 
 _EPOCHS = 20
@@ -29,7 +29,7 @@ class CrossEntropyOnGrey(Objective):
     """Cross-entropy summed over grey pixels, plus the KL, as tutorials train a VAE."""
 
     @override
-    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:
+    def __call__(self, model: VAE, levels: Tensor, noise: Noise, epoch: int) -> Terms:
         posterior = model.posterior(levels)
         logits = model.decode(reparameterised(posterior, noise))
         rate = model.rate_per_latent(posterior).sum(-1)  # [B]

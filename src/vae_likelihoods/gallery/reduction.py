@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
@@ -11,7 +10,7 @@ from vae_likelihoods.gallery.images import Images
 from vae_likelihoods.gallery.record import Row, difference, factor
 from vae_likelihoods.gallery.training import scored, trained
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.models.vae import VAE, reparameterised
+from vae_likelihoods.models.vae import VAE, Noise, reparameterised
 from vae_likelihoods.objectives import ELBO, Objective, Terms
 
 _EPOCHS = 20
@@ -22,7 +21,7 @@ class MeanReduced(Objective):
 
     # Seen in many training loops: `binary_cross_entropy` and `mse_loss` average unless told to sum.
     @override
-    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:
+    def __call__(self, model: VAE, levels: Tensor, noise: Noise, epoch: int) -> Terms:
         posterior = model.posterior(levels)
         logits = model.decode(reparameterised(posterior, noise))
         rate = model.rate_per_latent(posterior).sum(-1)  # [B]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
@@ -54,12 +56,26 @@ class VAE(nn.Module):
         return self.decode(standard_normal((count, self.latent_dim), generator))
 
 
-def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw standard normal noise where the generator lives."""
-    return torch.randn(shape, generator=generator, device=generator.device)
+class Rows(NamedTuple):
+    """The noise of some images of a batch, the same as when all of the batch is drawn at once."""
+
+    generator: torch.Generator
+    rows: slice
+    batch: int  # B, the size of the whole
 
 
-def reparameterised(posterior: Normal, generator: torch.Generator, samples: int | None = None) -> Tensor:
+Noise = torch.Generator | Rows
+
+
+def standard_normal(shape: tuple[int, ...], noise: Noise) -> Tensor:
+    """Draw standard normal noise [..., B, L] where the generator lives."""
+    if isinstance(noise, Rows):
+        *more, _, size = shape
+        return standard_normal((*more, noise.batch, size), noise.generator)[..., noise.rows, :]
+    return torch.randn(shape, generator=noise, device=noise.device)
+
+
+def reparameterised(posterior: Normal, noise: Noise, samples: int | None = None) -> Tensor:
     """Draw z ~ q(z | x): [B, L], or [S, B, L] for `samples` S; gradients reach mean and scale."""
     shape = posterior.mean.shape if samples is None else (samples, *posterior.mean.shape)
-    return posterior.mean + posterior.stddev * standard_normal(tuple(shape), generator)
+    return posterior.mean + posterior.stddev * standard_normal(tuple(shape), noise)

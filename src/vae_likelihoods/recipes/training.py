@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 RESULTS = ("history.csv", "units.json", "model.safetensors", "samples.png", "reconstructions.png")
 
 
-def train(cell: Cell, folder: Path, tell: Callable[[EpochRecord], None]) -> list[str]:
+def train(
+    cell: Cell,
+    folder: Path,
+    tell: Callable[[EpochRecord], None],
+    make: Callable[[Cell], Trainer] | None = None,
+) -> list[str]:
     """Train a cell, or go on from its checkpoint; return the names of the result files in `folder`.
 
     Beside the results `folder` gets timings.csv (seconds an epoch), which is no result: it differs each time.
@@ -36,11 +41,12 @@ def train(cell: Cell, folder: Path, tell: Callable[[EpochRecord], None]) -> list
         cell: the checked configuration.
         folder: where to write; holds a checkpoint if an earlier process was stopped.
         tell: called with each epoch's record.
+        make: makes the trainer; `make_trainer` unless told otherwise.
 
     Raises:
         NonFiniteLossError: naming epoch and step.
     """
-    trainer = make_trainer(cell)
+    trainer = (make or make_trainer)(cell)
     checkpoint = Checkpoint(folder / "checkpoint.pt", cell.settings.runtime.checkpoint_seconds)
     if not checkpoint.restore(trainer):
         write_grids(folder / "grids", trainer, cell.settings.seed)
@@ -63,8 +69,8 @@ def train(cell: Cell, folder: Path, tell: Callable[[EpochRecord], None]) -> list
     return [*RESULTS, *grids]
 
 
-def make_trainer(cell: Cell) -> Trainer:
-    """Build model, objective, optimiser and data of a cell on its device."""
+def make_trainer(cell: Cell, kind: Callable[..., Trainer] = Trainer) -> Trainer:
+    """Build model, objective, optimiser and data of a cell on its device, and a trainer of this kind."""
     settings = cell.settings
     device = settings.runtime.torch_device
     prepare_cpu(settings.runtime.threads)
@@ -75,7 +81,7 @@ def make_trainer(cell: Cell) -> Trainer:
     )
     with seeded(settings.seed, "weights"):
         model: VAE = build_model(settings, cell.data.shape).to(device)
-    return Trainer(
+    return kind(
         model,
         build_objective(settings),
         build_optimizer(settings, model),
