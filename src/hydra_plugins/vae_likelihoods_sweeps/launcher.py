@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from typing_extensions import override
@@ -19,18 +19,19 @@ from typing_extensions import override
 log = logging.getLogger(__name__)
 
 
-def _take_over(plugin: str, name: str) -> None:
-    """Let conf/hydra/launcher/<name>.yaml stand for `hydra/launcher=<name>` in place of the plugin's own.
+class OwnLaunchers(SearchPathPlugin):
+    """Lets conf/hydra/launcher/<name>.yaml stand for `hydra/launcher=<name>` in place of a plugin's own.
 
-    Hydra would check our file against the schema that `plugin` registers under the same name.
+    Hydra would check our file against the schema that the plugin registers under the same name. It asks
+    for the search path when it has imported every plugin, whatever their order, and composes then.
     """
-    with suppress(ImportError):
-        importlib.import_module(plugin)  # first: it registers when it is imported
-    ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop(f"{name}.yaml", None)
 
-
-_take_over("hydra_plugins.hydra_joblib_launcher.config", "joblib")
-_take_over("hydra_plugins.hydra_ray_launcher._config", "ray")
+    @override
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Forget the schemas of the plugins; leave the search path as it is."""
+        registered = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+        for name in ("joblib", "ray"):
+            registered.pop(f"{name}.yaml", None)
 
 
 class CellLauncher(Launcher):
