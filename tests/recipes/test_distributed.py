@@ -104,6 +104,7 @@ def test_a_process_that_dies_is_named_and_training_goes_on_from_the_checkpoint(
     assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
 
 
+@pytest.mark.faults
 def test_when_the_first_process_is_killed_the_others_end_and_it_goes_on(
     prepared_root: Path, tmp_path: Path
 ) -> None:
