@@ -44,12 +44,12 @@ class Entry:
         self.folder = folder
 
     def files(self) -> dict[str, str]:
-        """Return the hashes that were recorded, by file; none if `DONE` is absent, damaged or leads outside."""
+        """Return the recorded hashes by file; none if `DONE` is absent, damaged or names what is outside."""
         try:
             listed = json.loads((self.folder / DONE).read_text())
             inside = self.folder.resolve()
             good = isinstance(listed, dict) and all(
-                isinstance(recorded, str) and (inside / name).resolve().is_relative_to(inside)
+                isinstance(recorded, str) and inside in (inside / name).resolve().parents
                 for name, recorded in listed.items()
             )
         except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle, JSON without end
@@ -93,9 +93,10 @@ class Entry:
                     lock.acquire()
             except Timeout as error:
                 raise BusyError(f"{self.folder} is being computed by another process") from error
-        with lock:
-            lock.release()  # of the two holds, this with's is left
+        try:
             yield
+        finally:
+            lock.release()
 
     @property
     def busy(self) -> bool:
