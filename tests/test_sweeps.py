@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hydra_plugins.vae_likelihoods_sweeps.launcher import name_with, swept
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.stages import STAGES
+from vae_likelihoods.store import Entry, hashes
 from vae_likelihoods.sweeps import ROUNDS, Sweep, SweepError, check_names
 
 Make = Callable[..., Cell]
@@ -91,6 +93,45 @@ def test_a_failed_cell_gets_another_chance_in_the_next_sweep(cells: list[Cell]) 
     sweep = Sweep(TRAIN, cells)
     sweep.take_stored()
     assert sweep.state(cells[0]) == "missing"
+
+
+def test_what_another_driver_finishes_meanwhile_is_kept_and_laid_out(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = TRAIN.take
+    TRAIN.entry(cells[0]).fail("an earlier reason")
+
+    def looked_too_early(cell: Cell) -> bool:
+        monkeypatch.setattr(TRAIN, "take", taken)
+        TRAIN.perform(cell.named("for another study"), lambda record: None)
+        return False
+
+    monkeypatch.setattr(TRAIN, "take", looked_too_early)
+    sweep = Sweep(TRAIN, cells[:1])
+    sweep.take_stored()
+    assert TRAIN.entry(cells[0]).done()
+    assert not cells[0].run_folder.exists()
+    sweep.run(lambda indices: pytest.fail("it is there"))
+    assert "1 done" in capsys.readouterr().out
+    assert TRAIN.entry(cells[0]).files().items() <= hashes(cells[0].run_folder).items()
+
+
+def test_what_is_damaged_while_it_is_taken_is_made_again(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TRAIN.perform(cells[0], lambda record: None)
+    shutil.rmtree(cells[0].run_folder)
+    weights, lay_out = TRAIN.entry(cells[0]).folder / "model.safetensors", Entry.lay_out
+    good = weights.read_bytes()
+
+    def damaged_first(entry: Entry, target: Path, texts: Mapping[str, str]) -> None:
+        monkeypatch.setattr(Entry, "lay_out", lay_out)
+        weights.write_bytes(good[:-1] + b"x")
+        lay_out(entry, target, texts)
+
+    monkeypatch.setattr(Entry, "lay_out", damaged_first)
+    TRAIN.perform(cells[0], lambda record: None)
+    assert (cells[0].run_folder / "model.safetensors").read_bytes() == good
 
 
 def test_two_cells_with_one_name_are_refused(cells: list[Cell]) -> None:

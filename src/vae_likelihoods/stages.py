@@ -16,7 +16,7 @@ from vae_likelihoods.gpus import own_gpus
 from vae_likelihoods.recipes.distributed import train_together
 from vae_likelihoods.recipes.evaluation import evaluate
 from vae_likelihoods.recipes.training import train
-from vae_likelihoods.store import Entry
+from vae_likelihoods.store import DamagedError, Entry
 from vae_likelihoods.training import EpochRecord
 
 Tell = Callable[[EpochRecord], None]
@@ -55,7 +55,7 @@ class Stage(ABC):
         """
         entry = self.entry(cell)
         with entry.locked():
-            if not entry.done():
+            if not self.take(cell):
                 entry.begin()
                 write_json(entry.folder / "identity.json", self.identity(cell))
                 try:
@@ -67,7 +67,18 @@ class Stage(ABC):
                     entry.fail(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}\n{settings}")
                     raise
                 entry.finish(names)
-            self.lay_out(cell, entry)
+                self.lay_out(cell, entry)
+
+    def take(self, cell: Cell) -> bool:
+        """Lay out the cell's result if the store has it, whole; return whether it has."""
+        entry = self.entry(cell)
+        try:
+            if entry.done():
+                self.lay_out(cell, entry)
+                return True
+        except DamagedError:  # it was changed, or removed, since it was checked
+            pass
+        return False
 
     def lay_out(self, cell: Cell, entry: Entry) -> None:
         """Copy the finished result to where the study wants it."""

@@ -8,7 +8,7 @@ import platform
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.stages import STAGES, Stage
+from vae_likelihoods.store import BusyError
 from vae_likelihoods.tracking import mirror_for
 from vae_likelihoods.training import EpochRecord
 
@@ -58,13 +59,18 @@ class Sweep:
 
     def take_stored(self) -> None:
         """Lay out every cell whose result is in the store, whole; forget damaged results and old failures."""
-        for cell in self.cells:
-            entry = self.stage.entry(cell)
-            if entry.done():
-                self.stage.lay_out(cell, entry)
-                self.stored.add(cell.name)
-            elif entry.finished or entry.failure:
-                entry.begin()
+        self.stored |= {cell.name for cell in self.cells if self._take(cell)}
+
+    def _take(self, cell: Cell) -> bool:
+        entry = self.stage.entry(cell)
+        if self.stage.take(cell):
+            return True
+        if entry.finished or entry.failure:
+            # Another driver may have finished it a moment ago, or have begun anew.
+            with suppress(BusyError), entry.locked(wait_seconds=1):
+                if not entry.done():
+                    entry.begin()
+        return False
 
     def state(self, cell: Cell) -> State:
         """Say where `cell` stands now."""
@@ -94,6 +100,9 @@ class Sweep:
             waiting = self.of("missing")
             if waiting:
                 launch([index for index, cell in enumerate(self.cells) if cell in waiting])
+        for cell in self.of("done"):
+            # Finished for another study meanwhile, or by a process that died before it laid out its result.
+            self._take(cell)
         print(self.table(), flush=True)
         if self.of("failed", "missing"):
             raise SweepError(f"{len(self.of('failed', 'missing'))} of {len(self.cells)} cells have no result")
