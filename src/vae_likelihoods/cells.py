@@ -136,15 +136,24 @@ class Cell:
         return Entry(self.settings.runtime.cell_store / key)
 
     @cached_property
+    def training_modules(self) -> list[str]:
+        """The modules whose code decides the numbers of the trained cell."""
+        return sources.closure([*TRAINING_CORE, *targets(self.settings.learned)])
+
+    @cached_property
+    def evaluation_modules(self) -> list[str]:
+        """The modules whose code decides the numbers of the evaluated cell."""
+        named = [*targets(self.settings.metric), *targets(self.settings.learned)]
+        return sources.closure([*EVALUATION_CORE, *named])
+
+    @cached_property
     def training_identity(self) -> dict[str, Any]:
         """All that decides the numbers of the trained cell."""
-        learned = self.settings.learned
-        modules = sources.closure([*TRAINING_CORE, *targets(learned)])
         return {
-            "settings": learned,
+            "settings": self.settings.learned,
             "data": self.data.sha256,
             "torch": str(torch.__version__),
-            "source": sources.digest(modules),
+            "source": sources.digest(self.training_modules),
         }
 
     @cached_property
@@ -165,15 +174,17 @@ class Cell:
             SettingError: if the cell was not trained, or with other settings.
         """
         self.check_trained()
-        metric, learned = self.settings.metric, self.settings.learned
-        modules = sources.closure([*EVALUATION_CORE, *targets(metric), *targets(learned)])
+        return self.evaluation_of(sha256(self.run_folder / "model.safetensors"))
+
+    def evaluation_of(self, weights: str) -> dict[str, Any]:
+        """Return the identity of an evaluation of the weights with this sha256."""
         return {
             "cell": self.description(),
-            "metric": metric,
+            "metric": self.settings.metric,
             "data": self.data.sha256,
-            "weights": sha256(self.run_folder / "model.safetensors"),
+            "weights": weights,
             "torch": str(torch.__version__),
-            "source": sources.digest(modules),
+            "source": sources.digest(self.evaluation_modules),
         }
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from typing_extensions import override
 
+from vae_likelihoods import sources
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.files import write_json
 from vae_likelihoods.gpus import own_gpus
@@ -57,7 +58,9 @@ class Stage(ABC):
         with entry.locked():
             if not self.take(cell):
                 entry.begin()
-                write_json(entry.folder / "identity.json", self.identity(cell))
+                modules = {module: sources.digest([module]) for module in self.modules(cell)}
+                # What `make why` reads; the modules tell which files `source` stands for.
+                write_json(entry.folder / "identity.json", {**self.identity(cell), "modules": modules})
                 try:
                     runtime = cell.settings.runtime
                     with own_gpus(runtime.torch_device, self.processes(cell), runtime.cells_per_gpu) as gpus:
@@ -87,6 +90,10 @@ class Stage(ABC):
     @abstractmethod
     def identity(self, cell: Cell) -> dict[str, object]:
         """Return what the entry's key is made of."""
+
+    @abstractmethod
+    def modules(self, cell: Cell) -> list[str]:
+        """Return the modules whose code is part of the key."""
 
 
 class Training(Stage):
@@ -120,6 +127,10 @@ class Training(Stage):
     def identity(self, cell: Cell) -> dict[str, object]:
         return cell.training_identity
 
+    @override
+    def modules(self, cell: Cell) -> list[str]:
+        return cell.training_modules
+
 
 class Evaluation(Stage):
     """.cells/<key>/ -> evaluations/<study>/<cell>/."""
@@ -141,6 +152,10 @@ class Evaluation(Stage):
     @override
     def identity(self, cell: Cell) -> dict[str, object]:
         return cell.evaluation_identity
+
+    @override
+    def modules(self, cell: Cell) -> list[str]:
+        return cell.evaluation_modules
 
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in (Training(), Evaluation())}
