@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.datasets.base import build
 from vae_likelihoods.datasets.preparing import prepare
+from vae_likelihoods.stages import STAGES
+from vae_likelihoods.upkeep import studies
 
 CONF = Path(__file__).parents[1] / "conf"
 # A cell that trains in a second: 8x8 digits, two epochs.
@@ -71,3 +74,42 @@ def small_cell(prepared_root: Path, configuration: Callable[..., DictConfig]) ->
         return Cell.of(configuration(*small, f"runtime.root='{root}'", *overrides))
 
     return cell
+
+
+TINY = """
+datasets: [digits]
+studies:
+  tiny:
+    dataset: digits
+    levels: 17
+    likelihood: binomial,gaussian
+    latent_dim: 2
+    seed: 0
+    options: {options}
+optional: {{}}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_params() -> str:
+    """A params.yaml with one study, `tiny`, of two cells."""
+    return TINY.format(options=" ".join(setting for setting in SMALL if not setting.startswith("dataset=")))
+
+
+@pytest.fixture(scope="session")
+def tiny_done(prepared_root: Path, tiny_params: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root in which both cells of `tiny` were trained and evaluated; to be copied."""
+    root = tmp_path_factory.mktemp("tiny")
+    (root / "data").symlink_to(prepared_root / "data")
+    (root / "params.yaml").write_text(tiny_params)
+    for cell in studies.grid("tiny", studies.axes(root / "params.yaml")["tiny"], root):
+        for stage in STAGES.values():
+            stage.perform(cell, lambda record: None)
+    return root
+
+
+@pytest.fixture
+def tiny_root(tiny_done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root of the test's own, with params.yaml and all results of the study `tiny`."""
+    monkeypatch.delenv("VAE_LIKELIHOODS_STORE", raising=False)
+    return shutil.copytree(tiny_done, tmp_path / "a root", symlinks=True)

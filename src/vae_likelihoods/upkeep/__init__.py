@@ -1,0 +1,1 @@
+"""Looking after the store: what lies in it, what of it is used, why a result is not taken from it."""

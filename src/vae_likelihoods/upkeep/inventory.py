@@ -1,0 +1,138 @@
+"""What lies in the store: every entry's kind, name, state, age and size."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from vae_likelihoods.cells import key_of
+from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.store import LOCK, Entry
+
+KEY = re.compile(r"[0-9a-f]{64}")
+SHORT = 12  # so many digits of a key are shown
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One entry of the store; what is read of it is read once, when it is asked for."""
+
+    entry: Entry
+
+    @property
+    def key(self) -> str:
+        """The entry's key."""
+        return self.entry.folder.name
+
+    @cached_property
+    def _recorded(self) -> dict[str, Any]:
+        try:
+            found = json.loads((self.entry.folder / "identity.json").read_text())
+            identity = {name: value for name, value in found.items() if name != "modules"}
+        except (OSError, ValueError, AttributeError):
+            return {}
+        return found if key_of(identity) == self.key else {}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the key is made of; empty if the entry does not say, or says what does not fit its key."""
+        return {name: value for name, value in self._recorded.items() if name != "modules"}
+
+    @property
+    def modules(self) -> dict[str, str] | None:
+        """The code of every module that is part of the key; None where an older version recorded none."""
+        return self._recorded.get("modules")
+
+    @property
+    def kind(self) -> str:
+        """Of which stage it is a result."""
+        if not self.identity:
+            return "unknown"
+        return "evaluation" if "metric" in self.identity else "training"
+
+    @property
+    def name(self) -> str:
+        """The cell: of an evaluation, study and name; of a training run, the name it has in most studies."""
+        if self.kind == "unknown":
+            return "-"
+        if self.kind == "evaluation":
+            return f"{self.identity['cell']['study']}/{self.identity['cell']['cell']}"
+        settings = self.identity["settings"]
+        return f"{likelihood_name(settings['likelihood'])}-{settings['latent_dim']}-{settings['seed']}"
+
+    @cached_property
+    def state(self) -> str:
+        """How far it is; "damaged" is what was done, but whose files have changed."""
+        if self.entry.busy:
+            return "running"
+        if self.entry.finished:
+            return "done" if self.entry.done() else "damaged"
+        if self.entry.failure is not None:
+            return "failed"
+        return "half done" if self.newest else "empty"
+
+    @cached_property
+    def _stats(self) -> list[tuple[float, int]]:
+        paths = [path for path in self.entry.folder.rglob("*") if path != self.entry.folder / LOCK]
+        stats = [path.lstat() for path in paths if path.is_symlink() or path.is_file()]
+        return [(stat.st_mtime, stat.st_size) for stat in stats]
+
+    @property
+    def newest(self) -> float:
+        """When its last file was written, in seconds since 1970; 0 if it has none."""
+        return max((written for written, _ in self._stats), default=0.0)
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago its last file was written, or the folder if it has none."""
+        return time.time() - (self.newest or self.entry.folder.stat().st_mtime)
+
+    @property
+    def age(self) -> str:
+        """The age in words."""
+        units = ((86400, "days"), (3600, "hours"), (60, "minutes"), (0, "seconds"))
+        seconds, word = next(unit for unit in units if self.age_seconds >= 2 * unit[0])
+        return f"{self.age_seconds // (seconds or 1):.0f} {word}"
+
+    @property
+    def size_bytes(self) -> int:
+        """What its files hold together."""
+        return sum(size for _, size in self._stats)
+
+
+def inventory(store: Path) -> tuple[list[Stored], list[str]]:
+    """Return the entries of a store by key, and the names of whatever else lies there."""
+    paths = sorted(store.iterdir()) if store.is_dir() else []
+    mine = [path for path in paths if KEY.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
+    return [Stored(Entry(path)) for path in mine], [path.name for path in paths if path not in mine]
+
+
+def likelihood_name(settings: Mapping[str, Any]) -> str:
+    """Return the YAML of conf/likelihood/ that `settings` come from: of the same class, the most alike.
+
+    Example:
+        >>> module = "vae_likelihoods.likelihoods.gaussian"
+        >>> likelihood_name({"_target_": f"{module}.LearnedGaussian", "sigma": 0.3, "trained_on": "density"})
+        'gaussian_learned'
+    """
+    unlike = {
+        name: sum(settings.get(key) != value for key, value in found.items()) + len({*settings} - {*found})
+        for name, found in _likelihoods().items()
+        if found["_target_"] == settings.get("_target_")
+    }
+    module = str(settings.get("_target_", "-")).split(".")[-2:][0]  # of a class that is no more
+    return min(unlike, key=unlike.__getitem__, default=module)
+
+
+@cache
+def _likelihoods() -> dict[str, dict[str, Any]]:
+    paths = sorted((PROJECT / "conf" / "likelihood").glob("*.yaml"))
+    return {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in paths}  # type: ignore[misc]

@@ -1,0 +1,76 @@
+"""Which entries of the store something uses: a study, a folder that was laid out, a process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from vae_likelihoods.cells import Cell, key_of
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import sha256
+from vae_likelihoods.store import BusyError, hashes
+from vae_likelihoods.upkeep.inventory import Stored
+
+WEIGHTS = "model.safetensors"
+
+
+class Usage:
+    """What the studies and the folders of results use.
+
+    Where in doubt, an entry is used. The key of a cell whose data are not prepared is not known, so all
+    entries with its settings are; where neither runs/ nor the store has a cell's weights, its evaluations
+    are, whatever the weights.
+
+    Args:
+        root: the folder of runs/ and evaluations/.
+        cells: of all studies.
+
+    Attributes:
+        unprepared: for each study whose data are not prepared, why not.
+    """
+
+    def __init__(self, root: Path, cells: Iterable[Cell]) -> None:
+        self.unprepared: dict[str, SettingError] = {}
+        self._keys: set[str] = set()
+        self._settings: set[str] = set()
+        for cell in cells:
+            try:
+                self._keys |= {cell.key, *_evaluations(cell)}
+            except SettingError as error:
+                self.unprepared[cell.study] = error
+                self._settings |= {key_of(cell.settings.learned), key_of(cell.description())}
+        folders = [path for stage in ("runs", "evaluations") for path in (root / stage).glob("[!.]*/[!.]*")]
+        self._laid_out = [hashes(folder) for folder in folders]
+
+    def uses(self, stored: Stored) -> bool:
+        """Whether `stored` is used."""
+        files, identity = stored.entry.files(), stored.identity
+        settings = identity.get("settings") or identity.get("cell") or {}
+        return (
+            stored.key in self._keys
+            or ("weights" in identity and key_of({**identity, "weights": ""}) in self._keys)
+            or key_of(settings) in self._settings
+            or (bool(files) and any(files.items() <= found.items() for found in self._laid_out))
+            or stored.entry.busy
+        )
+
+
+def drop(entries: Iterable[Stored]) -> list[Stored]:
+    """Remove entries, each with its lock held, and return them; not those that were begun anew meanwhile."""
+    dropped = []
+    for stored in entries:
+        seen = stored.newest
+        with suppress(BusyError), stored.entry.locked(wait_seconds=0):
+            if Stored(stored.entry).newest in (seen, 0.0):
+                stored.entry.remove()
+                dropped.append(stored)
+    return dropped
+
+
+def _evaluations(cell: Cell) -> set[str]:
+    """Return the keys that the cell's evaluation may have; that of no weights if none are known."""
+    path = cell.run_folder / WEIGHTS
+    laid_out = sha256(path) if path.is_file() else None
+    known = {weights for weights in (laid_out, cell.trained.files().get(WEIGHTS)) if weights}
+    return {key_of(cell.evaluation_of(weights)) for weights in known or {""}}
