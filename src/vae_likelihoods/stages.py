@@ -58,9 +58,8 @@ class Stage(ABC):
         with entry.locked():
             if not self.take(cell):
                 entry.begin()
-                modules = {module: sources.digest([module]) for module in self.modules(cell)}
-                # What `make why` reads; the modules tell which files `source` stands for.
-                write_json(entry.folder / "identity.json", {**self.identity(cell), "modules": modules})
+                recorded = {**self.identity(cell), "modules": self.code(cell)}
+                write_json(entry.folder / "identity.json", recorded)
                 try:
                     runtime = cell.settings.runtime
                     with own_gpus(runtime.torch_device, self.processes(cell), runtime.cells_per_gpu) as gpus:
@@ -90,6 +89,10 @@ class Stage(ABC):
     @abstractmethod
     def identity(self, cell: Cell) -> dict[str, object]:
         """Return what the entry's key is made of."""
+
+    def code(self, cell: Cell) -> dict[str, str]:
+        """Return the hash of the code of each of these modules, of which the key has only one for all."""
+        return {module: sources.digest([module]) for module in self.modules(cell)}
 
     @abstractmethod
     def modules(self, cell: Cell) -> list[str]:
