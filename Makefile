@@ -1,5 +1,5 @@
 # The few commands that people type. Each sets up what it needs: Python 3.11+, git and make are enough.
-.PHONY: repro study test test-slow test-faults setup ui sync readme verify check
+.PHONY: repro study test test-slow test-faults setup ui sync why gc readme verify check
 .DEFAULT_GOAL := repro
 
 PYTHON ?= python3
@@ -43,6 +43,14 @@ ui: setup
 # Bring MLflow up to date from the files.
 sync: setup
 	$(BIN)/python pipelines/sync.py
+
+# Why a cell is not taken from the store, or what differs between two keys: make why A=grey/gaussian-8-0 [B=3f2a90]
+why: setup
+	@$(BIN)/python pipelines/why.py $(if $(EVALUATION),--evaluation) "$(A)" $(if $(B),"$(B)")
+
+# What lies in the store and nothing uses; drop it: make gc DROP=yes, or only what is older: DAYS=30
+gc: setup
+	@$(BIN)/python pipelines/gc.py $(if $(filter yes,$(DROP)),--drop) $(if $(DAYS),--older-than "$(DAYS)")
 
 # The results table of README.md, from reports/.
 readme: setup
