@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from vae_likelihoods import palette
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.report import charts, page, ranking, summary, tables
+from vae_likelihoods.report import charts, environments, page, ranking, summary, tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +51,9 @@ def write(options: argparse.Namespace) -> None:
     _write(options.reports / "index.html", html)
     for each in found:
         _figures(each, cells[cells["study"] == each.study], marks, options.reports / "figures")
+    results = {"train": options.runs, "evaluate": options.evaluations}
+    known = environments.collect(cells, options.logs / "environments", results)
+    environments.write(known, options.reports / "environment.json")
     if options.readme is not None:
         tables.update_readme(options.readme, table)
     print(f"{len(cells)} cells of {len(found)} studies: {(options.reports / 'index.html').as_posix()}")
@@ -84,7 +87,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--study", nargs="+", default=[], metavar="NAME", help="these studies, in reports/<first of them>/"
     )
     parser.add_argument("--readme", type=Path, help="a file whose results section is to be replaced")
-    for folder in ("evaluations", "reports"):
+    for folder in ("runs", "evaluations", "reports", "logs"):
         parser.add_argument(f"--{folder}", type=Path, default=Path(folder), help=f"default: {folder}")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: params.yaml")
     options = parser.parse_args(arguments)

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from vae_likelihoods import sources
 from vae_likelihoods.cells import Cell
+from vae_likelihoods.environment import copy_record, record
 from vae_likelihoods.files import write_json
 from vae_likelihoods.gpus import own_gpus
 from vae_likelihoods.recipes.distributed import train_together
@@ -60,6 +61,7 @@ class Stage(ABC):
                 entry.begin()
                 recorded = {**self.identity(cell), "modules": self.code(cell)}
                 write_json(entry.folder / "identity.json", recorded)
+                record(entry.folder, cell.settings.runtime)
                 try:
                     runtime = cell.settings.runtime
                     with own_gpus(runtime.torch_device, self.processes(cell), runtime.cells_per_gpu) as gpus:
@@ -85,6 +87,8 @@ class Stage(ABC):
     def lay_out(self, cell: Cell, entry: Entry) -> None:
         """Copy the finished result to where the study wants it."""
         entry.lay_out(self.target(cell), self.texts(cell))
+        records = cell.root / "logs" / "environments"
+        copy_record(entry.folder, records / self.name / cell.study / f"{cell.name}.json")
 
     @abstractmethod
     def identity(self, cell: Cell) -> dict[str, object]:
