@@ -1,68 +1,195 @@
-"""Check a reproduction against what git has: byte for byte, or within a tolerance where bytes cannot agree.
+"""Compute the studies of the last commit again, from nothing, and compare with what the commit says.
 
-    .venv/bin/python pipelines/verify.py [--tolerance 0.05]
+    .venv/bin/python pipelines/verify.py [--study digits] [--tolerance 0.05]
 
-Run it after `dvc repro -f --no-run-cache`. The committed dvc.lock holds the hash of every result. Where the
-reproduction's lock is the same, so is every byte. On another platform, with other CPU kernels or another
-build of torch, weights differ in their last bits; then every number of reports/summary.csv must lie within
-the tolerance (relative; bits per dimension, nats and counts of images and epochs alike).
+Works in a clean clone of HEAD in the folder for temporary files, with an empty store, a DVC cache and an
+MLflow database of its own. Of the project's folder it uses .venv and nothing else, and writes nothing there.
+
+Where the recorded environment (reports/environment.json) and this machine agree, every hash and every file
+must be the commit's. Elsewhere the last digits differ; then every number of summary.csv must lie within the
+tolerance. The clone is removed if all is reproduced, else kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import subprocess
+import json
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pandas as pd
+import yaml
 
+from vae_likelihoods.clean_clone import DEFAULT, ENVIRONMENT, OPTIONAL, CleanClone, git
+from vae_likelihoods.contradictions import contradictions
+from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.reproduction import (
+    Environments,
+    Stages,
+    differences,
+    needed,
+    other_versions,
+    unlike,
+    unlike_stages,
+)
 from vae_likelihoods.sources import PROJECT
 
-SUMMARY = "reports/summary.csv"
-CELL = ["study", "cell"]
-EXACT = ["dataset", "levels", "likelihood", "latent_dim", "seed", "trained_on", "parameters", "multiply_adds"]
-CLOSE = ["bits_per_dim", "nll_nats", "elbo_nats", "distortion_nats"]
+Read = Callable[[str], str]  # a file's path from the project -> its text, empty if there is no such file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what was compared and the largest difference; return 1 if the numbers are not reproduced."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tolerance", type=float, default=0.05, help="relative, where bytes differ")
-    options = parser.parse_args(arguments)
-    changed = git("diff", "--name-only", "HEAD", "--", "dvc.lock", "reports").split()
-    if not changed:
-        print("verify: dvc.lock and reports/ are byte for byte those of the commit")
-        return 0
-    print(f"verify: other bytes than the commit's in {', '.join(changed)}; comparing the numbers")
-    committed = pd.read_csv(io.StringIO(git("show", f"HEAD:{SUMMARY}")))
-    faults = compare(committed, pd.read_csv(PROJECT / SUMMARY), options.tolerance)
+    """Clone, compute, compare; return 1 if something is not reproduced, or cannot be tried."""
+    options = _options(arguments)
+    folder = None
+    try:
+        check_studies(options.study)
+        folder = Path(tempfile.mkdtemp(prefix="vae-likelihoods-verify-"))
+        faults = verify(folder, options.study, options.tolerance)
+    except SettingError as error:
+        faults = [str(error)]
+    except KeyboardInterrupt:
+        faults = ["interrupted"]
     for fault in faults:
         print(f"verify: {fault}", file=sys.stderr)
-    return 1 if faults else 0
+    if faults:
+        kept = f"; the clone is kept in {folder}" if folder else ""
+        print(f"verify: NOT reproduced{kept}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder)
+    say("reproduced; the clone is removed")
+    return 0
 
 
-def compare(committed: pd.DataFrame, found: pd.DataFrame, tolerance: float) -> list[str]:
-    """Return one sentence for everything that is not reproduced."""
-    left, right = committed.set_index(CELL).sort_index(), found.set_index(CELL).sort_index()
-    if not left.index.equals(right.index):
-        odd = sorted(map("/".join, left.index.symmetric_difference(right.index)))
-        return [f"not the same cells: {', '.join(odd)}"]
-    faults = [f"{column} differs" for column in EXACT if not left[column].equals(right[column])]
-    relative = ((left[CLOSE] - right[CLOSE]).abs() / left[CLOSE].abs()).stack()
-    worst = relative.idxmax()
-    print(f"verify: largest relative difference {relative.max():.2e} ({'/'.join(worst)})")
-    return faults + [
-        f"{'/'.join(where)} is off by {value:.2e}, more than {tolerance}"
-        for where, value in relative.items()
-        if not value <= tolerance
-    ]
+def verify(folder: Path, studies: Sequence[str], tolerance: float) -> list[str]:
+    """Reproduce HEAD in `folder`; return one sentence for all that differs from what HEAD says."""
+    if changed := git(PROJECT, "status", "--porcelain").splitlines():
+        listed = ", ".join(line[3:] for line in changed[:5]) + (", ..." if len(changed) > 5 else "")
+        say(f"the last commit is checked; what is not committed does not count: {listed}")
+    clone = CleanClone(PROJECT, folder / "clone")
+    clone.check_imports()
+    say(f"computing {git(clone.folder, 'log', '-1', '--format=%h %s').strip()} in {clone.folder}")
+    reproduce(clone, studies)
+    return [fault for study in studies or [""] for fault in judge(clone.folder, study, tolerance)]
 
 
-def git(*command: str) -> str:
-    """Return what a git command prints, run in the project."""
-    return subprocess.run(["git", *command], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+def check_studies(studies: Sequence[str]) -> None:
+    """Refuse a folder without a commit, and what is no optional study of the commit.
+
+    Raises:
+        SettingError: naming the choices.
+    """
+    text = of_commit(PROJECT)("params.yaml")
+    require(bool(text), "project", PROJECT, "is no git repository with a commit; verify compares with one")
+    params = yaml.safe_load(text)
+    choices = list(params["optional"])
+    for study in studies:
+        default = study in params["studies"]
+        reason = "is checked without --study" if default else "is no optional study of the last commit"
+        require(study in choices, "study", study, reason, choices)
+        there = bool(of_commit(PROJECT)(f"reports/{study}/summary.csv"))
+        require(there, "study", study, f"has no results in the last commit; make study STUDY={study}")
+
+
+def reproduce(clone: CleanClone, studies: Sequence[str]) -> None:
+    """Run every stage of `studies`, or of the default ones.
+
+    Raises:
+        SettingError: if a stage fails.
+    """
+    targets = [f"optional/dvc.yaml:report@{study}" for study in studies]
+    code = clone.run("-m", "dvc", "repro", "--force", "--no-run-cache", *targets).returncode
+    require(code == 0, "dvc repro", f"exit code {code}", "the stages did not run through")
+
+
+def judge(clone: Path, study: str, tolerance: float) -> list[str]:
+    """Compare an optional study, or with an empty name the default ones, with the commit.
+
+    Prints how they are compared and why, and the largest difference.
+    """
+    label, reports = study or "default studies", f"reports/{study}".rstrip("/")
+    commit, folder = of_commit(clone), of_folder(clone)
+    recorded, here = (environments(read(f"{reports}/{ENVIRONMENT}")) for read in (commit, folder))
+    committed, found = (table(read(f"{reports}/summary.csv")) for read in (commit, folder))
+    numbers = differences(committed, found)
+    other = other_bytes(clone, study, reports)
+    if reasons := unlike(recorded, here):
+        say(f"{label}: comparing numbers within {tolerance:g}, for the bytes need not agree:")
+        print("\n".join(f"  {reason}" for reason in reasons))
+        say(f"{label}: {f'{len(other)} stages and files differ' if other else 'yet every byte is the same'}")
+        faults = [str(one) for one in numbers if not one.size <= tolerance]
+    else:
+        say(f"{label}: comparing byte for byte, for this is the recorded platform, torch and thread count")
+        versions = other_versions(recorded, here)
+        faults = [*other, *(f"versions differ too: {one}" for one in versions if other)]
+    say(f"{label}: largest difference of {len(numbers)} values: {max(numbers, key=lambda one: one.size)}")
+    headlines, plots = commit(f"{reports}/metrics.json"), commit(f"{reports}/plots/bits_per_dim.csv")
+    faults += contradictions(committed, json.loads(headlines), table(plots))
+    return [f"{label}: {fault}" for fault in faults]
+
+
+def other_bytes(clone: Path, study: str, reports: str) -> list[str]:
+    """Return the stages whose entry in the lock files, and the reports whose text, is not the commit's."""
+    committed, found = (
+        {**stages(read(DEFAULT)), **(stages(read(OPTIONAL)) if study else {})}
+        for read in (of_commit(clone), of_folder(clone))
+    )
+    if study:
+        names = needed(found, f"report@{study}") | {name for name in committed if name.endswith(f"@{study}")}
+        committed, found = ({k: v for k, v in side.items() if k in names} for side in (committed, found))
+    lines = git(clone, "status", "--porcelain", "--untracked-files=all", "--", reports).splitlines()
+    files = [line[3:] for line in lines if Path(line[3:]).name != ENVIRONMENT]
+    return [*unlike_stages(committed, found), *(f"{file} is not what the stages write" for file in files)]
+
+
+def table(text: str) -> pd.DataFrame:
+    """Return the content of a CSV."""
+    return pd.read_csv(io.StringIO(text))
+
+
+def stages(text: str) -> Stages:
+    """Return the entries of a lock file."""
+    found: Stages = yaml.safe_load(text)["stages"] if text else {}
+    return found
+
+
+def environments(text: str) -> Environments:
+    """Return the content of an environment.json."""
+    found: Environments = json.loads(text) if text else []
+    return found
+
+
+def of_commit(repository: Path) -> Read:
+    """Return a reader of the files of HEAD."""
+    return lambda path: git(repository, "show", f"HEAD:{path}", check=False)
+
+
+def of_folder(folder: Path) -> Read:
+    """Return a reader of the files of a folder."""
+    return lambda path: (folder / path).read_text(encoding="utf-8") if (folder / path).is_file() else ""
+
+
+def say(text: str) -> None:
+    """Print a line at once: what is run afterwards prints too."""
+    print(f"verify: {text}", flush=True)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--study",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="an optional study; the default ones if none",
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=0.05, help="of numbers, where bytes need not agree"
+    )
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
