@@ -26,6 +26,7 @@ from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
 from vae_likelihoods.cells import key_of
+from vae_likelihoods.environment import RECORD
 from vae_likelihoods.files import beside, write_whole
 from vae_likelihoods.sources import PROJECT
 from vae_likelihoods.store import DONE, BusyError, DamagedError, Entry
@@ -96,8 +97,9 @@ def packed(files: AbstractFileSystem, folder: str) -> set[str]:
 
 def pack(entry: Entry, archive: Path) -> None:
     """Write a result's files, what lists them and what its key is made of into one zip."""
+    told = [RECORD] if (entry.folder / RECORD).exists() else []
     with zipfile.ZipFile(archive, "w") as target:
-        for name in (*entry.files(), IDENTITY, DONE):
+        for name in (*entry.files(), IDENTITY, *told, DONE):
             target.write(entry.folder / name, name)
 
 
@@ -119,8 +121,9 @@ def unpack(archive: Path, aside: Path, entry: Entry) -> None:
     try:
         with zipfile.ZipFile(archive) as source:
             source.extractall(aside)
-        named = key_of(json.loads((aside / IDENTITY).read_text()))
-    except (FileNotFoundError, ValueError, zipfile.BadZipFile):
+        found = json.loads((aside / IDENTITY).read_text())
+        named = key_of({name: value for name, value in found.items() if name != "modules"})
+    except (FileNotFoundError, ValueError, AttributeError, zipfile.BadZipFile):
         named = ""
     if named != key or not Entry(aside).done():
         raise DamagedError(f"{key}.zip is damaged; delete it there")
