@@ -4,12 +4,10 @@
 .venv/bin/python pipelines/train.py -m likelihood=bernoulli,gaussian latent_dim=2,8,32 levels=2
 """
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
-from vae_likelihoods.sweeps import run_job
+from vae_likelihoods.sweeps import run_job, until_interrupted
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -19,7 +17,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on where it stopped")
+    until_interrupted(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -22,6 +23,11 @@ from vae_likelihoods.store import DamagedError, Entry
 from vae_likelihoods.training import EpochRecord
 
 Tell = Callable[[EpochRecord], None]
+
+
+def named(error: BaseException) -> str:
+    """Return an error's class and message."""
+    return f"{type(error).__name__}: {error}"
 
 
 class Stage(ABC):
@@ -59,18 +65,18 @@ class Stage(ABC):
         with entry.locked():
             if not self.take(cell):
                 entry.begin()
-                recorded = {**self.identity(cell), "modules": self.code(cell)}
-                write_json(entry.folder / "identity.json", recorded)
-                record(entry.folder, cell.settings.runtime)
                 try:
+                    recorded = {**self.identity(cell), "modules": self.code(cell)}
+                    write_json(entry.folder / "identity.json", recorded)
+                    record(entry.folder, cell.settings.runtime)
                     runtime = cell.settings.runtime
                     with own_gpus(runtime.torch_device, self.processes(cell), runtime.cells_per_gpu) as gpus:
-                        names = self.work(cell, entry.folder, tell, gpus)
+                        entry.finish(self.work(cell, entry.folder, tell, gpus))
                 except Exception as error:
                     settings = OmegaConf.to_yaml(cell.description())
-                    entry.fail(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}\n{settings}")
+                    with suppress(OSError):  # a full disk has no room for its own report
+                        entry.fail(f"{named(error)}\n\n{traceback.format_exc()}\n{settings}")
                     raise
-                entry.finish(names)
                 self.lay_out(cell, entry)
 
     def take(self, cell: Cell) -> bool:

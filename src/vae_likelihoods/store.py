@@ -72,8 +72,10 @@ class Entry:
     @property
     def failure(self) -> str | None:
         """The traceback of the last attempt, if it raised."""
-        path = self.folder / FAILURE
-        return path.read_text() if path.exists() else None
+        try:
+            return (self.folder / FAILURE).read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError):  # also where another process forgets it right now
+            return None
 
     @contextmanager
     def locked(self, wait_seconds: float = -1) -> Iterator[None]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import platform
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from tempfile import TemporaryFile
+from types import FrameType, TracebackType
+from typing import Literal, Never, Self
 
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
@@ -19,10 +22,12 @@ from tqdm import tqdm
 
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.stages import STAGES, Stage
-from vae_likelihoods.store import BusyError
+from vae_likelihoods.stages import STAGES, Stage, named
+from vae_likelihoods.store import FAILURE, BusyError
 from vae_likelihoods.tracking import mirror_for
 from vae_likelihoods.training import EpochRecord
+
+log = logging.getLogger(__name__)
 
 State = Literal["done", "stored", "failed", "missing"]
 ROUNDS = 3  # how often cells that were lost with their worker are started
@@ -30,6 +35,14 @@ ROUNDS = 3  # how often cells that were lost with their worker are started
 
 class SweepError(CompactHydraException):
     """Some cells of a sweep have no result; Hydra prints the message without a traceback."""
+
+
+class JobError(CompactHydraException):
+    """What a job of a sweep raised, as text: any worker can send it, and nothing but a job raises it."""
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which is taken as Ctrl-C is."""
 
 
 def check_names(cells: Sequence[Cell]) -> None:
@@ -45,6 +58,35 @@ def check_names(cells: Sequence[Cell]) -> None:
             raise SettingError("cell", cell.name, f"two different cells would be written to {where}")
 
 
+def check_folders(stage: Stage, cell: Cell) -> None:
+    """Refuse a grid whose results could not be written.
+
+    Raises:
+        SettingError: naming the key that says where, and the folder.
+    """
+    check_writable("runtime.root", cell.root, stage.target(cell).parent)
+    check_writable("runtime.store", cell.settings.runtime.cell_store)
+
+
+def check_writable(key: str, value: Path, folder: Path | None = None) -> None:
+    """Refuse `value` of `key` unless files can be made in `folder`, or where it will be made; leave no trace.
+
+    Args:
+        key: the setting that says where.
+        value: what it says.
+        folder: a folder in it; None: itself.
+
+    Raises:
+        SettingError: naming the key and the folder.
+    """
+    folder = folder or value
+    try:
+        folder = next(path for path in (folder, *folder.parents) if path.exists())
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise SettingError(key, value, f"{folder} cannot be written to ({error.strerror})") from None
+
+
 class Sweep:
     """What became of every cell of one grid.
 
@@ -56,20 +98,28 @@ class Sweep:
     def __init__(self, stage: Stage, cells: Sequence[Cell]) -> None:
         self.stage, self.cells = stage, list(cells)
         self.stored: set[str] = set()
+        self.errors: dict[str, str] = {}  # what jobs raised; a full disk keeps no record of it
+        self.interrupted = False
+        self._laid_out: set[str] = set()  # by their jobs
 
     def take_stored(self) -> None:
         """Lay out every cell whose result is in the store, whole; forget damaged results and old failures."""
-        self.stored |= {cell.name for cell in self.cells if self._take(cell)}
+        self.stored |= {cell.name for cell in self.cells if self._take(cell, wait_seconds=0)}
 
-    def _take(self, cell: Cell) -> bool:
+    def _take(self, cell: Cell, wait_seconds: float) -> bool:
+        """Lay out the cell's result if it is whole, else forget it, unless another process works on it."""
         entry = self.stage.entry(cell)
-        if self.stage.take(cell):
-            return True
-        if entry.finished or entry.failure:
-            # Another driver may have finished it a moment ago, or have begun anew.
-            with suppress(BusyError), entry.locked(wait_seconds=1):
-                if not entry.done():
-                    entry.begin()
+        if not entry.finished and not entry.failure:
+            return False
+        try:
+            with entry.locked(wait_seconds):
+                if self.stage.take(cell):
+                    return True
+                entry.begin()
+        except BusyError:
+            pass
+        except OSError as error:
+            self.errors[cell.name] = named(error)
         return False
 
     def state(self, cell: Cell) -> State:
@@ -77,6 +127,8 @@ class Sweep:
         entry = self.stage.entry(cell)
         if cell.name in self.stored:
             return "stored"
+        if cell.name in self.errors:
+            return "failed"
         if entry.finished:
             return "done"
         return "failed" if entry.failure else "missing"
@@ -86,39 +138,81 @@ class Sweep:
         return [cell for cell in self.cells if self.state(cell) in states]
 
     def note_error(self, cell: Cell, error: BaseException | None) -> None:
-        """Record an error that a job raised before, or beside, its work on the cell."""
-        if error is not None and self.state(cell) == "missing":
-            self.stage.entry(cell).fail(f"{type(error).__name__}: {error}")
+        """Take down how a job ended: with an error of its own, or with none.
 
-    def run(self, launch: Callable[[list[int]], None]) -> None:
-        """Run what is not there; `launch` gets the indices of cells to run, and may lose some.
+        Any other error says that the job was lost: killed, cancelled, on a machine that died. Its cell stays
+        missing and is started again.
+        """
+        if error is None:
+            self._laid_out.add(cell.name)
+        elif isinstance(error, JobError):
+            self.errors[cell.name] = str(error)
+            entry = self.stage.entry(cell)
+            if not entry.finished and not entry.failure:  # it was raised before the work
+                with suppress(OSError):
+                    entry.fail(str(error))
+
+    def run(self, launch: Callable[[list[int]], None], one_by_one: bool = False) -> None:
+        """Run what is not there, print what became of every cell.
+
+        Args:
+            launch: gets the indices of cells to run, and may lose some.
+            one_by_one: whether cells that were lost again and again get their last chance alone: where a
+                worker that dies takes the others along, one cell that always dies would cost the others too.
 
         Raises:
             SweepError: if cells failed or stayed missing, after all others are done.
         """
-        for _ in range(ROUNDS):
-            waiting = self.of("missing")
-            if waiting:
-                launch([index for index, cell in enumerate(self.cells) if cell in waiting])
-        for cell in self.of("done"):
-            # Finished for another study meanwhile, or by a process that died before it laid out its result.
-            self._take(cell)
-        print(self.table(), flush=True)
-        if self.of("failed", "missing"):
-            raise SweepError(f"{len(self.of('failed', 'missing'))} of {len(self.cells)} cells have no result")
+        try:
+            for attempt in range(1, ROUNDS + 1):
+                indices = self._waiting(begun_last=attempt > 1)
+                alone = one_by_one and attempt == ROUNDS
+                for group in [[index] for index in indices] if alone else [indices] if indices else []:
+                    launch(group)
+                    self._lay_out_lost([self.cells[index] for index in group])
+        except KeyboardInterrupt:
+            self.interrupted = True
+            raise
+        finally:
+            tqdm.write(self.table())
+            sys.stdout.flush()
+        without = len(self.of("failed", "missing"))
+        if without:
+            raise SweepError(f"{without} of {len(self.cells)} cells have no result")
+
+    def _waiting(self, begun_last: bool) -> list[int]:
+        """Return the indices of the cells to run; last those that another process computes right now."""
+        names = {cell.name for cell in self.of("missing")}
+        indices = {cell.name: index for index, cell in enumerate(self.cells) if cell.name in names}
+        entries = {index: self.stage.entry(self.cells[index]) for index in indices.values()}
+        busy = {index for index, entry in entries.items() if entry.busy}
+        if busy:
+            log.warning("waiting for %d of %d cells, which another process computes", len(busy), len(names))
+        begun = {index for index, entry in entries.items() if begun_last and entry.folder.exists()}
+        return sorted(entries, key=lambda index: (index in busy, index in begun))
+
+    def _lay_out_lost(self, cells: Sequence[Cell]) -> None:
+        """Lay out results of jobs that were lost when they were done, or nearly."""
+        for cell in cells:
+            if cell.name not in self._laid_out and self.state(cell) == "done":
+                self._take(cell, wait_seconds=-1)
 
     def table(self) -> str:
         """Return counts by state, and a line for every cell without a result."""
         counts = [f"{len(self.of(state))} {word}" for state, word in WORDS.items() if self.of(state)]
-        lines = [f"{self.stage.name} {self.cells[0].study}: {', '.join(counts)}"]
-        for cell in self.of("failed"):
-            entry = self.stage.entry(cell)
-            reason = (entry.failure or "").splitlines()[0]
-            lines.append(
-                f"  failed   {cell.name}: {reason} (log: {_near(entry.folder / 'failure.txt', cell)})"
-            )
-        lines += [f"  missing  {cell.name}: its process was lost" for cell in self.of("missing")]
-        return "\n".join(lines)
+        lacking = [*self.of("failed"), *self.of("missing")]
+        width = max((len(cell.name) for cell in lacking), default=0) + 1
+        lines = [f"{self.state(cell):<7}  {cell.name + ':':<{width}} {self._why(cell)}" for cell in lacking]
+        return "\n  ".join([f"{self.stage.name} {self.cells[0].study}: {', '.join(counts)}", *lines])
+
+    def _why(self, cell: Cell) -> str:
+        """Say why the cell has no result, and where the log is."""
+        entry = self.stage.entry(cell)
+        reason = self.errors.get(cell.name) or entry.failure
+        if reason is None:
+            return "interrupted" if self.interrupted else "its process was lost"
+        where = f" (log: {_near(entry.folder / FAILURE, cell)})" if entry.failure else ""
+        return reason.partition("\n")[0] + where
 
 
 WORDS: dict[State, str] = {
@@ -192,12 +286,20 @@ def run_job(stage_name: str, config: DictConfig) -> None:
 
     In a sweep the driver has named the cell and watches it. Alone, this process does both, and shows a
     progress bar over epochs.
+
+    Raises:
+        JobError: in a sweep, whatever went wrong.
     """
-    stage, cell = STAGES[stage_name], Cell.of(config)
-    if cell.settings.cell is not None:
-        stage.perform(cell, lambda record: None)
+    stage = STAGES[stage_name]
+    if config.cell is not None:
+        try:
+            stage.perform(Cell.of(config), lambda record: None)
+        except Exception as error:
+            raise JobError(named(error)) from error
         give_back_memory()
         return
+    cell = Cell.of(config)
+    check_folders(stage, cell)
     sweep = Sweep(stage, [cell.named(cell.name)])
     sweep.take_stored()
     epochs = cell.settings.training.epochs
@@ -213,3 +315,18 @@ def run_job(stage_name: str, config: DictConfig) -> None:
 
         stage.perform(cell, tell)
     print(f"{stage.name}: {_near(stage.target(cell), cell)}")
+
+
+def until_interrupted(main: Callable[[], None]) -> None:
+    """Run a pipeline script. Ctrl-C and SIGTERM end it with one line and exit code 128 + the signal."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        main()
+    except KeyboardInterrupt as error:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        number = signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT
+        sys.exit(128 + number)
+
+
+def _terminate(number: int, frame: FrameType | None) -> Never:
+    raise TerminatedError

@@ -4,103 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-PROJECT = Path(__file__).parents[2]
-GRID = ["likelihood=binomial,gaussian", "latent_dim=2,3"]
-SMALL = [
-    *("dataset=digits", "network.hidden=[16]", "training.epochs=3", "training.grid_epochs=1"),
-    *("runtime.device=cpu", "runtime.cells_at_once=2", "metric.bound.samples=4"),
-]
+from processes import GRID, Start, all_four, folder_with_data, rows, run, runs, starting, trained, wait_for
 
 
 @pytest.fixture
 def root(prepared_root: Path, tmp_path: Path) -> Path:
-    shutil.copytree(prepared_root / "data", tmp_path / "with space" / "data")
-    return tmp_path / "with space"
-
-
-def command(stage: str, root: Path, *overrides: str) -> list[str]:
-    script = str(PROJECT / "pipelines" / f"{stage}.py")
-    said = {override.partition("=")[0] for override in overrides}
-    rest = [setting for setting in SMALL if setting.partition("=")[0] not in said]
-    return [sys.executable, script, *overrides, f"runtime.root='{root}'", *rest]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "", "PYTHONWARNINGS": "default"}
-
-
-def run(stage: str, root: Path, *overrides: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    env = {key: value for key, value in environment().items() if value}
-    done = subprocess.run(
-        command(stage, root, *overrides), capture_output=True, text=True, timeout=240, env=env, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+    return folder_with_data(prepared_root, tmp_path)
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a stage in a process group of its own; whatever is left of it is killed at the end."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(stage: str, root: Path, *overrides: str) -> subprocess.Popen[str]:
-        env = {key: value for key, value in environment().items() if value}
-        process = subprocess.Popen(
-            command(stage, root, *overrides),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=env,
-            start_new_session=True,
-            # A shell ignores Ctrl-C for what it runs in the background, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def rows(root: Path, query: str) -> list[tuple[str, ...]]:
-    with sqlite3.connect(root / "mlflow.db") as database:
-        return database.execute(query).fetchall()
-
-
-def runs(root: Path) -> Counter[tuple[str, str]]:
-    return Counter(rows(root, "select name, status from runs where lifecycle_stage = 'active'"))  # type: ignore[arg-type]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
-
-
-def trained(root: Path, study: str = "scratch") -> set[str]:
-    return {path.parent.name for path in (root / "runs" / study).glob("*/model.safetensors")}
-
-
-def all_four(status: str = "FINISHED") -> dict[tuple[str, str], int]:
-    names = ("binomial-2-0", "binomial-3-0", "gaussian-2-0", "gaussian-3-0")
-    return {(name, status): 1 for name in names}
+def start() -> Iterator[Start]:
+    with starting() as begin:
+        yield begin
 
 
 def test_a_grid_is_trained_tracked_evaluated_and_trained_only_once(root: Path) -> None:
@@ -146,38 +68,22 @@ def test_keys_that_a_sweep_varies_beyond_the_axes_are_in_the_names(root: Path) -
     }
 
 
-def test_a_killed_worker_costs_nothing(root: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_killed_worker_costs_nothing(root: Path, start: Start) -> None:
     grid = ["likelihood=binomial,gaussian", "latent_dim=2,3", "training.epochs=40", "tracking=none"]
     driver = start("train", root, "-m", *grid)
     wait_for(lambda: any((root / ".cells").glob("*/timings.csv")))
-    victim = worker_of(driver.pid)
-    os.kill(victim, signal.SIGKILL)
-    output, _ = driver.communicate(timeout=240)
-    assert driver.returncode == 0, output
-    assert "the workers broke down" in output
+    os.kill(driver.workers()[0].pid, signal.SIGKILL)
+    assert "the workers broke down" in driver.end(code=0)
     assert len(trained(root)) == 4
 
 
-def worker_of(driver: int) -> int:
-    """Return the process id of a loky worker that computes right now."""
-    workers = [
-        process
-        for process in psutil.Process(driver).children(recursive=True)
-        if "popen_loky" in " ".join(process.cmdline())
-    ]
-    return max(workers, key=lambda process: process.cpu_times().user).pid
-
-
-def test_a_killed_driver_leaves_a_sweep_that_goes_on(
-    root: Path, start: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_a_killed_driver_leaves_a_sweep_that_goes_on(root: Path, start: Start) -> None:
     grid = [*GRID, "training.epochs=30", "runtime.checkpoint_seconds=0"]
     driver = start("train", root, "-m", *grid)
     wait_for(lambda: (root / "mlflow.db").exists() and any((root / ".cells").glob("*/checkpoint.pt")))
-    wait_for(lambda: len(rows(root, "select name from sqlite_master where name = 'runs'")) == 1)
     wait_for(lambda: ("scratch sweep", "RUNNING") in runs(root))
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait(30)
+    driver.send(signal.SIGKILL, group=True)
+    driver.end(code=-signal.SIGKILL)
     done = run("train", root, "-m", *grid)
     assert "failed" not in done.stdout
     assert len(trained(root)) == 4
@@ -221,15 +127,19 @@ def test_bad_settings_are_one_clear_error_before_anything_is_done(
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
-def test_an_interrupt_is_one_line_and_the_same_command_goes_on(
-    root: Path, start: Callable[..., subprocess.Popen[str]]
+@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_an_interrupt_is_one_table_and_one_line_and_the_same_command_goes_on(
+    root: Path, start: Start, number: signal.Signals, group: bool
 ) -> None:
     grid = ["likelihood=binomial", "latent_dim=2,3", "training.epochs=60", "tracking=none"]
     driver = start("train", root, "-m", *grid)
     wait_for(lambda: any((root / ".cells").glob("*/timings.csv")))
-    os.killpg(driver.pid, signal.SIGINT)
-    output, _ = driver.communicate(timeout=60)
-    assert driver.returncode == 1
-    assert output.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
+    workers = driver.workers()
+    driver.send(number, group)
+    lines = driver.end(code=128 + number).splitlines()
+    assert lines[-1] == "interrupted; the same command goes on where it stopped"
+    assert [line for line in lines if line.startswith("train scratch: ")] == lines[-4:-3]
+    assert [line.split(":")[1] for line in lines[-3:-1]] == [" interrupted", " interrupted"]
+    wait_for(lambda: not any(worker.is_running() for worker in workers))
     run("train", root, "-m", *grid)
     assert len(trained(root)) == 2

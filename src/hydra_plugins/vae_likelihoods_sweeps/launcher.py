@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -47,6 +48,11 @@ class CellLauncher(Launcher):
 
     @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from vae_likelihoods.sweeps import check_writable
+
+        # Hydra writes there next; by default it is in the folder of all results.
+        where = "runtime.root" if config.runtime.root is None else "hydra.sweep.dir"
+        check_writable(where, Path(config.hydra.sweep.dir))
         self.context, self.config = hydra_context, config
         self.engine.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
@@ -59,8 +65,8 @@ class CellLauncher(Launcher):
             SweepError: if cells failed, or were lost again and again.
         """
         # Hydra imports every plugin at its start; torch and the rest only when a sweep is launched.
-        from vae_likelihoods.stages import STAGES
-        from vae_likelihoods.sweeps import Sweep, Watch, check_names
+        from vae_likelihoods.stages import STAGES, named
+        from vae_likelihoods.sweeps import Sweep, Watch, check_folders, check_names
         from vae_likelihoods.tracking import mirror_for
 
         cells = [self._cell(job) for job in job_overrides]
@@ -71,25 +77,24 @@ class CellLauncher(Launcher):
         ]
         overrides = [[*job, f"cell='{cell.name}'"] for job, cell in zip(job_overrides, cells, strict=True)]
         check_names(cells)
-        self._set_parallel(cells[0].settings.runtime.parallel)
         sweep = Sweep(STAGES[self.config.hydra.job.name], cells)
+        check_folders(sweep.stage, cells[0])
+        self._set_parallel(cells[0].settings.runtime.parallel)
         sweep.take_stored()
 
         def launch(indices: list[int]) -> None:
             chosen = [overrides[index] for index in indices]
             try:
                 results = self.engine.launch(chosen, initial_job_idx)
-            except (KeyboardInterrupt, SystemExit):
-                raise
             except Exception as error:
                 # A killed worker breaks joblib's pool: what it leaves undone is started again.
-                log.warning("the workers broke down: %s", str(error).splitlines()[0])
+                log.warning("the workers broke down: %s", named(error).splitlines()[0])
                 return
             for index, result in zip(indices, results, strict=True):
                 sweep.note_error(cells[index], result._return_value if _failed(result) else None)
 
         with Watch(sweep, mirror_for(sweep, self._command(), extra)):
-            sweep.run(launch)
+            sweep.run(launch, one_by_one=self._pooled)
         return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in overrides]
 
     def _cell(self, overrides: list[str]) -> Any:
@@ -105,6 +110,11 @@ class CellLauncher(Launcher):
 
     def _command(self) -> list[str]:
         return list(self.config.hydra.overrides.task)
+
+    @property
+    def _pooled(self) -> bool:
+        """Whether the engine is joblib's, whose workers die together."""
+        return hasattr(self.engine, "joblib")
 
     def _set_parallel(self, count: int) -> None:
         if "n_jobs" in (settings := getattr(self.engine, "joblib", {})):
