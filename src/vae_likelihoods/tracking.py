@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from vae_likelihoods.cells import Cell, key_of
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.files import sha256
+from vae_likelihoods.files import sha256, write_whole
 from vae_likelihoods.tracking_view import run_colour, shared_view
 from vae_likelihoods.units import Unit
 
@@ -131,15 +131,17 @@ class Mirror:
         grid = key_of({"cells": sorted(cell.name + cell.key for cell in cells)})
         self.client  # noqa: B018 - connects
         self._bury_the_dead()
-        found = self._search(f"tags.kind = 'sweep' and tags.grid = '{grid}'")
-        if found:
-            self.parent = found[0].info.run_id
-            self.client.update_run(self.parent, status="RUNNING")
-        else:
-            tags = {"kind": "sweep", "study": self.study, "grid": grid, "command": " ".join(command)}
-            name = f"{self.study} sweep"
-            run = self.client.create_run(self._experiment, tags=self._tags(tags), run_name=name)
-            self.parent = run.info.run_id
+        with FileLock(self.root / "logs" / "mlflow.lock"):  # two sweeps of the same grid share it
+            found = self._search(f"tags.kind = 'sweep' and tags.grid = '{grid}'")
+            if found:
+                self.parent = found[0].info.run_id
+                self.client.update_run(self.parent, status="RUNNING")
+            else:
+                tags = {"kind": "sweep", "study": self.study, "grid": grid, "command": " ".join(command)}
+                name = f"{self.study} sweep"
+                run = self.client.create_run(self._experiment, tags=self._tags(tags), run_name=name)
+                self.parent = run.info.run_id
+        if not found or not found[0].data.params:
             self._log_params(self.parent, constants(cells))
         self.client.set_tag(self.parent, "driver", driver())
         view = shared_view(max(cell.settings.training.epochs for cell in cells))
@@ -212,12 +214,17 @@ class Mirror:
         same = [run for run in self._known if run.data.tags.get("cell") == cell.name]
         marks = {("key", cell.key), ("weights", weights)}
         found = [run for run in same if marks & set(run.data.tags.items())]
-        child = self._adopt(found[0], lock) if found else self._start(cell, extra, lock)
+        if not found:  # another process may have begun it after this one read which runs there are
+            same = self._search(f"tags.kind = 'train' and tags.cell = '{cell.name}'")
+            found = [run for run in same if marks & set(run.data.tags.items())]
+        child = self._adopt(found[0], cell, extra, lock) if found else self._start(cell, extra, lock)
         self.children[cell.name] = child
         return child
 
-    def _adopt(self, run: Run, lock: FileLock) -> Child:
+    def _adopt(self, run: Run, cell: Cell, extra: Iterable[str], lock: FileLock) -> Child:
         run_id, tags = run.info.run_id, dict(run.data.tags)
+        if not run.data.params:  # its process died before it said them
+            self._describe(run_id, cell, extra)
         history = self.client.get_metric_history(run_id, "val/bpd")
         logged = (picture_mark(item.path) for item in self.client.list_artifacts(run_id, "images"))
         pictures = {mark for mark in logged if mark}
@@ -225,6 +232,7 @@ class Mirror:
             self.client.set_tag(run_id, "mlflow.parentRunId", self.parent)
         if "weights" not in tags:
             self.client.update_run(run_id, status="RUNNING")
+            self.client.set_tag(run_id, "driver", driver())
         return Child(run_id, max((metric.step for metric in history), default=0), pictures, tags, lock)
 
     def _start(self, cell: Cell, extra: Iterable[str], lock: FileLock) -> Child:
@@ -234,9 +242,12 @@ class Mirror:
         if self.parent is not None:
             tags["mlflow.parentRunId"] = self.parent
         run = self.client.create_run(self._experiment, tags=self._tags(tags), run_name=cell.name)
-        self._log_params(run.info.run_id, identifying(cell, extra))
-        self._log_dataset(run.info.run_id, cell)
+        self._describe(run.info.run_id, cell, extra)
         return Child(run.info.run_id, 0, set(), {}, lock)
+
+    def _describe(self, run_id: str, cell: Cell, extra: Iterable[str]) -> None:
+        self._log_dataset(run_id, cell)
+        self._log_params(run_id, identifying(cell, extra))
 
     def _log_history(self, child: Child, folder: Path) -> None:
         speeds = {int(row["epoch"]): row for row in rows(folder / "timings.csv")}
@@ -413,6 +424,10 @@ def connect(uri: str, root: Path) -> MlflowClient:
         logging.getLogger(name).setLevel(level)
     (root / "logs").mkdir(parents=True, exist_ok=True)
     with FileLock(root / "logs" / "mlflow.lock"):
+        scheme, _, path = uri.partition(":///")
+        if scheme == "sqlite" and path and "?" not in path and not Path(path).exists():
+            # MLflow cannot open a database again whose making was interrupted.
+            write_whole(Path(path), lambda aside: MlflowClient(tracking_uri=f"sqlite:///{aside}"))
         return MlflowClient(tracking_uri=uri)
 
 
@@ -471,7 +486,8 @@ class SweepMirror:
                 if finished and taken:
                     self.complete.add(cell.name)
         if trains and last:
-            self.mirror.close_parent("FAILED" if sweep.of("failed", "missing") else "FINISHED")
+            ended: Status = "FAILED" if sweep.of("failed") else "FINISHED"
+            self.mirror.close_parent("KILLED" if sweep.of("missing") else ended)
 
     def _train(self, sweep: Sweep, cell: Cell, last: bool) -> bool:
         entry = sweep.stage.entry(cell)
