@@ -65,6 +65,7 @@ class CellLauncher(Launcher):
             SweepError: if cells failed, or were lost again and again.
         """
         # Hydra imports every plugin at its start; torch and the rest only when a sweep is launched.
+        from vae_likelihoods.errors import SettingError
         from vae_likelihoods.stages import STAGES, named
         from vae_likelihoods.sweeps import Sweep, Watch, check_folders, check_names
         from vae_likelihoods.tracking import mirror_for
@@ -86,12 +87,17 @@ class CellLauncher(Launcher):
             chosen = [overrides[index] for index in indices]
             try:
                 results = self.engine.launch(chosen, initial_job_idx)
+            except SettingError:
+                raise  # the engine refuses its settings
             except Exception as error:
                 # A killed worker breaks joblib's pool: what it leaves undone is started again.
                 log.warning("the workers broke down: %s", named(error).splitlines()[0])
                 return
             for index, result in zip(indices, results, strict=True):
-                sweep.note_error(cells[index], result._return_value if _failed(result) else None)
+                if result.status == JobStatus.FAILED:
+                    sweep.note_error(cells[index], result._return_value)
+                elif result.status == JobStatus.COMPLETED:  # else the engine lost it
+                    sweep.note_error(cells[index], None)
 
         with Watch(sweep, mirror_for(sweep, self._command(), extra)):
             sweep.run(launch, one_by_one=self._pooled)
@@ -119,10 +125,6 @@ class CellLauncher(Launcher):
     def _set_parallel(self, count: int) -> None:
         if "n_jobs" in (settings := getattr(self.engine, "joblib", {})):
             settings["n_jobs"] = count
-
-
-def _failed(result: JobReturn) -> bool:
-    return result.status == JobStatus.FAILED
 
 
 def swept(jobs: Sequence[Sequence[str]]) -> list[str]:
