@@ -91,6 +91,13 @@ def test_a_copy_without_record_is_no_copy(tmp_path: Path) -> None:
     assert not (tmp_path / "copy.json").exists()
 
 
+def test_an_entry_that_was_dropped_meanwhile_has_no_copy(tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text("[{}]")
+    (tmp_path / "copy.json").write_text("{}")
+    copy_record(tmp_path, tmp_path / "copy.json")
+    assert not (tmp_path / "copy.json").exists()
+
+
 @pytest.mark.parametrize("recipe", ["training", "evaluation"])
 def test_no_key_depends_on_it(recipe: str) -> None:
     assert "vae_likelihoods.environment" not in closure([f"vae_likelihoods.recipes.{recipe}"])

@@ -18,7 +18,7 @@ import torch
 
 from vae_likelihoods.files import write_json
 from vae_likelihoods.settings import Runtime
-from vae_likelihoods.store import DONE
+from vae_likelihoods.store import Entry
 
 RECORD = "environment.json"
 CHECKPOINT = "checkpoint.pt"  # as recipes/training.py calls it
@@ -84,11 +84,10 @@ def copy_record(folder: Path, path: Path) -> None:
 
     A result whose environment nobody recorded leaves no file there.
     """
-    environments = recorded(folder / RECORD)
-    if not environments:
+    environments, files = recorded(folder / RECORD), Entry(folder).files()
+    if not environments or not files:  # `make gc` may drop an entry that was laid out a moment ago
         path.unlink(missing_ok=True)
         return
-    files = json.loads((folder / DONE).read_text(encoding="utf-8"))
     write_json(path, {"environments": environments, "files": files})
 
 
