@@ -125,7 +125,8 @@ def judge(clone: Path, study: str, tolerance: float) -> list[str]:
         say(f"{label}: comparing byte for byte, for this is the recorded platform, torch and thread count")
         versions = other_versions(recorded, here)
         faults = [*other, *(f"versions differ too: {one}" for one in versions if other)]
-    say(f"{label}: largest difference of {len(numbers)} values: {max(numbers, key=lambda one: one.size)}")
+    largest = max(numbers, key=lambda one: one.size)
+    say(f"{label}: largest difference of {len(numbers)} values: {largest if largest.size else 'none'}")
     headlines, plots = commit(f"{reports}/metrics.json"), commit(f"{reports}/plots/bits_per_dim.csv")
     faults += contradictions(committed, json.loads(headlines), table(plots))
     return [f"{label}: {fault}" for fault in faults]
