@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vae_likelihoods.files import sha256
 from vae_likelihoods.report.definitions import DEFINITIONS
 from vae_likelihoods.report.summary import COLUMNS
 
@@ -61,6 +62,19 @@ def test_the_report_is_complete_and_the_same_bytes_twice(report, root):
     assert report("--reports", "again") == 0
     assert {name: (root / "again" / name).read_bytes() for name in FILES} == first
     assert not [name for name, content in first.items() if str(root).encode() in content]
+
+
+def test_the_report_says_where_its_cells_were_computed(report, root):
+    for path in (root / "evaluations" / "grey").iterdir():
+        record = root / "logs" / "environments" / "evaluate" / "grey" / f"{path.name}.json"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        hashed = sha256(path / "metrics.json")
+        record.write_text(json.dumps({"environments": [{"threads": 1}], "files": {"metrics.json": hashed}}))
+    assert report() == 0
+    assert json.loads((root / "reports/environment.json").read_text()) == [
+        {"trained": 24, "evaluated": 0, "environment": None},
+        {"trained": 0, "evaluated": 24, "environment": {"threads": 1}},
+    ]
 
 
 def test_the_page_loads_nothing(report, root):
