@@ -61,20 +61,17 @@ def unlike(committed: Environments, found: Environments) -> list[str]:
     """
     if not committed or any(one["environment"] is None for one in committed):
         return ["the commit does not say where all of its results were computed"]
-    theirs, ours = ([_deciding(one["environment"]) for one in side] for side in (committed, found))
-    names = dict.fromkeys(name for facts in [*theirs, *ours] for name in facts)
-    values = {name: [_values(side, name) for side in (theirs, ours)] for name in names}
-    return [
-        f"{name}: {there} in the commit, {here} here"
-        for name, (there, here) in values.items()
-        if there != here
-    ]
+    return _apart(*([_deciding(one["environment"]) for one in side] for side in (committed, found)))
 
 
 def other_versions(committed: Environments, found: Environments) -> list[str]:
     """Return the packages, and Python, whose versions differ though `unlike` does not ask for them."""
-    theirs, ours = ([_versions(one["environment"]) for one in side] for side in (committed, found))
-    values = {name: [_values(side, name) for side in (theirs, ours)] for name in ours[0]}
+    return _apart(*([_versions(one["environment"]) for one in side] for side in (committed, found)))
+
+
+def _apart(theirs: Sequence[Mapping[str, str]], ours: Sequence[Mapping[str, str]]) -> list[str]:
+    names = dict.fromkeys(name for facts in [*theirs, *ours] for name in facts)
+    values = {name: [_values(side, name) for side in (theirs, ours)] for name in names}
     return [
         f"{name}: {there} in the commit, {here} here"
         for name, (there, here) in values.items()
