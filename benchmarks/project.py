@@ -13,9 +13,11 @@ from omegaconf import DictConfig, open_dict
 
 from timing import Result, timed
 from tutorial import Task
-from vae_likelihoods import tracking
 from vae_likelihoods.sources import PROJECT
 from vae_likelihoods.sweeps import run_job
+from vae_likelihoods.tracking.connection import store_uri
+from vae_likelihoods.tracking.contents import rows
+from vae_likelihoods.tracking.experiment import Experiment
 
 
 def train(task: Task, overrides: Sequence[str]) -> Result:
@@ -33,14 +35,14 @@ def train(task: Task, overrides: Sequence[str]) -> Result:
         database_seconds = make_database(root, config.study)
         result = timed(task.images * task.epochs, lambda: run_job("train", config))
         (history,) = (root / "runs").glob("*/*/history.csv")
-        bits = float(tracking.rows(history)[-1]["val_bits_per_dim"])
+        bits = float(rows(history)[-1]["val_bits_per_dim"])
         return {**result, "bits_per_dim": bits, "database_seconds": database_seconds}
 
 
 def make_database(root: Path, study: str) -> float:
     """Make MLflow's database, which a project does once and not for each training; return the seconds."""
-    began, uri = time.perf_counter(), tracking.store_uri(None, root)
-    tracking.experiment(tracking.connect(uri, root), study, root, uri)
+    began = time.perf_counter()
+    Experiment(store_uri(None, root), root, study)
     return time.perf_counter() - began
 
 

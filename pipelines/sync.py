@@ -16,7 +16,10 @@ from pathlib import Path
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.tracking import Mirror, mlflow_errors, silence, store_uri
+from vae_likelihoods.tracking import grids
+from vae_likelihoods.tracking.connection import mlflow_errors, silence, store_uri
+from vae_likelihoods.tracking.contents import varied
+from vae_likelihoods.tracking.mirror import Mirror
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,12 +51,11 @@ def sync(root: Path, study: str, uri: str) -> None:
     if not cells:
         raise SettingError("study", study, f"there is no cell in {root / 'runs' / study}")
     mirror = Mirror(uri, root, study)
-    mirror.open_parent(cells, ["sync"])
+    grids.bury_the_dead(mirror.experiment, cells[0].settings.runtime.cell_store)
     for cell in cells:
-        mirror.update(cell, cell.run_folder, "FINISHED")
-        if cell.evaluation_folder.exists():
-            mirror.update_evaluation(cell, cell.evaluation_folder)
-    mirror.close_parent("FINISHED")
+        evaluation = cell.evaluation_folder if cell.evaluation_folder.exists() else None
+        mirror.update(cell, cell.run_folder, "FINISHED", evaluation, varied(cell, cells))
+    grids.settle(mirror.experiment, cells)
     print(f"sync: {study}, {len(cells)} cells")
 
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.tracking import VIEW, connect, store_uri
+from vae_likelihoods.tracking.connection import connect, store_uri
+from vae_likelihoods.tracking.view import VIEW
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -204,7 +204,7 @@ def test_the_training_core_holds_what_decides_numbers() -> None:
 
 def test_the_training_core_leaves_out_what_decides_no_number() -> None:
     away = first_party(
-        "cells", "stages", "sweeps", "tracking", "metrics.bound", "bounds", "recipes.evaluation"
+        "cells", "stages", "sweeps", "tracking.mirror", "metrics.bound", "bounds", "recipes.evaluation"
     )
     assert not {*away} & {*closure([TRAINING])}
 

@@ -24,7 +24,7 @@ from vae_likelihoods.cells import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.stages import STAGES, Stage, named
 from vae_likelihoods.store import FAILURE, BusyError
-from vae_likelihoods.tracking import mirror_for
+from vae_likelihoods.tracking.watching import mirror_for
 from vae_likelihoods.training import EpochRecord
 
 log = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ class Watch(AbstractContextManager["Watch"]):
 
     Args:
         sweep: what to watch.
-        mirror: called with the sweep, again and again, and with `last=True` at the end; see tracking.py.
+        mirror: called with the sweep, again and again, and with `last=True` at the end; see tracking/.
         seconds: how long to wait between looks.
         bar: whether to show a progress bar over cells.
     """

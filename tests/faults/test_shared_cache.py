@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import requests
 
-from vae_likelihoods.tracking import EPOCH_METRICS
+from vae_likelihoods.tracking.contents import EPOCH_METRICS
 
 pytestmark = pytest.mark.faults
 

@@ -68,7 +68,7 @@ class CellLauncher(Launcher):
         from vae_likelihoods.errors import SettingError
         from vae_likelihoods.stages import STAGES, named
         from vae_likelihoods.sweeps import Sweep, Watch, check_folders, check_names
-        from vae_likelihoods.tracking import mirror_for
+        from vae_likelihoods.tracking.watching import mirror_for
 
         cells = [self._cell(job) for job in job_overrides]
         extra = swept(job_overrides)

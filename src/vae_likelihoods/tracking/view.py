@@ -14,6 +14,7 @@ from typing import Any
 from vae_likelihoods.palette import SCHEMES, marks
 from vae_likelihoods.sources import PROJECT
 
+VIEW = "study"  # name of the prepared view in the experiment's tags
 TABLE = ["metrics.`test/bpd`", "metrics.`test/nll`", "metrics.`test/rate`", "metrics.`test/active`"]
 AXES = ["params.`likelihood`", "params.`latent_dim`", "params.`seed`"]
 
@@ -57,7 +58,12 @@ def shared_view(last_epoch: int) -> str:
         "groupBy": None,
     }
     stamp = int(time.time() * 1000)
-    return json.dumps({"name": "study", "createdAt": stamp, "updatedAt": stamp, "state": json.dumps(state)})
+    return json.dumps({"name": VIEW, "createdAt": stamp, "updatedAt": stamp, "state": json.dumps(state)})
+
+
+def same_view(one: str | None, other: str) -> bool:
+    """Whether two views differ in nothing but when they were made."""
+    return one is not None and json.loads(one).get("state") == json.loads(other)["state"]
 
 
 def _chart(kind: str, section: str, title: str, **rest: Any) -> dict[str, Any]:

@@ -1,0 +1,179 @@
+"""What tracking costs: the same sweep with tracking=none and with MLflow, side by side, in one run.
+
+python benchmarks/tracking.py --rounds 5 --json tracking.json
+python benchmarks/tracking.py --rounds 1 --latent-dim 2 --epochs 5      # a quick look
+
+Each side is a whole `pipelines/train.py -m`, from its start to its exit; README.md says what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from timing import Result, cpu_seconds, machine, spread
+from vae_likelihoods.datasets.prepared import PreparedDataset
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import write_json
+from vae_likelihoods.settings import cores
+from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.tracking.connection import connect, store_uri
+
+NONE, NEW, OLD = "tracking=none", "MLflow, new database", "MLflow, database there"
+SIDES = (NONE, NEW, OLD)
+# Runs a script and says how much processor time this process, the driver, took itself.
+DRIVER = """
+import pathlib, runpy, sys, time
+said, sys.argv = sys.argv[1], sys.argv[2:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    pathlib.Path(said).write_text(str(time.process_time()))
+"""
+
+
+def main() -> None:
+    """Let the sides run the sweep in turn, several rounds; print a table."""
+    options = arguments()
+    sweep = sweep_of(options)
+    found: dict[str, list[Result]] = {side: [] for side in SIDES}
+    with tempfile.TemporaryDirectory() as folder:
+        database = make_database(Path(folder))
+        for index in range(options.rounds):
+            # every other round backwards: what drifts with time then favours nobody
+            for side in SIDES[:: -1 if index % 2 else 1]:
+                found[side].append(run(side, sweep, Path(folder) / f"{index} {side}", database))
+                print(f"round {index + 1}: {side} {found[side][-1]['seconds']:.1f} s", flush=True)
+    report = {
+        "settings": vars(options),
+        "machine": machine(),
+        "cells": count(sweep),
+        "rounds": found,
+        "overheads": overheads(found),
+    }
+    print(table(report))
+    if options.json:
+        write_json(Path(options.json), report)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="how often each side runs the sweep")
+    parser.add_argument("--study", default="binary", help="the study of params.yaml whose cells are trained")
+    parser.add_argument("--latent-dim", default="2,8", help="the latent sizes that are taken of it")
+    parser.add_argument("--seed", default="0", help="the seeds that are taken of it")
+    parser.add_argument("--epochs", type=int, help="epochs of a cell (the study's)")
+    parser.add_argument("--json", help="write everything that was measured to this file")
+    options = parser.parse_args()
+    if min(options.rounds, 1 if options.epochs is None else options.epochs) < 1:
+        parser.error("counts must be at least 1")
+    return options
+
+
+def sweep_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return the settings of the sweep: those of the study, cut down to some of its cells.
+
+    Raises:
+        SettingError: if there is no such study, or its data are not prepared.
+    """
+    params = OmegaConf.load(PROJECT / "params.yaml")
+    studies = {**params["studies"], **params["optional"]}
+    if options.study not in studies:
+        raise SettingError("study", options.study, "is not in params.yaml", sorted(studies))
+    study = studies[options.study]
+    PreparedDataset(PROJECT / "data/prepared" / study.dataset)
+    sweep = {key: str(study[key]) for key in ("dataset", "levels", "likelihood")}
+    sweep |= dict(setting.split("=") for setting in study.options.split())
+    sweep |= {"latent_dim": options.latent_dim, "seed": options.seed, "study": options.study}
+    if options.epochs is not None:
+        sweep["training.epochs"] = str(options.epochs)
+    # at least two: a single one would be trained in the driver, whose own time is wanted
+    return sweep | {"runtime.device": "cpu", "runtime.cells_at_once": str(max(2, cores()))}
+
+
+def count(sweep: Mapping[str, str]) -> int:
+    """Return how many cells the sweep has."""
+    axes = [sweep[axis].split(",") for axis in ("likelihood", "latent_dim", "seed")]
+    return len(axes[0]) * len(axes[1]) * len(axes[2])
+
+
+def make_database(folder: Path) -> Path:
+    """Make an empty database, as a project has after its first sweep."""
+    connect(store_uri(None, folder), folder)
+    return folder / "mlflow.db"
+
+
+def run(side: str, sweep: Mapping[str, str], root: Path, database: Path) -> Result:
+    """Run the sweep in a fresh folder; return seconds, processor time and the driver's part of it."""
+    root.mkdir()
+    (root / "data").symlink_to(PROJECT / "data")
+    if side == OLD:
+        shutil.copyfile(database, root / "mlflow.db")
+    settings = [f"{key}={value}" for key, value in sweep.items()]
+    settings += [f"runtime.root='{root}'", "tracking=none" if side == NONE else "tracking.uri=null"]
+    script = str(PROJECT / "pipelines/train.py")
+    command = [sys.executable, "-c", DRIVER, str(root / "driver"), script, "-m", *settings]
+    cpu, began = cpu_seconds(), time.perf_counter()
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu
+    if done.returncode != 0 or "did not take the results" in done.stdout + done.stderr:
+        sys.exit(done.stdout + done.stderr)
+    driver = float((root / "driver").read_text())
+    shutil.rmtree(root)
+    return {"seconds": seconds, "cpu_seconds": cpu, "driver_cpu_seconds": driver}
+
+
+def overheads(found: Mapping[str, list[Result]]) -> dict[str, dict[str, list[float]]]:
+    """Return, for both sides with MLflow, round by round, what it adds to the same round without, in percent.
+
+    `driver` is what the driver, which alone tells MLflow, takes more, in percent of all processor time.
+    """
+    shares: dict[str, dict[str, list[float]]] = {}
+    for side in (NEW, OLD):
+        pairs = list(zip(found[side], found[NONE], strict=True))
+        shares[side] = {
+            what: [100 * (mine[part] - bare[part]) / bare[whole] for mine, bare in pairs]
+            for what, part, whole in (
+                ("clock", "seconds", "seconds"),
+                ("processor", "cpu_seconds", "cpu_seconds"),
+                ("driver", "driver_cpu_seconds", "cpu_seconds"),
+            )
+        }
+    return shares
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """Return medians and (smallest .. largest) as text."""
+    lines = [f"\n{report['cells']} cells", f"{'':24}{'seconds':>24}{'CPU s':>24}{'driver, CPU s':>24}"]
+    for side, results in report["rounds"].items():
+        columns = [
+            spread([result[key] for result in results], ".1f")
+            for key in ("seconds", "cpu_seconds", "driver_cpu_seconds")
+        ]
+        lines.append(f"{side:24}" + "".join(f"{column:>24}" for column in columns))
+    lines.append(f"\n{'percent more than without':24}")
+    for side, shares in report["overheads"].items():
+        columns = [spread(shares[what], ".1f") for what in ("clock", "processor", "driver")]
+        lines.append(f"{side:24}" + "".join(f"{column:>24}" for column in columns))
+    where = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
+    return "\n".join([*lines, where])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SettingError as error:  # says what to run if the data set is not prepared
+        sys.exit(str(error))

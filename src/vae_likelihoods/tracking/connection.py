@@ -1,0 +1,129 @@
+"""The connection with MLflow: its address, its patience, and who is connected."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import uuid
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import write_whole
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+SETTINGS = {  # of MLflow's client, where the user has set nothing else
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_drivers: dict[Path, tuple[str, FileLock]] = {}
+
+
+def store_uri(uri: str | None, root: Path) -> str:
+    """Return where MLflow is: `uri`, or the database in the results' folder.
+
+    Raises:
+        SettingError: if the address has a scheme that MLflow does not serve.
+    """
+    if uri is None:
+        return f"sqlite:///{root / 'mlflow.db'}"
+    schemes = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
+    if uri.partition(":")[0].partition("+")[0] not in schemes:
+        raise SettingError("tracking.uri", uri, "is no address of an MLflow store", [*schemes, "none"])
+    return uri
+
+
+def lock_of(root: Path, name: str) -> FileLock:
+    """Return one of the locks that mirroring processes with the same results share."""
+    path = root / "logs" / "tracking" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path, thread_local=False)  # the watching thread takes what the main one lets go
+
+
+def making(uri: str, root: Path) -> FileLock:
+    """Return the lock under which databases, experiments and parent runs are made, one at a time."""
+    if uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+        database.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(database.with_name(f"{database.name}.lock"))
+    return lock_of(root, "making")
+
+
+def driver(root: Path) -> str:
+    """Name this process among those that mirror, and hold a lock of that name until it ends."""
+    if root not in _drivers:
+        name = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        lock = lock_of(root, f"driver-{name}")
+        lock.acquire()
+        _drivers[root] = name, lock
+    return _drivers[root][0]
+
+
+def alive(name: str, root: Path) -> bool:
+    """Whether the process that `driver` named may still live.
+
+    Its lock tells, on every machine that shares `root`. Without it, only a process of this machine is known
+    to be gone.
+    """
+    if (root / "logs" / "tracking" / f"driver-{name}.lock").exists():
+        try:
+            with lock_of(root, f"driver-{name}").acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+    host, _, process = name.partition(":")
+    process = process.partition(":")[0]
+    if host != os.uname().nodename or not process.isdigit():
+        return bool(host)
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def connect(uri: str, root: Path) -> MlflowClient:
+    """Open the store; a fresh database is made by one process at a time."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow.tracking import MlflowClient
+    for name, level in (
+        ("mlflow", logging.WARNING),
+        ("mlflow.store.db", logging.CRITICAL),  # errors are said once, in a line
+        ("alembic", logging.WARNING),
+        ("urllib3", logging.ERROR),
+    ):
+        logging.getLogger(name).setLevel(level)
+    with making(uri, root):
+        path = Path(uri.removeprefix("sqlite:///"))
+        if uri.startswith("sqlite:///") and "?" not in uri and not path.exists():
+            # MLflow cannot open a database again whose making was interrupted.
+            write_whole(path, lambda aside: MlflowClient(tracking_uri=f"sqlite:///{aside}"))
+        return MlflowClient(tracking_uri=uri)
+
+
+def silence(uri: str, error: Exception) -> str:
+    """Say in one line that MLflow did not take something, and what to do."""
+    shown = re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", uri)
+    reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+    return f"MLflow at {shown} did not take the results; `make sync` does it later ({reason})"
+
+
+def mlflow_errors() -> tuple[type[Exception], ...]:
+    """Return what MLflow raises when a store does not answer, or refuses."""
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException, OSError

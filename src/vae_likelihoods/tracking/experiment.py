@@ -1,0 +1,150 @@
+"""One study's experiment in MLflow, in calls that may be repeated.
+
+A call whose answer is lost may have been obeyed, and MLflow's client sends it again. Params, tags, statuses
+and metrics of one time stamp bear that. A run would be there twice: see `Experiment.run`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vae_likelihoods.tracking.connection import alive, connect, driver, making, mlflow_errors
+from vae_likelihoods.tracking.contents import Value
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment as Entity
+    from mlflow.entities import Run
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+PARENT = "mlflow.parentRunId"
+BATCH = 900  # metrics a call; MLflow takes 1000
+
+
+class Experiment:
+    """The experiment of one study, made if it is new.
+
+    Args:
+        uri: MLflow's store.
+        root: folder of all results.
+        study: name of study and experiment.
+    """
+
+    def __init__(self, uri: str, root: Path, study: str) -> None:
+        self.uri, self.root, self.study = uri, root, study
+        self.client = connect(uri, root)
+        with making(uri, root):
+            entity = self._open(study)
+        self.id, self.tags = str(entity.experiment_id), dict(entity.tags)
+
+    def _open(self, study: str) -> Entity:
+        found = self.client.get_experiment_by_name(study)
+        if found is None:
+            # A server knows where artifacts go; a database that is opened directly does not.
+            local = None if self.uri.startswith("http") else (self.root / "mlartifacts" / study).as_uri()
+            try:
+                found = self.client.get_experiment(self.client.create_experiment(study, local))
+            except mlflow_errors():
+                # the answer to a first attempt was lost, or another machine was faster
+                found = self.client.get_experiment_by_name(study)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return found
+
+    def search(self, condition: str) -> list[Run]:
+        """Return all runs that fit, the newest first."""
+        found: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs([self.id], condition, max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def run(
+        self,
+        identity: Mapping[str, str],
+        tags: Mapping[str, str],
+        name: str,
+        alias: Mapping[str, str] | None = None,
+    ) -> Run:
+        """Return the run whose tags are `identity`, or else `alias`; start one if there is none.
+
+        MLflow's client sends a call again whose answer was lost, so what was started may be there twice. Of
+        such twins the fullest stays. The caller holds a lock.
+        """
+        found = self.search(with_tags(identity))
+        if not found and alias is not None and (known := self.search(with_tags(alias))):
+            return min(known, key=_emptiness)
+        if not found:
+            user = {"mlflow.user": os.environ.get("USER", "unknown")}
+            self.client.create_run(self.id, tags={**identity, **tags, **user}, run_name=name)
+            found = self.search(with_tags(identity))
+        first, *twins = sorted(found, key=_emptiness)
+        for twin in twins:
+            whose = twin.data.tags.get("driver", "")
+            if whose == driver(self.root) or not alive(whose, self.root):
+                self.client.delete_run(twin.info.run_id)
+        return first
+
+    def log(
+        self,
+        run_id: str,
+        groups: Iterable[Sequence[Value]] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log metrics, of which a group is stored as a whole or not at all, and params and tags."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        for batch in batches(groups, BATCH):
+            self.client.log_batch(run_id, [Metric(name, value, now, step) for name, value, step in batch])
+        if params or tags:
+            self.client.log_batch(
+                run_id,
+                params=[Param(key, value) for key, value in (params or {}).items()],
+                tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+            )
+
+    def complete_params(self, run: Run, params: Mapping[str, str]) -> None:
+        """Log the params that `run` lacks; MLflow changes none."""
+        self.log(run.info.run_id, params={k: v for k, v in params.items() if k not in run.data.params})
+
+    def end(self, run_id: str, tags: Mapping[str, str], status: Status, failure: Path | None = None) -> None:
+        """End the run with these tags; one that failed says why."""
+        if failure is not None and failure.exists():
+            self.client.log_artifact(run_id, str(failure))
+            self.client.set_tag(run_id, "error", failure.read_text().splitlines()[0])
+        elif status == "FINISHED" and "error" in tags:
+            self.client.delete_tag(run_id, "error")  # of an earlier attempt
+        self.client.set_terminated(run_id, status)
+
+
+def with_tags(tags: Mapping[str, str]) -> str:
+    """Return the condition that a run has these tags."""
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+
+
+def batches(groups: Iterable[Sequence[Value]], size: int) -> Iterator[list[Value]]:
+    """Join groups to lists of at most `size` values, cutting none that fits into one."""
+    batch: list[Value] = []
+    for group in groups:
+        if batch and len(batch) + len(group) > size:
+            yield batch
+            batch = []
+        batch = [*batch, *group]
+    if batch:
+        yield batch
+
+
+def _emptiness(run: Run) -> tuple[bool, int, int, str]:
+    """Order runs: a finished one first, then those with more metrics, then the older."""
+    info = run.info
+    return info.status != "FINISHED", -len(run.data.metrics), info.start_time, info.run_id
