@@ -23,7 +23,7 @@ SMALL = [
     *("dataset=digits", "network.hidden=[16]", "training.epochs=3", "training.grid_epochs=1"),
     *("runtime.device=cpu", "runtime.cells_at_once=2", "metric.bound.samples=4"),
 ]
-PATIENCE_SECONDS = 240  # for what takes some seconds on an idle machine
+PATIENCE_SECONDS = 600  # for what takes some seconds on an idle machine
 
 
 def folder_with_data(prepared_root: Path, tmp_path: Path) -> Path:
@@ -82,9 +82,13 @@ class Started:
 
     def workers(self) -> list[psutil.Process]:
         """Return joblib's workers, the one that computed most first."""
-        children = psutil.Process(self.pid).children(recursive=True)
-        found = [child for child in children if "popen_loky" in " ".join(child.cmdline())]
-        return sorted(found, key=lambda child: -child.cpu_times().user)
+        found = {}
+        children = psutil.Process(self.pid).children(recursive=True) if self.alive else []
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                if "popen_loky" in " ".join(child.cmdline()):
+                    found[child] = child.cpu_times().user
+        return sorted(found, key=lambda child: -found[child])
 
 
 Start = Callable[..., Started]

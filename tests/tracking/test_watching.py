@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.stages import STAGES
-from vae_likelihoods.sweeps import Sweep
+from vae_likelihoods.sweeps import JobError, Sweep
 from vae_likelihoods.tracking.watching import Guard, SweepMirror, mirror_for
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own and its dependencies'
@@ -87,7 +87,7 @@ def test_a_failed_cell_is_told_once(cell: Cell, tmp_path: Path) -> None:
     runtime = cell.settings.runtime.model_copy(update={"store": str(tmp_path)})
     failed = Cell(cell.settings.model_copy(update={"runtime": runtime}))
     sweep, mirror = Sweep(STAGES["train"], [failed]), Recorder()
-    sweep.note_error(failed, ValueError("why"))
+    sweep.note_error(failed, JobError("ValueError: why"))
     watching = SweepMirror(mirror, sweep, [], [])  # type: ignore[arg-type]
     for last in (False, False, True):
         watching(sweep, last)

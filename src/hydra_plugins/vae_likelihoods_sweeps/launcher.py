@@ -52,7 +52,7 @@ class CellLauncher(Launcher):
 
         # Hydra writes there next; by default it is in the folder of all results.
         where = "runtime.root" if config.runtime.root is None else "hydra.sweep.dir"
-        check_writable(where, Path(config.hydra.sweep.dir))
+        check_writable(where, Path(config.hydra.sweep.dir).resolve())
         self.context, self.config = hydra_context, config
         self.engine.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 

@@ -1,0 +1,216 @@
+"""A cell killed with SIGKILL at any moment, again and again, ends with the bytes of one that never was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from signal import SIGKILL
+
+import pytest
+from omegaconf import OmegaConf
+
+from processes import PROJECT, Start, Started, folder_with_data, run, starting, wait_for
+from vae_likelihoods.files import sha256
+
+OBJECTIVES = sorted(path.stem for path in (PROJECT / "conf" / "objective").glob("*.yaml"))
+# Pixels drawn afresh every epoch, a likelihood with a parameter of its own, training that stops early.
+CELL = [
+    *("likelihood=gaussian_learned", "levels=2", "binarize=stochastic", "latent_dim=2", "tracking=none"),
+    *("training.epochs=60", "training.patience=8", "training.grid_epochs=10", "optimizer.lr=0.03"),
+    *("training.schedule=constant", "metric.bound.samples=500"),
+]
+# Where a process is caught: as soon as there is a new file of this name, in the store or where results are
+# laid out; a name with a dot in front is that of a file which is being written.
+EVERY_EPOCH = ["grids/.samples-*", "grids/.reconstructions-*", ".history.csv.*", ".checkpoint.pt.*"]
+AT_THE_END = {
+    "train": [
+        *(".model.safetensors.*", "model.safetensors", ".samples.png.*", ".reconstructions.png.*"),
+        *(".DONE.*", "DONE", ".*.partial", ".*.partial/new/*"),
+    ],
+    "evaluate": [
+        *(".metrics.json.*", ".per_image.csv.*", "per_image.csv", ".latents.png.*"),
+        *(".DONE.*", "DONE", ".*.partial", ".*.partial/new/*"),
+    ],
+}
+LAID_OUT = {"train": "runs", "evaluate": "evaluations"}
+
+
+@pytest.fixture
+def root(prepared_root: Path, tmp_path: Path) -> Path:
+    return folder_with_data(prepared_root, tmp_path)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with starting() as begin:
+        yield begin
+
+
+def settings(objective: str) -> list[str]:
+    """Return a cell that is trained with an objective; with KL warm-up, if it knows it."""
+    known = OmegaConf.load(PROJECT / "conf" / "objective" / f"{objective}.yaml")
+    warmup = ["objective.warmup_epochs=6"] if "warmup_epochs" in known else []
+    return [*CELL, f"objective={objective}", *warmup]
+
+
+class Victim:
+    """One cell in one stage, that is killed and started again.
+
+    Args:
+        start: starts a stage.
+        stage: train or evaluate.
+        root: the folder of all results, with the data.
+        overrides: the cell.
+    """
+
+    def __init__(self, start: Start, stage: str, root: Path, overrides: list[str]) -> None:
+        self.start, self.stage, self.root, self.overrides = start, stage, root, overrides
+        self.before = set(root.glob(".cells/*"))
+        self.kills = 0
+
+    @property
+    def entry(self) -> Path | None:
+        """The cell's folder in the store, once there is one."""
+        return next(iter(set(self.root.glob(".cells/*")) - self.before), None)
+
+    def undisturbed(self) -> tuple[dict[str, str], float]:
+        """Run it once; return all it left, and for how long it worked, in seconds; then forget all."""
+        process = self._begin()
+        began = time.monotonic()
+        process.end(code=0)
+        found, seconds = self.results(), time.monotonic() - began
+        self.forget()
+        return found, seconds
+
+    def results(self) -> dict[str, str]:
+        """Return the hashes of all that the study and the store have of the cell, by name."""
+        assert self.entry is not None
+        stored = json.loads((self.entry / "DONE").read_text())
+        (laid_out,) = (self.root / LAID_OUT[self.stage] / "scratch").glob("[!.]*")
+        copies = [path for path in laid_out.rglob("*") if path.is_file()]
+        assert {name: sha256(self.entry / name) for name in stored} == stored
+        return {
+            **{f"store/{name}": digest for name, digest in stored.items()},
+            **{f"copy/{path.relative_to(laid_out)}": sha256(path) for path in copies},
+        }
+
+    def forget(self) -> None:
+        """Let the next life begin from nothing."""
+        assert self.entry is not None
+        shutil.rmtree(self.entry)
+        shutil.rmtree(self.root / LAID_OUT[self.stage])
+
+    def kill(self, moment: float | str) -> bool:
+        """Run it until so many seconds passed, or a file came; kill all of it. Was it still alive then?"""
+        if isinstance(moment, float):
+            process = self._begin()
+            with suppress(subprocess.TimeoutExpired):
+                process.process.wait(moment)
+        else:
+            before = self._files(moment)
+            process = self.start(self.stage, self.root, *self.overrides)
+            while process.alive and self._files(moment) <= before:
+                time.sleep(0.0002)
+        with suppress(ProcessLookupError):
+            process.send(SIGKILL, group=True)
+        code = process.process.wait()
+        assert code in (0, -SIGKILL), process.output
+        self.kills += code != 0
+        return code != 0
+
+    def _files(self, pattern: str) -> set[Path]:
+        """Return the files whose coming is waited for."""
+        laid_out = (self.root / LAID_OUT[self.stage] / "scratch").glob(pattern)
+        return {*laid_out, *(self.entry.glob(pattern) if self.entry else ())}
+
+    def _begin(self) -> Started:
+        """Start it and wait until it works on the cell: then it says again what the cell is."""
+        said = self._identity()
+        process = self.start(self.stage, self.root, *self.overrides)
+        wait_for(lambda: self._identity() != said or not process.alive)
+        return process
+
+    def _identity(self) -> int:
+        try:
+            return 0 if self.entry is None else (self.entry / "identity.json").stat().st_ino
+        except FileNotFoundError:
+            return 0
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the history has."""
+        path = self.entry / "history.csv" if self.entry else None
+        return len(path.read_text().splitlines()) - 1 if path and path.exists() else 0
+
+    @property
+    def checkpoint(self) -> bool:
+        """Whether the next process can go on from here."""
+        return self.entry is not None and (self.entry / "checkpoint.pt").exists()
+
+    def survive(self, moments: Sequence[float | str], expected: dict[str, str]) -> None:
+        """Kill it at these moments; whenever it is done, and at last, it must have left what is expected."""
+        for moment in moments:
+            known = self.epochs if self.checkpoint else 0
+            if not self.kill(moment):
+                assert self.results() == expected
+                self.forget()
+            elif "runtime.checkpoint_seconds=0" in self.overrides:
+                assert self.epochs >= known  # or it began from the start
+        run(self.stage, self.root, *self.overrides)
+        assert self.results() == expected
+
+
+def delays(random: Random, count: int, seconds: float) -> list[float]:
+    return [random.uniform(0, seconds) for _ in range(count)]
+
+
+def test_a_cell_that_was_killed_ends_with_the_same_bytes(root: Path, start: Start) -> None:
+    victim = Victim(start, "train", root, [*settings("elbo"), "runtime.checkpoint_seconds=0"])
+    expected, _ = victim.undisturbed()
+    victim.survive([".checkpoint.pt.*", "DONE"], expected)
+    assert victim.kills >= 1
+    assert 8 < victim.epochs < 60  # it stopped early
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_cell_killed_at_every_moment_ends_with_the_same_bytes(
+    root: Path, start: Start, objective: str
+) -> None:
+    victim = Victim(start, "train", root, [*settings(objective), "runtime.checkpoint_seconds=0"])
+    expected, seconds = victim.undisturbed()
+    random = Random(objective)
+    moments = [*delays(random, 8, seconds), *EVERY_EPOCH]
+    random.shuffle(moments)
+    victim.survive([*moments, *AT_THE_END["train"]], expected)
+    assert victim.kills >= 10
+    assert 8 < victim.epochs < 60  # it stopped early
+    print(f"killed {victim.kills} times")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_cell_killed_between_two_checkpoints_ends_with_the_same_bytes(
+    root: Path, start: Start, objective: str
+) -> None:
+    victim = Victim(start, "train", root, [*settings(objective), "runtime.checkpoint_seconds=0.2"])
+    expected, seconds = victim.undisturbed()
+    victim.survive(delays(Random(objective), 5, seconds), expected)
+    assert victim.kills >= 2
+    print(f"killed {victim.kills} times")
+
+
+@pytest.mark.faults
+def test_an_evaluation_killed_at_every_moment_ends_with_the_same_numbers(root: Path, start: Start) -> None:
+    run("train", root, *settings("elbo"))
+    victim = Victim(start, "evaluate", root, settings("elbo"))
+    expected, seconds = victim.undisturbed()
+    victim.survive([*delays(Random(0), 5, seconds), *AT_THE_END["evaluate"]], expected)
+    assert victim.kills >= 6
+    print(f"killed {victim.kills} times")
