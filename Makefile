@@ -34,7 +34,7 @@ test-slow: setup
 
 # Real servers, schedulers and processes that die: half an hour at most.
 test-faults: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3,faults]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3,faults,slurm,ray,postgres]'
 	$(BIN)/python -m pytest -m faults
 
 # MLflow on 127.0.0.1, with the address of each study's view.

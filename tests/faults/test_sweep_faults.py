@@ -32,7 +32,7 @@ from processes import (
 )
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.files import sha256
-from vae_likelihoods.tracking import connect
+from vae_likelihoods.tracking.connection import connect
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]  # MLflow's own and its dependencies'
 
