@@ -24,7 +24,14 @@ from vae_likelihoods.store import Entry
 
 def runtime(threads: int) -> Runtime:
     return Runtime(
-        device="cpu", threads=threads, cells_at_once=1, checkpoint_seconds=0, root=None, store=None
+        device="cpu",
+        threads=threads,
+        processes=1,
+        cells_per_gpu=1,
+        cells_at_once=1,
+        checkpoint_seconds=0,
+        root=None,
+        store=None,
     )
 
 

@@ -217,24 +217,18 @@ def test_a_failed_cell_gets_another_chance_in_the_next_sweep(cells: list[Cell]) 
 
 
 def test_what_another_driver_finishes_meanwhile_is_kept_and_laid_out(
-    cells: list[Cell], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cells: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    taken = TRAIN.take
-    TRAIN.entry(cells[0]).fail("an earlier reason")
-
-    def looked_too_early(cell: Cell) -> bool:
-        monkeypatch.setattr(TRAIN, "take", taken)
-        TRAIN.perform(cell.named("for another study"), lambda record: None)
-        return False
-
-    monkeypatch.setattr(TRAIN, "take", looked_too_early)
-    sweep = Sweep(TRAIN, cells[:1])
-    sweep.take_stored()
-    assert TRAIN.entry(cells[0]).done()
+    entry, sweep = TRAIN.entry(cells[0]), Sweep(TRAIN, cells[:1])
+    entry.fail("an earlier reason")
+    with entry.locked():  # by the other driver, for a study of its own
+        sweep.take_stored()
+    assert not sweep.stored
+    TRAIN.perform(cells[0].named("elsewhere"), lambda record: None)
     assert not cells[0].run_folder.exists()
     sweep.run(lambda indices: pytest.fail("it is there"))
     assert "1 done" in capsys.readouterr().out
-    assert TRAIN.entry(cells[0]).files().items() <= hashes(cells[0].run_folder).items()
+    assert entry.files().items() <= hashes(cells[0].run_folder).items()
 
 
 def test_what_is_damaged_while_it_is_taken_is_made_again(

@@ -165,11 +165,12 @@ class Sweep:
         """
         try:
             for attempt in range(1, ROUNDS + 1):
+                self._lay_out_rest()
                 indices = self._waiting(begun_last=attempt > 1)
                 alone = one_by_one and attempt == ROUNDS
                 for group in [[index] for index in indices] if alone else [indices] if indices else []:
                     launch(group)
-                    self._lay_out_lost([self.cells[index] for index in group])
+            self._lay_out_rest()
         except KeyboardInterrupt:
             self.interrupted = True
             raise
@@ -191,11 +192,11 @@ class Sweep:
         begun = {index for index, entry in entries.items() if begun_last and entry.folder.exists()}
         return sorted(entries, key=lambda index: (index in busy, index in begun))
 
-    def _lay_out_lost(self, cells: Sequence[Cell]) -> None:
-        """Lay out results of jobs that were lost when they were done, or nearly."""
-        for cell in cells:
-            if cell.name not in self._laid_out and self.state(cell) == "done":
-                self._take(cell, wait_seconds=-1)
+    def _lay_out_rest(self) -> None:
+        """Lay out what jobs that were lost had finished, or another driver for a study of its own."""
+        for cell in self.of("done"):
+            if cell.name not in self._laid_out and self._take(cell, wait_seconds=-1):
+                self._laid_out.add(cell.name)
 
     def table(self) -> str:
         """Return counts by state, and a line for every cell without a result."""
