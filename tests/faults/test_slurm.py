@@ -378,14 +378,15 @@ def test_the_jobs_of_a_killed_driver_go_on_and_the_same_command_finds_their_cell
     assert sorted(weights(root)) == names[:2]
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_driver_cancels_its_jobs(
-    cluster: Cluster, root: Path, start: Callable[..., subprocess.Popen[str]]
+    cluster: Cluster, root: Path, start: Callable[..., subprocess.Popen[str]], stop: signal.Signals
 ) -> None:
     driver = start("latent_dim=2,3")
     as_they_begin(root, {2: lambda: None, 3: lambda: None})
     array = next(iter(cluster.states())).partition("_")[0]
-    os.killpg(driver.pid, signal.SIGINT)
-    output = finish(driver, code=1)
+    os.killpg(driver.pid, stop)
+    output = finish(driver, code=128 + stop)
     assert f"cancelled the SLURM job {array}" in output
     assert output.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
     wait_for(lambda: not cluster.states())
