@@ -103,12 +103,12 @@ class CellLauncher(Launcher):
             sweep.run(launch, one_by_one=self._pooled)
         return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in overrides]
 
-    def _cell(self, overrides: list[str]) -> Any:
+    def _cell(self, overrides: Sequence[str]) -> Any:
         from hydra.core.hydra_config import HydraConfig
 
         from vae_likelihoods.cells import Cell
 
-        config = self.context.config_loader.load_sweep_config(self.config, overrides)
+        config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
         HydraConfig.instance().set_config(config)
         with open_dict(config):
             del config["hydra"]
