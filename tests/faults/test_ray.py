@@ -7,12 +7,10 @@ import os
 import secrets
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from processes import folder_with_data, runs
 from vae_likelihoods.store import Entry
 
 pytestmark = [
@@ -33,6 +32,7 @@ pytestmark = [
 
 PROJECT = Path(__file__).parents[2]
 ENGINE = "hydra.launcher.engine"
+INTERRUPTED = "\ninterrupted; the same command goes on where it stopped\n"
 SMALL = [
     *("dataset=digits", "network.hidden=[16]", "training.grid_epochs=1000", "runtime.device=cpu"),
     *("runtime.checkpoint_seconds=0", "metric.bound.samples=4"),
@@ -113,29 +113,18 @@ def output_of(process: subprocess.Popen[str], code: int, seconds: float = 240) -
 
 @pytest.fixture
 def root(prepared_root: Path, tmp_path: Path) -> Path:
-    return new_root(prepared_root, tmp_path / "one")
-
-
-def new_root(prepared_root: Path, folder: Path) -> Path:
-    shutil.copytree(prepared_root / "data", folder / "data")
-    return folder
+    return folder_with_data(prepared_root, tmp_path)
 
 
 def train(root: Path, *overrides: str) -> list[str]:
     script = str(PROJECT / "pipelines" / "train.py")
-    return [sys.executable, script, "-m", *overrides, f"runtime.root={root}", *SMALL]
+    return [sys.executable, script, "-m", *overrides, f"runtime.root='{root}'", *SMALL]
 
 
 def results(root: Path) -> dict[str, bytes]:
     """Return the bytes of every file in runs/."""
     folder = root / "runs" / "scratch"
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def runs(root: Path) -> Counter[tuple[str, str]]:
-    with sqlite3.connect(root / "mlflow.db") as database:
-        query = "select name, status from runs where lifecycle_stage = 'active'"
-        return Counter(database.execute(query).fetchall())
 
 
 def begun(root: Path) -> list[Path]:
@@ -188,6 +177,15 @@ def test_a_cell_whose_worker_was_killed_is_lost_and_not_failed(
     output = output_of(driver, code=0)
     assert output.count("a cell was lost") == 1
     assert "2 done" in output
+    wait_for(lambda: not session(driver))
+
+
+def test_sigterm_ends_the_cells_and_ray(root: Path, temporary: Path, start: Start) -> None:
+    grid = ["hydra/launcher=ray", "likelihood=binomial", "latent_dim=2,3", "training.epochs=1000000"]
+    driver = start(train(root, *grid, "tracking=none"), environment(RAY_TMPDIR=str(temporary)))
+    wait_for(lambda: begun(root), during=driver)
+    driver.terminate()
+    assert output_of(driver, code=143).endswith(INTERRUPTED)
     wait_for(lambda: not session(driver))
 
 
@@ -268,7 +266,7 @@ def test_a_node_dies_and_its_cells_go_on_elsewhere(
         # Training from the start would have begun a new file.
         assert (folder / "timings.csv").read_text().startswith(text)
 
-    other = new_root(prepared_root, tmp_path / "two")
+    other = folder_with_data(prepared_root, tmp_path / "other")
     undisturbed = train(other, *grid, "tracking=none", f"runtime.store={tmp_path / 'store'}")
     output_of(start(undisturbed, environment()), code=0)
     assert results(root) == results(other)
@@ -284,8 +282,7 @@ def test_cells_share_a_gpu_and_an_interrupt_ends_them_but_not_the_cluster(
     endless = cluster.train(root, *grid, "training.epochs=1000000", f"{ENGINE}.num_gpus=0.5")
     both = wait_for(lambda: begun(root) if len(begun(root)) == 2 else [], during=endless)
     os.killpg(endless.pid, signal.SIGINT)
-    output = output_of(endless, code=1)
-    assert output.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
+    assert output_of(endless, code=130).endswith(INTERRUPTED)
     wait_for(lambda: not any(Entry(folder).busy for folder in both))
 
     in_turn = cluster.train(root, *grid, "training.epochs=60", f"{ENGINE}.num_gpus=1")

@@ -6,12 +6,14 @@ import importlib.util
 import logging
 import os
 import secrets
+import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -85,14 +87,17 @@ class RayLauncher(Launcher):
             return execute_job(idx, [*overrides, *share], *shared)
 
         tasks: list[Any] = []
+        # Waited for in Python: Ray's own waiting makes a KeyboardInterrupt of whatever a signal raises.
+        ends: list[Future[JobReturn]] = []
         with self._connected() as ray:
             _check_room(claim, [node["Resources"] for node in ray.nodes() if node["Alive"]])
             remote = ray.remote(**claim, max_retries=self.max_retries)(cell)
             try:
                 for idx, overrides in enumerate(job_overrides, initial_job_idx):
-                    self._wait_for_turn(ray, tasks)
+                    self._wait_for_turn(ends)
                     tasks.append(remote.remote(idx, overrides))
-                return [_result(ray, task, job) for task, job in zip(tasks, job_overrides, strict=True)]
+                    ends.append(tasks[-1].future())
+                return [_result(ray, end, job) for end, job in zip(ends, job_overrides, strict=True)]
             except BaseException:
                 for task in tasks:
                     ray.cancel(task, force=True)
@@ -115,8 +120,10 @@ class RayLauncher(Launcher):
         self._set_environment()
         import ray
 
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             self._connect(ray)
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own there
             yield ray
         finally:
             ray.shutdown(wait_for_processes=True)
@@ -149,9 +156,10 @@ class RayLauncher(Launcher):
             reason = f"no Ray cluster answers there, or it wants another token ({_line(error)})"
             raise SettingError(f"{KEY}.address", self.address, reason) from None
 
-    def _wait_for_turn(self, ray: Any, tasks: Sequence[Any]) -> None:
-        if self.cells_at_once != "auto" and len(tasks) >= self.cells_at_once:
-            ray.wait(tasks, num_returns=len(tasks) - self.cells_at_once + 1)
+    def _wait_for_turn(self, ends: Sequence[Future[JobReturn]]) -> None:
+        running = [end for end in ends if not end.done()]
+        if self.cells_at_once != "auto" and len(running) >= self.cells_at_once:
+            wait(running, return_when=FIRST_COMPLETED)
 
 
 def _is_amount(value: Any) -> bool:
@@ -176,16 +184,15 @@ def _check_room(claim: dict[str, float], rooms: Sequence[dict[str, float]]) -> N
     require(fits, KEY, claim, "a cell would claim more than any node of Ray has", there)
 
 
-def _result(ray: Any, task: Any, overrides: Sequence[str]) -> JobReturn:
-    """Wait for a task; return what its job returned, or how it went wrong."""
+def _result(ray: Any, end: Future[JobReturn], overrides: Sequence[str]) -> JobReturn:
+    """Wait for the end of a task; return what its job returned."""
     try:
-        returned: JobReturn = ray.get(task)
-    except ray.exceptions.RayTaskError as error:  # Python raised it, but outside of the job, as by an import
-        return JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error.cause)
+        return end.result()
     except ray.exceptions.RayError as error:
-        log.warning("a cell was lost: %s", _line(error))
+        # What the job itself raises is returned. Python raises outside of it where it cannot import the job.
+        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+        log.warning("a cell was lost: %s", _line(cause))
         return JobReturn(overrides=overrides)
-    return returned
 
 
 def _line(error: Exception) -> str:
