@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import http.client
-import importlib.util
 import json
 import os
 import pwd
@@ -396,8 +395,6 @@ def postgres() -> Iterator[Postgres]:
         found = [Path(program).resolve().parent]
     if not found:
         pytest.skip("needs PostgreSQL: the apt package postgresql")
-    if importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("needs psycopg2: pip install 'vae-likelihoods[postgres]'")
     # pytest's own temporary folders are closed to other users.
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         if os.getuid() == 0:
@@ -428,6 +425,17 @@ def test_sixteen_workers_on_a_server_with_postgresql(
     sync(start, root, server.uri)
     assert postgres.dump() == once
     assert files_in(server.artifacts) == artifacts
+
+
+def test_sync_fills_an_empty_database_of_postgresql(root: Path, start: Started, postgres: Postgres) -> None:
+    """Without a server before it; artifacts then lie beside the results."""
+    for name in ("train", "evaluate"):
+        finish(start(stage(name, root, *TWO, "tracking=none")))
+    sync(start, root, postgres.uri)
+    check_study(MlflowClient(postgres.uri), root, cells=2)
+    once = postgres.dump()
+    sync(start, root, postgres.uri)
+    assert postgres.dump() == once
 
 
 # Servers that die

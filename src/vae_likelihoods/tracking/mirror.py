@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 RESULTS = ("history.csv", "units.json", WEIGHTS, "samples.png", "reconstructions.png")
+PICTURES = {"mlflow.loggedImages": "True"}  # the UI looks for some
 THUMBNAIL = (256, 256)  # what MLflow's own log_image shows beside the text
 
 
@@ -166,7 +167,7 @@ class Mirror:
     def _adopt(self, cell: Cell, weights: str, extra: Iterable[str], lock: FileLock) -> Child:
         identity = {"kind": "train", "cell": cell.name}
         colour = run_colour(cell.settings.names["likelihood"], cell.settings.latent_dim)
-        tags = {"study": self.study, "driver": driver(self.root), "mlflow.runColor": colour}
+        tags = {"study": self.study, "driver": driver(self.root), "mlflow.runColor": colour, **PICTURES}
         tags |= {PARENT: self.parent} if self.parent is not None else {}
         alias = {**identity, "weights": weights} if weights else None
         run = self.experiment.run({**identity, "key": cell.key}, tags, cell.name, alias)
@@ -186,7 +187,7 @@ class Mirror:
         if run.inputs is None or not run.inputs.dataset_inputs:
             self._log_dataset(child.run_id, cell)
         if child.tags.get("driver") != driver(self.root):
-            client.set_tag(child.run_id, "driver", driver(self.root))
+            self.experiment.log(child.run_id, tags={"driver": driver(self.root), **PICTURES})
         if child.status != "RUNNING":
             client.update_run(child.run_id, status="RUNNING")
             child.status = "RUNNING"
@@ -236,8 +237,6 @@ class Mirror:
             for path in Path(aside).iterdir():
                 if child.files.get(path.name) != path.stat().st_size:
                     self.experiment.client.log_artifact(child.run_id, str(path), "images")
-        if not child.pictures:
-            self.experiment.client.set_tag(child.run_id, "mlflow.loggedImages", "True")
         child.pictures |= new.keys()
 
     def _log_results(self, child: Child, cell: Cell, folder: Path, weights: str) -> None:
@@ -269,4 +268,4 @@ def _write_thumbnail(picture: Path, target: Path) -> None:
     with Image.open(picture) as whole:
         small = whole.copy()
     small.thumbnail(THUMBNAIL)
-    small.save(target)
+    small.save(target, method=0)  # the fastest
