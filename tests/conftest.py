@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from processes import Start, starting
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.datasets.base import build
 from vae_likelihoods.datasets.preparing import prepare
@@ -35,6 +38,29 @@ SMALL = (
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """Import a script of pipelines/ under a name of its own: some are called like modules of Python."""
+
+    def load(name: str) -> ModuleType:
+        path = CONF.parent / "pipelines" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"script_{name}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start stages as users do; what is left of them is killed at the end."""
+    with starting() as begin:
+        yield begin
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import secrets
 import shutil
@@ -23,12 +22,7 @@ import pytest
 from processes import folder_with_data, runs
 from vae_likelihoods.store import Entry
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(
-        importlib.util.find_spec("ray") is None, reason="needs the extra: pip install -e '.[ray]'"
-    ),
-]
+pytestmark = pytest.mark.faults
 
 PROJECT = Path(__file__).parents[2]
 ENGINE = "hydra.launcher.engine"

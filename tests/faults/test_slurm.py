@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.util
 import json
 import os
 import secrets
@@ -31,9 +30,6 @@ pytestmark = [
     pytest.mark.faults,
     pytest.mark.skipif(bool(MISSING), reason=f"needs the Debian packages {', '.join(MISSING)}"),
     pytest.mark.skipif(os.geteuid() != 0, reason="SLURM's daemons are started as root"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("submitit") is None, reason="needs the extra: pip install -e '.[slurm]'"
-    ),
 ]
 
 CONFIGURATION = """

@@ -26,7 +26,6 @@ from processes import (
     rows,
     run,
     runs,
-    starting,
     trained,
     wait_for,
 )
@@ -61,12 +60,6 @@ def root(fresh: Path, database: Path) -> Path:
     """A folder of results with an empty database."""
     shutil.copyfile(database, fresh / "mlflow.db")
     return fresh
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with starting() as begin:
-        yield begin
 
 
 def complete(root: Path, *overrides: str, within: Sequence[str] = ()) -> str:

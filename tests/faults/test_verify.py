@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -210,15 +209,14 @@ def test_an_edited_headline_is_caught_and_the_clone_is_kept(project: Path, faile
 
 @pytest.fixture
 def judged(
-    project: Path, edited: Callable[..., str], failed: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+    project: Path,
+    edited: Callable[..., str],
+    failed: tuple[str, Path],
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[str, list[str]]]:
     """Compare what was computed in the kept clone with a commit of edits: what is printed, and the faults."""
-    specification = importlib.util.spec_from_file_location("verify", PROJECT / "pipelines" / "verify.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    clone = failed[1]
+    module, clone = load_script("verify"), failed[1]
 
     def judge(*edits: Callable[[Path], None], tolerance: float = 0.05) -> tuple[str, list[str]]:
         done = edited(*edits)

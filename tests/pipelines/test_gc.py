@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,17 +13,10 @@ import pytest
 
 from vae_likelihoods.upkeep.inventory import inventory
 
-PROJECT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def gc() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gc_script", PROJECT / "pipelines" / "gc.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def gc(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("gc")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -42,9 +41,7 @@ def test_a_missing_extra_is_named() -> None:
     assert said == "hydra/launcher=slurm: needs an extra: pip install -e '.[slurm]'."
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("submitit") is None, reason="needs the extra: pip install -e '.[slurm]'"
-)
+@pytest.mark.faults
 def test_a_machine_without_slurm_is_refused(tmp_path: Path) -> None:
     said = complaint(SCRIPT, *OVERRIDES, path=str(tmp_path))
     assert said.startswith("hydra/launcher=slurm: there is no sbatch, no srun, ")

@@ -6,23 +6,16 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from processes import GRID, Start, all_four, folder_with_data, rows, run, runs, starting, trained, wait_for
+from processes import GRID, Start, all_four, folder_with_data, rows, run, runs, trained, wait_for
 
 
 @pytest.fixture
 def root(prepared_root: Path, tmp_path: Path) -> Path:
     return folder_with_data(prepared_root, tmp_path)
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    with starting() as begin:
-        yield begin
 
 
 def test_a_grid_is_trained_tracked_evaluated_and_trained_only_once(root: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -22,13 +21,8 @@ DONE = "nothing differs: it is in the store, done"
 
 
 @pytest.fixture(scope="module")
-def why() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("why", PROJECT / "pipelines" / "why.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def why(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("why")
 
 
 @pytest.fixture
