@@ -499,7 +499,7 @@ def test_a_server_that_dies_in_a_sweep_costs_a_warning_and_sync_makes_it_good(
 
 def test_a_sweep_catches_up_when_the_server_is_back(root: Path, start: Started, server: Server) -> None:
     client = MlflowClient(server.uri)
-    grid = ["study=back", *TWO, "training.epochs=40"]
+    grid = ["study=back", *FOUR, "training.epochs=40"]
     driver = start(stage("train", root, *grid), MLFLOW_TRACKING_URI=server.uri)
     wait_for(lambda: last_epoch(client, "back") > 0)
     with stopped(workers_of(driver)):
@@ -512,14 +512,14 @@ def test_a_sweep_catches_up_when_the_server_is_back(root: Path, start: Started, 
         assert driver.poll() is None
     output = finish(driver)
     assert output.count(UNFINISHED) <= 1
-    check_study(client, root, "back", server, cells=2)
+    check_study(client, root, "back", server)
 
 
 def test_a_driver_that_dies_leaves_nothing_running_after_sync(
     root: Path, start: Started, server: Server
 ) -> None:
     client = MlflowClient(server.uri)
-    grid = ["study=killed", *TWO, "training.epochs=40", "runtime.checkpoint_seconds=0"]
+    grid = ["study=killed", *FOUR, "training.epochs=40", "runtime.checkpoint_seconds=0"]
     driver = start(stage("train", root, *grid), MLFLOW_TRACKING_URI=server.uri)
     wait_for(lambda: (root / "runs" / "killed").exists() and last_epoch(client, "killed") > 0)
     start.kill(driver)
@@ -530,7 +530,7 @@ def test_a_driver_that_dies_leaves_nothing_running_after_sync(
     assert {name for name, status in found.items() if status == "FINISHED"} == done
     assert set(found.values()) == {"FINISHED", "KILLED"}
     finish(start(stage("train", root, *grid), MLFLOW_TRACKING_URI=server.uri))
-    check_study(client, root, "killed", server, cells=2)
+    check_study(client, root, "killed", server)
 
 
 # Answers that are lost
