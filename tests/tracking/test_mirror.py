@@ -278,6 +278,40 @@ def test_what_a_dead_driver_left_running_is_ended(uri: str, tmp_path: Path, cell
     assert (child[1], child[6]["error"], parent[1]) == ("FAILED", "ValueError: why", "KILLED")
 
 
+def laid_out_as(cell: Cell, name: str) -> Cell:
+    """The same cell under another name, with its files."""
+    second = cell.named(name)
+    for mine, its in (
+        (cell.run_folder, second.run_folder),
+        (cell.evaluation_folder, second.evaluation_folder),
+    ):
+        shutil.copytree(mine, its, dirs_exist_ok=True)
+    return second
+
+
+@pytest.mark.parametrize("told", [[], ["lost"]])
+def test_the_parent_that_sync_gave_goes_when_the_grid_is_complete(
+    uri: str, tmp_path: Path, cell: Cell, told: list[str]
+) -> None:
+    """A driver dies before it told of a cell that was done; sync tells of it; the grid is given again."""
+    other = laid_out_as(cell, "lost")
+    mirror = Mirror(uri, tmp_path, cell.study)
+    mirror.open_parent([cell, other], ["test"])
+    for name in told:
+        mirror.update(cell.named(name), cell.run_folder, "RUNNING")
+    orphan(mirror, tmp_path)
+    sync(Mirror(uri, tmp_path, cell.study), [cell])
+    assert sum(name == "tracked sweep" for name, *_ in contents(uri)) == 2
+    again = Mirror(uri, tmp_path, cell.study)
+    again.open_parent([cell, other], ["test"])
+    for each in (cell, other):
+        again.update(each, each.run_folder, "FINISHED")
+    again.close_parent("FINISHED")
+    assert sorted((name, status) for name, status, *_ in contents(uri)) == sorted(
+        [(cell.name, "FINISHED"), ("lost", "FINISHED"), ("tracked sweep", "FINISHED")]
+    )
+
+
 def test_sync_ends_what_was_left_and_puts_no_cell_under_another_parent(
     uri: str, tmp_path: Path, cell: Cell
 ) -> None:
@@ -285,12 +319,7 @@ def test_sync_ends_what_was_left_and_puts_no_cell_under_another_parent(
     mirror.open_parent([cell], ["test"])
     mirror.update(cell, cell.run_folder, "RUNNING")
     orphan(mirror, tmp_path)
-    second = cell.named("another")
-    for mine, its in (
-        (cell.run_folder, second.run_folder),
-        (cell.evaluation_folder, second.evaluation_folder),
-    ):
-        shutil.copytree(mine, its, dirs_exist_ok=True)
+    second = laid_out_as(cell, "another")
     for _ in range(2):
         sync(Mirror(uri, tmp_path, cell.study), [cell, second])
         runs = {run.data.tags.get("cell", run.data.tags.get("command")): run for run in all_runs(uri)}

@@ -16,6 +16,8 @@ from vae_likelihoods.tracking.view import VIEW, same_view, shared_view
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+SYNC = "sync"  # the command of a run that no sweep began
+
 
 def begin(experiment: Experiment, cells: Sequence[Cell], command: Sequence[str]) -> str:
     """Find the run of this very grid, or start one; return its id."""
@@ -73,7 +75,7 @@ def settle(experiment: Experiment, cells: Sequence[Cell]) -> None:
     if alone := [run for run in alone if run.data.tags.get("cell") in named]:
         lonely = {run.data.tags["cell"]: named[run.data.tags["cell"]] for run in alone}
         begun = any(run.data.tags.get("grid") == grid_of(cells) for run in sweeps)
-        parent = run_of(experiment, cells if begun else list(lonely.values()), ["sync"]).info.run_id
+        parent = run_of(experiment, cells if begun else list(lonely.values()), [SYNC]).info.run_id
         for run in alone:
             experiment.client.set_tag(run.info.run_id, PARENT, parent)
             run.data.tags[PARENT] = parent
@@ -81,7 +83,18 @@ def settle(experiment: Experiment, cells: Sequence[Cell]) -> None:
     for sweep in sweeps:
         mine = [run.info.status for run in trained if run.data.tags.get(PARENT) == sweep.info.run_id]
         _settle(experiment, sweep, mine)
+    drop_emptied(experiment)
     set_view(experiment, cells)
+
+
+def drop_emptied(experiment: Experiment) -> None:
+    """Delete the runs that `settle` made, of whose cells none is left: they are under a grid's run by now."""
+    made = experiment.search(f"tags.kind = 'sweep' and tags.command = '{SYNC}'")
+    if made:
+        parents = {run.data.tags.get(PARENT) for run in experiment.search("tags.kind = 'train'")}
+        for run in made:
+            if run.info.run_id not in parents:
+                experiment.client.delete_run(run.info.run_id)
 
 
 def _settle(experiment: Experiment, sweep: Run, statuses: Sequence[str]) -> None:

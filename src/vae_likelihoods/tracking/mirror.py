@@ -95,6 +95,7 @@ class Mirror:
         """End the sweep's run."""
         if self.parent is not None:
             self.experiment.end(self.parent, {}, status)
+            grids.drop_emptied(self.experiment)
 
     def update(
         self,
