@@ -205,19 +205,20 @@ MUTANTS = (
     Mutant(
         "sigma_from_test-evaluation",
         "recipes/evaluation.py",
-        old="model, test = trained_model(cell), test_levels(cell)",
-        new="model, test = trained_model(cell), test_levels(cell)\n"
+        old="test, measured = data.test, measure(cell, model, data)",
+        new="test = data.test\n"
         "    rebuilt = model.likelihood.mean(model.decode(model.posterior(test.images).mean))\n"
         "    for parameter in model.likelihood.parameters():\n"
-        "        parameter.fill_((model.points(test.images) - rebuilt).square().mean().sqrt().log())",
+        "        parameter.fill_((model.points(test.images) - rebuilt).square().mean().sqrt().log())\n"
+        "    measured = measure(cell, model, data)",
         tests=("tests/recipes/test_evaluation.py::test_the_score_is_that_of_the_weights_in_the_file",),
     ),
     # Seen in the names of the files that evaluation opens.
     Mutant(
         "wrong_split-train_called_test",
-        "recipes/evaluation.py",
-        old='cell.data, "test"',
-        new='cell.data, "train"',
+        "metrics/data.py",
+        old='return self._split("test")',
+        new='return self._split("train")',
         tests=("tests/recipes/test_evaluation.py::test_only_the_test_split_is_opened",),
     ),
     # Seen in the indices of the splits, which have none in common.

@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from metrics.given import given
 from vae_likelihoods.build import build
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
@@ -88,7 +89,7 @@ def copying(sigma: float = 0.1) -> VAE:
 
 
 def measured(metric: Metric, model: VAE, levels: Tensor) -> Measured:
-    return metric(model, levels, generator(0, "metric"))
+    return metric(model, given(levels), generator(0, "metric"))
 
 
 @every_metric

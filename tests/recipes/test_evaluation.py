@@ -20,7 +20,7 @@ from vae_likelihoods.build import build_metrics, build_model
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds, trained_model
+from vae_likelihoods.recipes.evaluation import RESULTS, data_of, evaluate, multiply_adds, trained_model
 from vae_likelihoods.recipes.training import make_trainer, train
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.stages import STAGES
@@ -200,7 +200,7 @@ def test_the_score_is_that_of_the_weights_in_the_file(small_cell: MakeCell, tmp_
     model.load_state_dict(load_file(cell.run_folder / "model.safetensors"))
     with torch.no_grad():
         bound, noise = build_metrics(cell.settings)["bound"], generator(0, "metric", "bound")
-        expected = bound(model, levels_of(cell.data, "test", 17).images, noise).values
+        expected = bound(model, data_of(cell), noise).values
     assert found["nll_nats"] == pytest.approx(expected["nll_nats"], rel=1e-9)
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units import Quantity
 
 Floats = NDArray[np.float64]
+Better = Literal["lower", "higher"]
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,13 @@ class Number:
         value: a number, or a list of numbers (one a latent).
         quantity: its unit, but for what the images say: their split, D and K.
         per_image: an array [N] in the same unit, one number for every image of the split.
+        better: the direction of a better model; None where neither is.
     """
 
     value: float | list[float]
     quantity: Quantity
     per_image: Floats | None = None
+    better: Better | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ class Metric(ABC):
     """Measures a model on one split; everything random comes from `noise`."""
 
     @abstractmethod
-    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator) -> Measured:
-        """Measure `model` on levels [N, C, H, W], uint8, on the model's device."""
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
+        """Measure `model` on the test split of `data`, which lies on the model's device."""
 
 
 def in_batches(levels: Tensor, size: int) -> Iterator[Tensor]:
@@ -80,6 +85,6 @@ def numpy(parts: list[Tensor]) -> Floats:
     return array
 
 
-def averaged(per_image: Floats, quantity: Quantity) -> Number:
+def averaged(per_image: Floats, quantity: Quantity, better: Better | None = None) -> Number:
     """Return the mean over images of [N] numbers, and the numbers with it."""
-    return Number(float(per_image.mean()), quantity, per_image)
+    return Number(float(per_image.mean()), quantity, per_image, better)

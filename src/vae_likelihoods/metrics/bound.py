@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.bounds import effective_sample_size, importance_samples, importance_weighted_bound
 from vae_likelihoods.errors import require_count
 from vae_likelihoods.metrics.base import Floats, Measured, Metric, Number, averaged, in_batches, numpy
+from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units import BITS, NATS, Quantity, bits_per_dim
 
@@ -34,7 +34,8 @@ class Bound(Metric):
         require_count("metric.bound.decoded_at_once", self.decoded_at_once)
 
     @override
-    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator) -> Measured:
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
+        levels = data.test.images
         nll, ess, rate, distortion = [], [], [], []
         for batch in in_batches(levels, self.decoded_at_once // self.samples):
             drawn = importance_samples(model, batch, self.samples, noise, self.decoded_at_once)
@@ -59,10 +60,10 @@ def summarise(per_image: dict[str, Floats], samples: int, dimensions: int) -> di
     mass = partial(Quantity, scale="mass", importance_samples=samples)
     draws = Quantity("samples per image", importance_samples=samples)
     return {
-        "bits_per_dim": Number(float(bits.mean()), mass(BITS)),
+        "bits_per_dim": Number(float(bits.mean()), mass(BITS), better="lower"),
         "bits_per_dim_se": Number(float(bits.std(ddof=1) / math.sqrt(len(bits))), mass(BITS)),
-        "nll_nats": averaged(per_image["nll_nats"], mass(NATS)),
-        "elbo_nats": Number(float(-(rate + distortion)), mass(NATS)),
+        "nll_nats": averaged(per_image["nll_nats"], mass(NATS), "lower"),
+        "elbo_nats": Number(float(-(rate + distortion)), mass(NATS), better="higher"),
         "rate_nats": averaged(per_image["rate_nats"], Quantity(NATS)),
         "distortion_nats": averaged(per_image["distortion_nats"], mass(NATS)),
         "importance_samples": Number(samples, draws),

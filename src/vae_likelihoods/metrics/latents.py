@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.metrics.base import Floats, Measured, Metric, Number, in_batches, numpy
+from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units import Quantity
 
@@ -31,9 +31,9 @@ class Latents(Metric):
         require_count("metric.latents.batch_size", self.batch_size)
 
     @override
-    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator) -> Measured:
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
         means, rates = [], []
-        for batch in in_batches(levels, self.batch_size):
+        for batch in in_batches(data.test.images, self.batch_size):
             posterior = model.posterior(batch)
             means.append(posterior.mean)
             rates.append(model.rate_per_latent(posterior))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require_count
 from vae_likelihoods.metrics.base import Measured, Metric, averaged, in_batches, numpy
+from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units import Quantity
 
@@ -28,9 +28,11 @@ class Reconstruction(Metric):
         require_count("metric.reconstruction.batch_size", self.batch_size)
 
     @override
-    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator) -> Measured:
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
         errors = []
-        for batch in in_batches(levels, self.batch_size):
+        for batch in in_batches(data.test.images, self.batch_size):
             rebuilt = model.likelihood.mean(model.decode(model.posterior(batch).mean))
             errors.append((rebuilt - model.points(batch)).square().flatten(1).mean(1))
-        return Measured({"squared_error": averaged(numpy(errors), Quantity("squared error per pixel"))})
+        return Measured(
+            {"squared_error": averaged(numpy(errors), Quantity("squared error per pixel"), "lower")}
+        )

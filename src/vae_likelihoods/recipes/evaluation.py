@@ -15,11 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from vae_likelihoods.build import build_metrics, build_model
 from vae_likelihoods.checkpoints import load_weights
 from vae_likelihoods.cpu import prepare_cpu
-from vae_likelihoods.datasets.quantise import Levels, levels_of
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.files import write_json, write_text, write_whole
 from vae_likelihoods.metrics.base import Measured
+from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.units import Unit, plain
@@ -37,8 +37,8 @@ def evaluate(cell: Cell, folder: Path) -> list[str]:
     metrics.json holds every number with its unit, per_image.csv a row for every test image, its columns in
     the units of the numbers of the same name.
     """
-    model, test = trained_model(cell), test_levels(cell)
-    measured = measure(cell, model, test)
+    model, data = trained_model(cell), data_of(cell)
+    test, measured = data.test, measure(cell, model, data)
     values = {name: value for one in measured for name, value in one.values.items()}
     images = {"images": len(test.images), "test_sha256": test.sha256}
     found = {**origin(cell, model), **images, **values, "units": plain(units(cell, measured))}
@@ -70,19 +70,19 @@ def trained_model(cell: Cell) -> VAE:
     return model.to(cell.settings.runtime.torch_device).eval()
 
 
-def test_levels(cell: Cell) -> Levels:
-    """Read the test split at the cell's levels."""
+def data_of(cell: Cell) -> Data:
+    """Return the cell's data set at its levels."""
     settings = cell.settings
-    levels = levels_of(cell.data, "test", settings.levels, settings.binarize)
-    return levels.to(settings.runtime.torch_device)
+    runtime = settings.runtime
+    return Data(cell.data, settings.levels, settings.binarize, runtime.torch_device, runtime.cell_store)
 
 
-def measure(cell: Cell, model: VAE, test: Levels) -> list[Measured]:
+def measure(cell: Cell, model: VAE, data: Data) -> list[Measured]:
     """Apply every metric of the configuration, each with noise of its own."""
     found = []
     for name, metric in build_metrics(cell.settings).items():
-        noise = generator(cell.settings.seed, "metric", name, device=test.images.device)
-        found.append(metric(model, test.images, noise))
+        noise = generator(cell.settings.seed, "metric", name, device=data.device)
+        found.append(metric(model, data, noise))
     return found
 
 
