@@ -25,7 +25,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
-from vae_likelihoods.cells import key_of
+from vae_likelihoods.cells import identity_in, key_of
 from vae_likelihoods.environment import RECORD
 from vae_likelihoods.files import beside, write_whole
 from vae_likelihoods.sources import PROJECT
@@ -122,7 +122,7 @@ def unpack(archive: Path, aside: Path, entry: Entry) -> None:
         with zipfile.ZipFile(archive) as source:
             source.extractall(aside)
         found = json.loads((aside / IDENTITY).read_text())
-        named = key_of({name: value for name, value in found.items() if name != "modules"})
+        named = key_of(identity_in(found))
     except (FileNotFoundError, ValueError, AttributeError, zipfile.BadZipFile):
         named = ""
     if named != key or not Entry(aside).done():

@@ -32,11 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         studies = axes(options.params)
-        usage = Usage(root, [cell for name, of in studies.items() for cell in grid(name, of, root)])
+        entries, foreign = inventory(store)
+        cells = [cell for name, of in studies.items() for cell in grid(name, of, root)]
+        usage = Usage(root, cells, entries)
     except SettingError as error:
         print(f"gc: {error}", file=sys.stderr)
         return 1
-    entries, foreign = inventory(store)
     used = [each for each in entries if usage.uses(each)]
     unused = [each for each in entries if each not in used]
     listed = [each for each in unused if each.age_seconds >= options.older_than * DAY_SECONDS]

@@ -52,6 +52,8 @@ def identities(place: Place, texts: Sequence[str], evaluation: bool) -> list[Ide
             len(kinds) == 1, name, named[name], f"is the key of {each.kind}, not of what it is compared to"
         )
     (kind,) = kinds
+    for name in named.keys() - kept.keys():
+        require(kind != "measurement", name, named[name], "has a measurement for every metric: give its key")
     return [
         Identity.stored(kept[name]) if name in kept else Identity.present(place.cell(name, text, kind), kind)
         for name, text in named.items()

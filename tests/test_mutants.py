@@ -205,12 +205,11 @@ MUTANTS = (
     Mutant(
         "sigma_from_test-evaluation",
         "recipes/evaluation.py",
-        old="test, measured = data.test, measure(cell, model, data)",
-        new="test = data.test\n"
+        old="model, test = trained.model, trained.data.test",
+        new="model, test = trained.model, trained.data.test\n"
         "    rebuilt = model.likelihood.mean(model.decode(model.posterior(test.images).mean))\n"
         "    for parameter in model.likelihood.parameters():\n"
-        "        parameter.fill_((model.points(test.images) - rebuilt).square().mean().sqrt().log())\n"
-        "    measured = measure(cell, model, data)",
+        "        parameter.fill_((model.points(test.images) - rebuilt).square().mean().sqrt().log())",
         tests=("tests/recipes/test_evaluation.py::test_the_score_is_that_of_the_weights_in_the_file",),
     ),
     # Seen in the names of the files that evaluation opens.

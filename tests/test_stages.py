@@ -9,6 +9,7 @@ import pytest
 
 from vae_likelihoods import sources
 from vae_likelihoods.cells import Cell, key_of
+from vae_likelihoods.recipes.measuring import Trained, measure, read_measured
 from vae_likelihoods.stages import STAGES
 
 
@@ -30,3 +31,39 @@ def test_the_identity_is_what_the_key_is_made_of_and_the_code_of_every_module(
     )
     assert f"vae_likelihoods.recipes.{'training' if stage == 'train' else 'evaluation'}" in modules
     assert all(code == sources.digest([module]) for module, code in modules.items())
+
+
+def test_another_metric_measures_nothing_again_but_itself(small_cell: Callable[..., Cell]) -> None:
+    few, more = "metric=[bound,latents]", "metric=[bound,latents,reconstruction]"
+    cell = small_cell("study=adding", "seed=8", few)
+    for stage in STAGES.values():
+        stage.perform(cell, lambda record: None)
+    store = cell.settings.runtime.cell_store
+    before = {path: path.stat().st_mtime_ns for path in store.glob("*/measured.json")}
+    weights = cell.trained.folder / "model.safetensors"
+    trained = weights.stat().st_mtime_ns
+
+    again = small_cell("study=adding", "seed=8", more)
+    for stage in STAGES.values():
+        stage.perform(again, lambda record: None)
+    after = {path: path.stat().st_mtime_ns for path in store.glob("*/measured.json")}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+    assert weights.stat().st_mtime_ns == trained
+    found = json.loads((again.evaluation_folder / "metrics.json").read_text())
+    assert {"bits_per_dim", "active_units", "squared_error"} <= found.keys()
+    assert found["better"]["squared_error"] == "lower"
+
+
+def test_what_is_measured_comes_back_from_the_store_to_the_last_bit(small_cell: Callable[..., Cell]) -> None:
+    cell = small_cell("study=bits", "seed=9")
+    for stage in STAGES.values():
+        stage.perform(cell, lambda record: None)
+    trained = Trained(cell)
+    for name in cell.settings.metric:
+        kept = read_measured(cell.store(key_of(cell.measurement(name))).folder)
+        fresh = measure(trained, name)
+        assert kept.values == fresh.values
+        assert {key: array.tobytes() for key, array in kept.per_image.items()} == {
+            key: array.tobytes() for key, array in fresh.per_image.items()
+        }

@@ -30,6 +30,16 @@ from vae_likelihoods.store import Entry
 
 TRAINING_CORE = ("vae_likelihoods.recipes.training",)
 EVALUATION_CORE = ("vae_likelihoods.recipes.evaluation",)
+MEASURING_CORE = ("vae_likelihoods.recipes.measuring",)
+
+
+RECORDS = ("modules", "measurements")
+"""What stands beside the identity in an entry's identity.json and is no part of its key."""
+
+
+def identity_in(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the key is made of, from the content of an identity.json."""
+    return {name: value for name, value in recorded.items() if name not in RECORDS}
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
@@ -146,6 +156,11 @@ class Cell:
         named = [*targets(self.settings.metric), *targets(self.settings.learned)]
         return sources.closure([*EVALUATION_CORE, *named])
 
+    def measuring_modules(self, metric: str) -> list[str]:
+        """The modules whose code decides what one metric measures."""
+        named = [*targets(self.settings.metric[metric]), *targets(self.settings.learned)]
+        return sources.closure([*MEASURING_CORE, *named])
+
     @cached_property
     def training_identity(self) -> dict[str, Any]:
         """All that decides the numbers of the trained cell."""
@@ -191,6 +206,21 @@ class Cell:
     def evaluated(self) -> Entry:
         """The store's entry for evaluation."""
         return self.store(key_of(self.evaluation_identity))
+
+    def measurement_of(self, metric: str, weights: str) -> dict[str, Any]:
+        """Return the identity of what one metric measures on the weights with this sha256, in any study."""
+        return {
+            "settings": self.settings.learned,
+            "metric": {metric: self.settings.metric[metric]},
+            "data": self.data.sha256,
+            "weights": weights,
+            "torch": str(torch.__version__),
+            "source": sources.digest(self.measuring_modules(metric)),
+        }
+
+    def measurement(self, metric: str) -> dict[str, Any]:
+        """Return the identity of what one metric measures on the weights that lie in runs/."""
+        return self.measurement_of(metric, self.evaluation_identity["weights"])
 
     def description(self) -> dict[str, Any]:
         """Return the cell's config.yaml: what was learned on what, under the names of the YAMLs."""

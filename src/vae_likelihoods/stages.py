@@ -12,12 +12,14 @@ from omegaconf import OmegaConf
 from typing_extensions import override
 
 from vae_likelihoods import sources
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells import Cell, key_of
 from vae_likelihoods.environment import copy_record, record
 from vae_likelihoods.files import write_json
 from vae_likelihoods.gpus import own_gpus
+from vae_likelihoods.metrics.base import Measured
 from vae_likelihoods.recipes.distributed import train_together
 from vae_likelihoods.recipes.evaluation import evaluate
+from vae_likelihoods.recipes.measuring import Trained, measure, read_measured, write_measured
 from vae_likelihoods.recipes.training import train
 from vae_likelihoods.store import DamagedError, Entry
 from vae_likelihoods.training import EpochRecord
@@ -28,6 +30,10 @@ Tell = Callable[[EpochRecord], None]
 def named(error: BaseException) -> str:
     """Return an error's class and message."""
     return f"{type(error).__name__}: {error}"
+
+
+def _code(modules: Sequence[str]) -> dict[str, str]:
+    return {module: sources.digest([module]) for module in modules}
 
 
 class Stage(ABC):
@@ -66,7 +72,7 @@ class Stage(ABC):
             if not self.take(cell):
                 entry.begin()
                 try:
-                    recorded = {**self.identity(cell), "modules": self.code(cell)}
+                    recorded = {**self.identity(cell), **self.records(cell)}
                     write_json(entry.folder / "identity.json", recorded)
                     record(entry.folder, cell.settings.runtime)
                     runtime = cell.settings.runtime
@@ -100,9 +106,13 @@ class Stage(ABC):
     def identity(self, cell: Cell) -> dict[str, object]:
         """Return what the entry's key is made of."""
 
+    def records(self, cell: Cell) -> dict[str, object]:
+        """Return what identity.json holds beside the identity: no part of the key, see `cells.RECORDS`."""
+        return {"modules": self.code(cell)}
+
     def code(self, cell: Cell) -> dict[str, str]:
         """Return the hash of the code of each of these modules, of which the key has only one for all."""
-        return {module: sources.digest([module]) for module in self.modules(cell)}
+        return _code(self.modules(cell))
 
     @abstractmethod
     def modules(self, cell: Cell) -> list[str]:
@@ -160,11 +170,29 @@ class Evaluation(Stage):
 
     @override
     def work(self, cell: Cell, folder: Path, tell: Tell, gpus: Sequence[int]) -> list[str]:
-        return evaluate(cell, folder)
+        return evaluate(cell, folder, self._measured)
+
+    def _measured(self, trained: Trained, metric: str) -> Measured:
+        """Take what one metric measured from the store, or measure it: another metric asks for no more."""
+        cell = trained.cell
+        identity = cell.measurement(metric)
+        entry = cell.store(key_of(identity))
+        with entry.locked():
+            if not entry.done():
+                entry.begin()
+                modules = _code(cell.measuring_modules(metric))
+                write_json(entry.folder / "identity.json", {**identity, "modules": modules})
+                entry.finish(write_measured(measure(trained, metric), entry.folder))
+            return read_measured(entry.folder)
 
     @override
     def identity(self, cell: Cell) -> dict[str, object]:
         return cell.evaluation_identity
+
+    @override
+    def records(self, cell: Cell) -> dict[str, object]:
+        keys = {metric: key_of(cell.measurement(metric)) for metric in sorted(cell.settings.metric)}
+        return {**super().records(cell), "measurements": keys}
 
     @override
     def modules(self, cell: Cell) -> list[str]:

@@ -44,6 +44,11 @@ class Run:
         (self.root / "params.yaml").write_text("studies: {}\n")
 
 
+def measured(cell: str) -> set[tuple[str, ...]]:
+    """What every metric measured on a cell, as lines of the table."""
+    return {("measurement", f"{cell} {metric}", "done") for metric in ("bound", "latents", "reconstruction")}
+
+
 def listed(output: str) -> set[tuple[str, ...]]:
     """Return kind, cell and state of every line of the table."""
     rows = [line.split("  ") for line in output.splitlines()]
@@ -55,7 +60,7 @@ def test_what_is_used_is_counted_and_not_listed(run: Run) -> None:
     output = run("--drop")
     assert listed(output) == set()
     assert "nothing lies in it that is not used" in output
-    assert "used      4 entries, " in output
+    assert "used      10 entries, " in output
     assert "not used  0 entries, 0.0 MB" in output
     assert "dropped   0 entries, 0.0 MB" in output
 
@@ -65,16 +70,16 @@ def test_what_is_not_used_is_listed_and_dropped_only_when_asked_for(run: Run) ->
     run.no_study()
     before = {each.key: each.size_bytes for each in inventory(run.root / ".cells")[0]}
     output = run()
-    assert listed(output) == {("evaluation", "tiny/gaussian-2-0", "done")}
-    assert "used      3 entries, " in output
-    assert "not used  1 entry, " in output
+    assert listed(output) == {("evaluation", "tiny/gaussian-2-0", "done"), *measured("gaussian-2-0")}
+    assert "used      6 entries, " in output
+    assert "not used  4 entries, " in output
     assert "make gc DROP=yes" in output
     assert {each.key: each.size_bytes for each in inventory(run.root / ".cells")[0]} == before
-    (key,) = [line[:12] for line in output.splitlines() if "evaluation" in line]
-    assert "dropped   1 entry" in run("--drop")
+    keys = [line[:12] for line in output.splitlines() if "gaussian-2-0" in line]
+    assert "dropped   4 entries" in run("--drop")
     left, _ = inventory(run.root / ".cells")
     assert {each.key: each.size_bytes for each in left} == {
-        each: size for each, size in before.items() if not each.startswith(key)
+        each: size for each, size in before.items() if each[:12] not in keys
     }
     assert all(each.state == "done" for each in left)
     assert listed(run()) == set()
@@ -86,6 +91,7 @@ def test_the_study_that_was_widened_and_narrowed_again(run: Run, tiny_params: st
     assert listed(run()) == {
         ("training", "binomial-2-0", "done"),
         ("evaluation", "tiny/binomial-2-0", "done"),
+        *measured("binomial-2-0"),
     }
     (run.root / "params.yaml").write_text(
         tiny_params.replace("studies", "optional", 1).split("optional: {}")[0]
@@ -94,7 +100,7 @@ def test_the_study_that_was_widened_and_narrowed_again(run: Run, tiny_params: st
     (run.root / "params.yaml").write_text(
         tiny_params.replace("optimizer.lr", "lr").replace("epochs=2", "epochs=3")
     )
-    assert len(listed(run())) == 4
+    assert len(listed(run())) == 10
 
 
 def test_every_state_is_listed_and_only_what_is_older_if_asked_for(run: Run) -> None:
@@ -110,11 +116,12 @@ def test_every_state_is_listed_and_only_what_is_older_if_asked_for(run: Run) -> 
     expected = {
         ("training", "binomial-2-0", "half done"),
         ("training", "gaussian-2-0", "failed"),
+        *measured("binomial-2-0"),
         ("evaluation", "tiny/binomial-2-0", "damaged"),
         ("unknown", "-", "empty"),
     }
     assert listed(run()) == expected
-    assert "younger   4 entries" in run("--older-than", "1")
+    assert "younger   7 entries" in run("--older-than", "1")
     for path in (entries["binomial-2-0"].folder).rglob("*"):
         os.utime(path, (time.time() - 2 * 86400,) * 2)
     output = run("--older-than", "1.5", "--drop")
@@ -131,7 +138,7 @@ def test_a_study_whose_data_are_not_prepared_keeps_all_with_its_settings(run: Ru
     assert listed(output) == set()
     assert "kept: all with the settings of study tiny" in output
     assert "pipelines/prepare.py dataset=digits" in output
-    assert len(inventory(run.root / ".cells")[0]) == 4
+    assert len(inventory(run.root / ".cells")[0]) == 10
 
 
 @pytest.mark.parametrize("broken", ["likelihood: poisson", "likelihood: '{'", "seed: -1"])
@@ -145,7 +152,7 @@ def test_a_study_that_cannot_be_composed_is_one_line_and_nothing_is_dropped(
     error = run("--drop", code=1)
     assert error.startswith("gc: study=tiny: cannot be composed: ")
     assert error.count("\n") == 1
-    assert len(inventory(run.root / ".cells")[0]) == 4
+    assert len(inventory(run.root / ".cells")[0]) == 10
     assert "no such file" in run("--params", str(run.root / "absent.yaml"), code=1)
 
 
@@ -178,7 +185,7 @@ def test_what_a_process_begins_after_the_listing_is_left_alone_and_named(
     monkeypatch.setattr(run.gc, "drop", drop_while_held)
     output = run("--drop")
     assert f"left alone: {entry.folder.name[:12]}" in output
-    assert "dropped   3 entries" in output
+    assert "dropped   9 entries" in output
     assert entry.done()
 
 
@@ -194,5 +201,5 @@ def test_a_store_elsewhere_is_looked_after_and_its_other_users_are_mentioned(
     (run.root / ".cells").rename(tmp_path / "elsewhere")
     monkeypatch.setenv("VAE_LIKELIHOODS_STORE", str(tmp_path / "elsewhere"))
     output = run()
-    assert "used      4 entries" in output
+    assert "used      10 entries" in output
     assert f"only {run.root} was looked at" in output

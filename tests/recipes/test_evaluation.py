@@ -20,7 +20,8 @@ from vae_likelihoods.build import build_metrics, build_model
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.recipes.evaluation import RESULTS, data_of, evaluate, multiply_adds, trained_model
+from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds
+from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.recipes.training import make_trainer, train
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.stages import STAGES
@@ -182,7 +183,7 @@ def test_pictures_can_be_opened(metrics: dict[str, Any], tmp_path: Path) -> None
 def test_the_trained_model_scores_validation_as_its_history_says(cell: Cell) -> None:
     """Weights, data and likelihood come back as they were in training."""
     trainer = make_trainer(cell)
-    trainer.model.load_state_dict(trained_model(cell).state_dict())
+    trainer.model.load_state_dict(Trained(cell).model.state_dict())
     # Scores are computed with all bits of a product, the history's were not.
     torch.set_float32_matmul_precision(cell.settings.training.matmul)
     distortion, rate = trainer._validate()
@@ -200,7 +201,7 @@ def test_the_score_is_that_of_the_weights_in_the_file(small_cell: MakeCell, tmp_
     model.load_state_dict(load_file(cell.run_folder / "model.safetensors"))
     with torch.no_grad():
         bound, noise = build_metrics(cell.settings)["bound"], generator(0, "metric", "bound")
-        expected = bound(model, data_of(cell), noise).values
+        expected = bound(model, Trained(cell).data, noise).values
     assert found["nll_nats"] == pytest.approx(expected["nll_nats"], rel=1e-9)
 
 

@@ -26,6 +26,11 @@ def test_the_entries_of_a_study(tiny_root: Path) -> None:
     assert sorted((each.kind, each.name, each.state) for each in entries) == [
         ("evaluation", "tiny/binomial-2-0", "done"),
         ("evaluation", "tiny/gaussian-2-0", "done"),
+        *(
+            ("measurement", f"{cell} {metric}", "done")
+            for cell in ("binomial-2-0", "gaussian-2-0")
+            for metric in ("bound", "latents", "reconstruction")
+        ),
         ("training", "binomial-2-0", "done"),
         ("training", "gaussian-2-0", "done"),
     ]

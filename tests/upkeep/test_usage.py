@@ -17,12 +17,25 @@ from vae_likelihoods.upkeep.inventory import Stored, inventory
 from vae_likelihoods.upkeep.usage import Usage, drop
 
 Make = Callable[..., Cell]
-ALL = {"binomial-2-0", "gaussian-2-0", "tiny/binomial-2-0", "tiny/gaussian-2-0"}
+METRICS = ("bound", "latents", "reconstruction")
+
+
+def of(cell: str) -> set[str]:
+    """The names of a cell's entries: trained, evaluated, and what each metric measured."""
+    return {cell, f"tiny/{cell}", *measured(cell)}
+
+
+def measured(cell: str) -> set[str]:
+    return {f"{cell} {metric}" for metric in METRICS}
+
+
+ALL = of("binomial-2-0") | of("gaussian-2-0")
 
 
 def unused(root: Path, *cells: Cell) -> set[str]:
-    usage = Usage(root, cells)
-    return {each.name for each in inventory(root / ".cells")[0] if not usage.uses(each)}
+    entries, _ = inventory(root / ".cells")
+    usage = Usage(root, cells, entries)
+    return {each.name for each in entries if not usage.uses(each)}
 
 
 def tiny(root: Path) -> list[Cell]:
@@ -34,7 +47,7 @@ def test_the_entries_of_a_studys_cells_are_used_wherever_they_are_laid_out(tiny_
     for folder in ("runs", "evaluations"):
         shutil.rmtree(tiny_root / folder)
     assert unused(tiny_root, *tiny(tiny_root)) == set()
-    assert unused(tiny_root, tiny(tiny_root)[0]) == {"gaussian-2-0", "tiny/gaussian-2-0"}
+    assert unused(tiny_root, tiny(tiny_root)[0]) == of("gaussian-2-0")
     assert unused(tiny_root) == ALL
 
 
@@ -42,10 +55,11 @@ def test_what_a_folder_was_laid_out_from_is_used(tiny_root: Path) -> None:
     assert unused(tiny_root) == set()
     shutil.rmtree(tiny_root / "evaluations" / "tiny" / "binomial-2-0")
     (tiny_root / "runs" / "tiny").rename(tiny_root / "runs" / "scratch")
-    assert unused(tiny_root) == {"tiny/binomial-2-0"}
+    gone = {"tiny/binomial-2-0", *measured("binomial-2-0")}
+    assert unused(tiny_root) == gone
     weights = tiny_root / "runs" / "scratch" / "gaussian-2-0" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    assert unused(tiny_root) == {"tiny/binomial-2-0", "gaussian-2-0"}
+    assert unused(tiny_root) == gone | {"gaussian-2-0"}
 
 
 def test_an_evaluation_of_other_weights_is_not_used_and_of_unknown_ones_is(tiny_root: Path) -> None:
@@ -59,8 +73,9 @@ def test_an_evaluation_of_other_weights_is_not_used_and_of_unknown_ones_is(tiny_
 
 
 def kept(root: Path, *cells: Cell) -> set[str]:
-    usage = Usage(root, cells)
-    return {each.key for each in inventory(root / ".cells")[0] if usage.uses(each)}
+    entries, _ = inventory(root / ".cells")
+    usage = Usage(root, cells, entries)
+    return {each.key for each in entries if usage.uses(each)}
 
 
 def copied(root: Path, name: str, **changes: object) -> Stored:
@@ -86,8 +101,8 @@ def test_while_data_are_not_prepared_all_entries_with_the_settings_are_used(tiny
     copied(tiny_root, "gaussian-2-0", data="x")
     cells = tiny(tiny_root)
     assert unused(tiny_root, *cells) == set()
-    assert unused(tiny_root, cells[1]) == {"binomial-2-0", "tiny/binomial-2-0"}
-    usage = Usage(tiny_root, cells)
+    assert unused(tiny_root, cells[1]) == of("binomial-2-0")
+    usage = Usage(tiny_root, cells, [])
     assert set(usage.unprepared) == {"tiny"}
     assert "pipelines/prepare.py dataset=digits" in str(usage.unprepared["tiny"])
 
@@ -110,7 +125,7 @@ def test_an_entry_without_any_file_is_used_by_nobody(tiny_root: Path) -> None:
 def test_drop_removes_what_it_is_given(tiny_root: Path) -> None:
     entries, _ = inventory(tiny_root / ".cells")
     assert drop(entries[:3]) == entries[:3]
-    assert [each.key for each in inventory(tiny_root / ".cells")[0]] == [entries[3].key]
+    assert [each.key for each in inventory(tiny_root / ".cells")[0]] == [each.key for each in entries[3:]]
     assert entries[3].entry.done()
 
 

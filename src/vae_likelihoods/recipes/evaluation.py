@@ -5,23 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from torch.utils.flop_counter import FlopCounterMode
 
-from vae_likelihoods.build import build_metrics, build_model
-from vae_likelihoods.checkpoints import load_weights
-from vae_likelihoods.cpu import prepare_cpu
-from vae_likelihoods.errors import SettingError
 from vae_likelihoods.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.files import write_json, write_text, write_whole
 from vae_likelihoods.metrics.base import Measured
-from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.seeding import generator
+from vae_likelihoods.recipes.measuring import Trained, measure
 from vae_likelihoods.units import Unit, plain
 
 if TYPE_CHECKING:
@@ -31,17 +26,29 @@ RESULTS = ("metrics.json", "per_image.csv", "samples.png", "reconstructions.png"
 
 
 @torch.no_grad()
-def evaluate(cell: Cell, folder: Path) -> list[str]:
+def evaluate(cell: Cell, folder: Path, take: Callable[[Trained, str], Measured] = measure) -> list[str]:
     """Measure the cell in runs/ with every configured metric; return the result files in `folder`.
 
-    metrics.json holds every number with its unit, per_image.csv a row for every test image, its columns in
-    the units of the numbers of the same name.
+    metrics.json holds every number with its unit and, where there is one, the direction of a better model;
+    per_image.csv a row for every test image, its columns in the units of the numbers of the same name.
+
+    Args:
+        cell: what to measure.
+        folder: where the files go.
+        take: gives what the metric of a name measures: computes it, or has it already.
     """
-    model, data = trained_model(cell), data_of(cell)
-    test, measured = data.test, measure(cell, model, data)
-    values = {name: value for one in measured for name, value in one.values.items()}
-    images = {"images": len(test.images), "test_sha256": test.sha256}
-    found = {**origin(cell, model), **images, **values, "units": plain(units(cell, measured))}
+    trained = Trained(cell)
+    model, test = trained.model, trained.data.test
+    measured = [take(trained, name) for name in sorted(cell.settings.metric)]
+    numbers = {name: number for one in measured for name, number in one.numbers.items()}
+    found = {
+        **origin(cell, model),
+        "images": len(test.images),
+        "test_sha256": test.sha256,
+        **{name: number.value for name, number in numbers.items()},
+        "units": plain(units(cell, measured)),
+        "better": {name: numbers[name].better for name in sorted(numbers) if numbers[name].better},
+    }
     write_json(folder / "metrics.json", found)
     write_text(folder / "per_image.csv", per_image_csv(measured))
     write_whole(folder / "samples.png", samples(model, cell.settings.seed).save)
@@ -54,36 +61,6 @@ def kl_per_latent(measured: list[Measured]) -> list[float]:
     """Return the KL of every latent; nothing where no metric measured it."""
     found = [one.values.get("kl_per_latent_nats") for one in measured]
     return next((value for value in found if isinstance(value, list)), [])
-
-
-def trained_model(cell: Cell) -> VAE:
-    """Load the weights that lie in runs/, on the cell's device."""
-    prepare_cpu(cell.settings.runtime.threads)
-    torch.set_float32_matmul_precision("highest")  # a score is no place to save bits
-    model = build_model(cell.settings, cell.data.shape)
-    path = cell.run_folder / "model.safetensors"
-    try:
-        load_weights(path, model)
-    except (SafetensorError, RuntimeError) as error:
-        reason = f"{path} is damaged ({str(error).splitlines()[0]}); run the same training again"
-        raise SettingError("cell", cell.name, reason) from None
-    return model.to(cell.settings.runtime.torch_device).eval()
-
-
-def data_of(cell: Cell) -> Data:
-    """Return the cell's data set at its levels."""
-    settings = cell.settings
-    runtime = settings.runtime
-    return Data(cell.data, settings.levels, settings.binarize, runtime.torch_device, runtime.cell_store)
-
-
-def measure(cell: Cell, model: VAE, data: Data) -> list[Measured]:
-    """Apply every metric of the configuration, each with noise of its own."""
-    found = []
-    for name, metric in build_metrics(cell.settings).items():
-        noise = generator(cell.settings.seed, "metric", name, device=data.device)
-        found.append(metric(model, data, noise))
-    return found
 
 
 def origin(cell: Cell, model: VAE) -> dict[str, Any]:

@@ -39,7 +39,8 @@ class Place:
         if len(found) == 1:
             return found[0]
         reason = "begins several keys" if found else "begins no key in the store and is no <study>/<cell>"
-        newest = sorted(found or self.entries, key=lambda each: each.age_seconds)
+        shown = found or [each for each in self.entries if each.kind != "measurement"]
+        newest = sorted(shown, key=lambda each: each.age_seconds)
         named = [f"{each.key[: max(SHORT, len(text) + 4)]} ({each.name})" for each in newest[:LISTED]]
         more = [f"{len(newest) - LISTED} more"] if len(newest) > LISTED else []
         cells = [] if found else [f"{study}/<cell>" for study in self._studies()]

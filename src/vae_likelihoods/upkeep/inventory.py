@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from vae_likelihoods.cells import key_of
+from vae_likelihoods.cells import identity_in, key_of
 from vae_likelihoods.sources import PROJECT
 from vae_likelihoods.store import LOCK, Entry
 
@@ -36,7 +36,7 @@ class Stored:
     def _recorded(self) -> dict[str, Any]:
         try:
             found = json.loads((self.entry.folder / "identity.json").read_text())
-            identity = {name: value for name, value in found.items() if name != "modules"}
+            identity = identity_in(found)
         except (OSError, ValueError, AttributeError):
             return {}
         return found if key_of(identity) == self.key else {}
@@ -44,7 +44,7 @@ class Stored:
     @property
     def identity(self) -> dict[str, Any]:
         """What the key is made of; empty if the entry does not say, or says what does not fit its key."""
-        return {name: value for name, value in self._recorded.items() if name != "modules"}
+        return identity_in(self._recorded)
 
     @property
     def modules(self) -> dict[str, str] | None:
@@ -52,11 +52,18 @@ class Stored:
         return self._recorded.get("modules")
 
     @property
+    def measurements(self) -> set[str]:
+        """The keys of the measurements that an evaluation was put together from."""
+        return set(self._recorded.get("measurements", {}).values())
+
+    @property
     def kind(self) -> str:
         """Of which stage it is a result."""
         if not self.identity:
             return "unknown"
-        return "evaluation" if "metric" in self.identity else "training"
+        if "metric" not in self.identity:
+            return "training"
+        return "evaluation" if "cell" in self.identity else "measurement"
 
     @property
     def name(self) -> str:
@@ -66,7 +73,8 @@ class Stored:
         if self.kind == "evaluation":
             return f"{self.identity['cell']['study']}/{self.identity['cell']['cell']}"
         settings = self.identity["settings"]
-        return f"{likelihood_name(settings['likelihood'])}-{settings['latent_dim']}-{settings['seed']}"
+        name = f"{likelihood_name(settings['likelihood'])}-{settings['latent_dim']}-{settings['seed']}"
+        return name if self.kind == "training" else f"{name} {', '.join(self.identity['metric'])}"
 
     @cached_property
     def state(self) -> str:

@@ -20,17 +20,18 @@ class Usage:
 
     Where in doubt, an entry is used. The key of a cell whose data are not prepared is not known, so all
     entries with its settings are; where neither runs/ nor the store has a cell's weights, its evaluations
-    are, whatever the weights.
+    are, whatever the weights. What one metric measured is used by the evaluations that hold it.
 
     Args:
         root: the folder of runs/ and evaluations/.
         cells: of all studies.
+        entries: of the store.
 
     Attributes:
         unprepared: for each study whose data are not prepared, why not.
     """
 
-    def __init__(self, root: Path, cells: Iterable[Cell]) -> None:
+    def __init__(self, root: Path, cells: Iterable[Cell], entries: Iterable[Stored]) -> None:
         self.unprepared: dict[str, SettingError] = {}
         self._keys: set[str] = set()
         self._settings: set[str] = set()
@@ -42,6 +43,9 @@ class Usage:
                 self._settings |= {key_of(cell.settings.learned), key_of(cell.description())}
         folders = [path for stage in ("runs", "evaluations") for path in (root / stage).glob("[!.]*/[!.]*")]
         self._laid_out = [hashes(folder) for folder in folders]
+        for stored in entries:
+            if stored.measurements and self.uses(stored):
+                self._keys |= stored.measurements
 
     def uses(self, stored: Stored) -> bool:
         """Whether `stored` is used."""
@@ -73,4 +77,12 @@ def _evaluations(cell: Cell) -> set[str]:
     path = cell.run_folder / WEIGHTS
     laid_out = sha256(path) if path.is_file() else None
     known = {weights for weights in (laid_out, cell.trained.files().get(WEIGHTS)) if weights}
-    return {key_of(cell.evaluation_of(weights)) for weights in known or {""}}
+    identities = [
+        made
+        for weights in known or {""}
+        for made in (
+            cell.evaluation_of(weights),
+            *(cell.measurement_of(metric, weights) for metric in cell.settings.metric),
+        )
+    ]
+    return {key_of(identity) for identity in identities}
