@@ -25,7 +25,9 @@ WHOLE = {
     "effective_sample_size": "importance_samples",
     "active_units": "latent_dim",
 }
-"""What a number is a part of. It may be near 0, so its difference is measured against the whole."""
+"""What a number is a part of. It may be near 0, so its difference is measured against the whole.
+
+That of a number that no list here names, so of a further metric, is the largest of its column."""
 
 Stages = dict[str, dict[str, Any]]
 Environments = Sequence[Mapping[str, Any]]
@@ -149,10 +151,12 @@ def differences(committed: pd.DataFrame, found: pd.DataFrame) -> list[Difference
         return [
             Difference(f"the list of cells ({odd or 'one of them twice'})", len(left), len(right), math.inf)
         ]
+    further = sorted({*left} - {*EXACT, *CLOSE})
+    largest = {name: float(left[name].abs().max()) for name in further}
     return [
-        Difference(f"{column} of {'/'.join(where)}", a[column], b[column], _size(column, a, b))
+        Difference(f"{column} of {'/'.join(where)}", a[column], b[column], _size(column, a, b, largest))
         for where, a, b in zip(left.index, rows(left), rows(right), strict=True)
-        for column in [*EXACT, *CLOSE]
+        for column in [*EXACT, *CLOSE, *further]
     ]
 
 
@@ -166,11 +170,13 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _size(column: str, committed: Mapping[str, Any], found: Mapping[str, Any]) -> float:
+def _size(
+    column: str, committed: Mapping[str, Any], found: Mapping[str, Any], largest: Mapping[str, float]
+) -> float:
     a, b = committed[column], found[column]
     if a == b or (pd.isna(a) and pd.isna(b)):
         return 0.0
     if column in EXACT or pd.isna(a) or pd.isna(b):
         return math.inf
-    whole = abs(committed[WHOLE.get(column, column)])
+    whole = largest.get(column, abs(committed[WHOLE.get(column, column)]))
     return abs(a - b) / whole if whole else math.inf

@@ -69,6 +69,22 @@ def test_every_measured_number_is_compared(committed: pd.DataFrame, column: str)
     assert column in fault
 
 
+def test_what_a_further_metric_measured_is_compared_with_the_largest_of_its_column(
+    committed: pd.DataFrame,
+) -> None:
+    committed = committed.assign(frechet=[0.0, *[10.0] * (len(committed) - 1)])
+    found = committed.copy()
+    found.loc[0, "frechet"] = 0.4
+    assert compare(committed, found, tolerance=0.05) == []
+    found.loc[0, "frechet"] = 0.6
+    (fault,) = compare(committed, found, tolerance=0.05)
+    assert "frechet of" in fault
+    committed["frechet"] = found["frechet"] = 0.0
+    assert compare(committed, found, tolerance=0) == []
+    found.loc[0, "frechet"] = 0.1
+    assert len(compare(committed, found, tolerance=0.05)) == 1
+
+
 def test_every_column_is_compared() -> None:
     assert sorted([*CELL, *EXACT, *CLOSE]) == sorted(COLUMNS)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -48,6 +49,30 @@ def test_a_metric_that_a_model_does_not_have_stays_empty(root, study, tmp_path):
     written = pd.read_csv(tmp_path / "summary.csv").set_index("cell")
     assert written["effective_sample_size"].isna().sum() == 1
     assert pd.isna(written.loc["binomial-2-0", "effective_sample_size"])
+
+
+def test_what_a_further_metric_measures_is_a_column_after_the_others(root, study, tmp_path):
+    found = study.record("grey", "binomial", 2, 0, 11.0)
+    found |= {"frechet": 1.23456789, "curve_nats": [1.0, 2.0], "better": {"frechet": "lower"}}
+    found["units"] |= dict.fromkeys(("frechet", "curve_nats"), found["units"]["squared_error"])
+    path = study.save(root, found)
+    for other in set(path.parents[1].iterdir()) - {path.parent}:
+        shutil.rmtree(other)
+    cells = summary.collect(root / "evaluations", {"grey": []})
+    assert cells["units"][0]["frechet"].measure == "squared error per pixel"
+    assert cells["better"][0] == {"frechet": "lower"}
+    summary.write_summary(cells, tmp_path / "summary.csv")
+    written = pd.read_csv(tmp_path / "summary.csv")
+    assert tuple(written.columns) == (*summary.COLUMNS, "frechet")
+    assert written["frechet"].tolist() == [1.23457]
+
+
+def test_a_further_metric_without_a_number_is_refused(root, study):
+    found = study.record("grey", "binomial", 2, 0, 11.0, frechet="low")
+    found["units"]["frechet"] = found["units"]["squared_error"]
+    study.save(root, found)
+    with pytest.raises(SettingError, match="frechet is 'low', not a number"):
+        summary.collect(root / "evaluations", {"grey": []})
 
 
 def test_all_studies_of_params_or_those_chosen():

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vae_likelihoods.cells import Cell
-from vae_likelihoods.tracking.contents import epochs, identifying, in_order, picture_name, varied
+from vae_likelihoods.tracking.contents import (
+    epochs,
+    identifying,
+    in_order,
+    picture_name,
+    scores,
+    varied,
+)
 
 Make = Callable[..., Cell]
 
@@ -50,3 +57,19 @@ def test_a_picture_has_one_name_and_runs_and_epochs_have_others() -> None:
     assert name == picture_name("samples-3", "run", 7)
     assert name.startswith("samples+step+3+timestamp+7+")
     assert name != picture_name("samples-3", "other", 7)
+
+
+def test_what_a_further_metric_measured_follows_under_its_own_name() -> None:
+    metrics = {
+        "bits_per_dim": 1.5,
+        "nll_nats": 800.0,
+        "frechet": 3.0,
+        "kl_per_latent_nats": [1.0],
+        "none": None,
+    }
+    units = dict.fromkeys(("bits_per_dim", "frechet", "kl_per_latent_nats", "none"), {})
+    assert scores({**metrics, "importance_samples": 8, "units": {**units, "importance_samples": {}}}) == [
+        ("test/bpd", 1.5, 0),
+        ("test/nll", 800.0, 0),
+        ("test/frechet", 3.0, 0),
+    ]

@@ -20,7 +20,7 @@ COLUMNS = (
     "bits_per_dim_se", "importance_samples", "effective_sample_size", "active_units", "squared_error",
     "trained_on", "parameters", "multiply_adds", "epochs", "scale", "split", "dimensions", "cell",
 )  # fmt: skip
-"""The columns of reports/summary.csv, in order."""
+"""The columns of reports/summary.csv, in order; after them stand the numbers of further metrics, by name."""
 
 _OF_THE_SCORE = ("scale", "split")  # what the unit of bits_per_dim says
 _KEYS = (*(name for name in COLUMNS if name not in _OF_THE_SCORE), "test_sha256")
@@ -41,9 +41,9 @@ def collect(
         optional: which of the studies are optional ones, for the message that says how to get the cells.
 
     Returns:
-        A frame with `COLUMNS`, `test_sha256` (of the test images) and `units` (of every measured column, by
-        its name): studies as given, then likelihoods as given (others after them, by name), latent sizes
-        and seeds by number.
+        A frame with `COLUMNS`, `test_sha256` (of the test images), `units` (of every measured column, by
+        its name), `better` (its direction, where it has one) and the columns of `further`: studies as given,
+        then likelihoods as given (others after them, by name), latent sizes and seeds by number.
 
     Raises:
         SettingError: a study has no cell, or a file is damaged or says no units.
@@ -55,6 +55,11 @@ def collect(
         for study, likelihoods in studies.items()
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def further(cells: pd.DataFrame) -> list[str]:
+    """Return the columns of what other metrics than the ones of `COLUMNS` measured, by name."""
+    return sorted({name for units in cells["units"] for name in units} - {*COLUMNS})
 
 
 def study_axes(params: Mapping[str, Any], chosen: Sequence[str] = ()) -> dict[str, list[str]]:
@@ -71,8 +76,8 @@ def study_axes(params: Mapping[str, Any], chosen: Sequence[str] = ()) -> dict[st
 
 
 def write_summary(cells: pd.DataFrame, path: Path) -> None:
-    """Write `COLUMNS` of `cells` to `path` as CSV, numbers rounded to 6 significant digits."""
-    rounded = cells[list(COLUMNS)].map(significant)
+    """Write `COLUMNS` and `further` of `cells` to `path` as CSV, numbers rounded to 6 significant digits."""
+    rounded = cells[[*COLUMNS, *further(cells)]].map(significant)
     rounded.to_csv(path, index=False, lineterminator="\n")
 
 
@@ -103,7 +108,7 @@ def _study(evaluations: Path, study: str, likelihoods: Sequence[str], command: s
     order = {name: place for place, name in enumerate(likelihoods)}
     place = cells["likelihood"].map(lambda name: order.get(name, len(order)))
     ordered = cells.assign(_place=place).sort_values(["_place", "likelihood", "latent_dim", "seed", "cell"])
-    return ordered[[*COLUMNS, "test_sha256", "units"]]
+    return ordered[[*COLUMNS, *further(cells), "test_sha256", "units", "better"]]
 
 
 def _read(path: Path, study: str, remedy: str) -> dict[str, Any]:
@@ -120,18 +125,25 @@ def _read(path: Path, study: str, remedy: str) -> dict[str, Any]:
         why = f"damaged, or evaluated without all metrics or by an older version: {fault}; {remedy}"
         raise SettingError("metrics", path.as_posix(), why)
     of_the_score = {name: getattr(units["bits_per_dim"], name) for name in _OF_THE_SCORE}
-    return {**{key: record[key] for key in _KEYS}, **of_the_score, "units": units}
+    more = {name: record[name] for name in _further(record)}
+    directions = {"units": units, "better": record.get("better", {})}
+    return {**{key: record[key] for key in _KEYS}, **of_the_score, **more, **directions}
 
 
 def _units(record: Mapping[str, Any]) -> dict[str, Unit]:
-    """Return the unit of every measured column; raise SettingError for one that is missing or at odds."""
+    """Return the unit of every column that has one; raise SettingError for one that is missing or at odds."""
     bare = [name for name in _MEASURED if name not in record["units"]]
     require(not bare, "units", "(none)", f"no unit is stored of {', '.join(bare)}")
-    units = {name: Unit.from_dict(record["units"][name]) for name in _MEASURED}
+    units = {name: Unit.from_dict(record["units"][name]) for name in [*_MEASURED, *_further(record)]}
     own = (record["levels"], record["dimensions"], units["bits_per_dim"].split)
     odd = [name for name, unit in units.items() if (unit.levels, unit.dimensions, unit.split) != own]
     require(not odd, "units", ", ".join(odd), f"not of the file's own levels, dimensions and split {own}")
     return units
+
+
+def _further(record: Mapping[str, Any]) -> list[str]:
+    """Return the names of what other metrics than the ones of `COLUMNS` measured, but for lists."""
+    return [name for name in record["units"] if name not in _KEYS and not isinstance(record.get(name), list)]
 
 
 def _fault(record: Any, study: str, cell: str) -> str:
@@ -144,9 +156,9 @@ def _fault(record: Any, study: str, cell: str) -> str:
         return "its units are no mapping"
     if (record["study"], record["cell"]) != (study, cell):
         return f"it belongs to {record['study']}/{record['cell']}"
-    for key in _NUMBERS:
-        if fault := _number_fault(key, record[key]):
-            return f"{key} is {record[key]!r}, {fault}"
+    for key in dict.fromkeys([*_NUMBERS, *_further(record)]):
+        if fault := _number_fault(key, record.get(key)):
+            return f"{key} is {record.get(key)!r}, {fault}"
     return ""
 
 

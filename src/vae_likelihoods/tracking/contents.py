@@ -82,8 +82,11 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def scores(metrics: Mapping[str, Any]) -> list[Value]:
-    """Return the test metrics of a metrics.json."""
-    return [(name, float(metrics[key]), 0) for key, name in TEST_METRICS.items() if key in metrics]
+    """Return the test metrics of a metrics.json: the usual ones by short names, then the others."""
+    usual = [(name, float(metrics[key]), 0) for key, name in TEST_METRICS.items() if key in metrics]
+    further = sorted({*metrics.get("units", {})} - {*TEST_METRICS, "importance_samples"})
+    numbers = [(name, metrics[name]) for name in further if isinstance(metrics.get(name), int | float)]
+    return usual + [(f"test/{name}", float(value), 0) for name, value in numbers]
 
 
 def unit_tags(units: Mapping[str, Any]) -> dict[str, str]:
