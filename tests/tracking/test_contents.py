@@ -67,7 +67,7 @@ def test_what_a_further_metric_measured_follows_under_its_own_name() -> None:
         "kl_per_latent_nats": [1.0],
         "none": None,
     }
-    units = dict.fromkeys(("bits_per_dim", "frechet", "kl_per_latent_nats", "none"), {})
+    units = {name: {} for name in ("bits_per_dim", "frechet", "kl_per_latent_nats", "none")}
     assert scores({**metrics, "importance_samples": 8, "units": {**units, "importance_samples": {}}}) == [
         ("test/bpd", 1.5, 0),
         ("test/nll", 800.0, 0),
