@@ -24,6 +24,7 @@ SETTINGS = Training(
     warmup_steps=2,
     clip_norm=1.0,
     patience=None,
+    keep="best",
     precision="float32",
     matmul="highest",
     grid_epochs=1,

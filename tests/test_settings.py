@@ -52,6 +52,7 @@ REFUSED = [
     ("training.clip_norm", float("nan")),
     ("training.clip_norm", "abc"),
     ("training.patience", 0),
+    ("training.keep", "first"),
     ("training.precision", "float16"),
     ("training.schedule", "linear"),
     ("training.grid_epochs", 0),
@@ -164,6 +165,8 @@ LEARNED = [
     ("optimizer.lr", 0.5),
     ("training.epochs", 3),
     ("training.evaluation_batch_size", 3),
+    ("training.keep", "last"),
+    ("training.schedule", "stages"),
 ]
 
 

@@ -21,7 +21,7 @@ from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.objectives import ELBO, IWAE, Objective, Terms
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.training import NonFiniteLossError, Trainer, Training
+from vae_likelihoods.training import NonFiniteLossError, Trainer, Training, stage_ratio
 
 SHAPE, IMAGES, BATCH = (1, 6, 6), 90, 32  # three batches an epoch, the last one smaller
 PLAIN = Training(
@@ -32,6 +32,7 @@ PLAIN = Training(
     warmup_steps=0,
     clip_norm=None,
     patience=None,
+    keep="best",
     precision="float32",
     matmul="highest",
     grid_epochs=1,
@@ -202,6 +203,16 @@ def test_early_stopping_keeps_the_best_weights(patience: int) -> None:
     assert max(running) < patience
 
 
+def test_the_last_weights_are_kept_if_asked_for() -> None:
+    settings = PLAIN.model_copy(update={"epochs": 12, "keep": "last", "patience": 1})
+    trainer = run(make(settings, ELBO(1.0, 0), lr=0.05))
+    elbos = [record.val_elbo for record in trainer.records]
+    assert len(elbos) == 12  # an epoch that is kept is no reason to stop
+    assert max(elbos) > elbos[-1]
+    assert save(trainer.best_weights) == save(trainer.model.state_dict())
+    assert [record.best_epoch for record in trainer.records] == list(range(1, 13))
+
+
 def test_early_stopping_survives_restarts() -> None:
     settings = PLAIN.model_copy(update={"epochs": 60, "patience": 2})
     whole = run(make(settings, lr=0.05))
@@ -276,6 +287,43 @@ def test_cosine_schedule_falls_from_one_towards_nothing() -> None:
     assert factors[0] == 1.0
     assert factors[4] == pytest.approx(0.5)
     assert factors == sorted(factors, reverse=True)
+
+
+def staged(epochs: int) -> Training:
+    return PLAIN.model_copy(update={"schedule": "stages", "epochs": epochs})
+
+
+def test_stages_are_the_epochs_and_rates_of_the_paper() -> None:
+    """Burda et al. 2016, section 5: 3^i passes over the data at 0.001 10^(-i/7), i = 0 .. 7, 3280 in all."""
+    batches = 2
+    rates = [
+        0.001 * staged(3280).learning_rate_factor(step, 3280 * batches) for step in range(3280 * batches)
+    ]
+    expected = [0.001 * 10 ** (-i / 7) for i in range(8) for _ in range(batches * 3**i)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("epochs", [8, 13, 40, 121])
+def test_fewer_epochs_keep_the_eight_rates_and_a_ratio_between_their_stages(epochs: int) -> None:
+    batches = 1000
+    factors = [
+        staged(epochs).learning_rate_factor(step, epochs * batches) for step in range(epochs * batches)
+    ]
+    rates = list(dict.fromkeys(factors))
+    assert rates == pytest.approx([10 ** (-i / 7) for i in range(8)])
+    lengths = [factors.count(rate) / batches for rate in rates]
+    assert sum(lengths) == pytest.approx(epochs)
+    ratios = [later / earlier for earlier, later in itertools.pairwise(lengths)]
+    assert lengths[0] == pytest.approx(1, abs=0.01)
+    assert ratios == pytest.approx([stage_ratio(epochs)] * 7, abs=0.01)
+    assert 1 <= stage_ratio(epochs) < 3
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+def test_very_few_epochs_have_falling_rates_too(epochs: int) -> None:
+    factors = [staged(epochs).learning_rate_factor(step, epochs * 50) for step in range(epochs * 50)]
+    assert factors == sorted(factors, reverse=True)
+    assert factors[0] == 1
 
 
 def test_the_optimiser_steps_with_the_scheduled_rate() -> None:

@@ -8,6 +8,8 @@ epoch), so training that stops after any epoch and goes on from its state gives 
 from __future__ import annotations
 
 import copy
+import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,8 @@ from vae_likelihoods.sections import Count, Section
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.units import bits_per_dim
 
+STAGES = 8  # of the schedule of Burda et al. 2016
+
 
 class Training(Section):
     """How long and how to train; conf/training/default.yaml says what each field means."""
@@ -32,10 +36,11 @@ class Training(Section):
     epochs: Count
     batch_size: Count
     evaluation_batch_size: Count
-    schedule: Literal["constant", "cosine"]
+    schedule: Literal["constant", "cosine", "stages"]
     warmup_steps: Annotated[int, Field(ge=0)]
     clip_norm: Annotated[float, Field(gt=0)] | None
     patience: Count | None
+    keep: Literal["best", "last"]
     precision: Literal["float32", "bfloat16"]
     matmul: Literal["highest", "high", "medium"]
     grid_epochs: Count
@@ -45,7 +50,32 @@ class Training(Section):
         rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
         if self.schedule == "constant":
             return rise
+        if self.schedule == "stages":
+            return rise * math.pow(10, -stage_of(step, steps, self.epochs) / 7)
         return rise * 0.5 * (1.0 + math.cos(math.pi * step / steps))
+
+
+def stage_of(step: int, steps: int, epochs: int) -> int:
+    """Return i, 0 .. 7, the stage of `step` (from 0) where stage i lasts r^i epochs, for the r that fits.
+
+    3280 epochs make r = 3: the schedule of Burda et al. (2016, arXiv:1509.00519, section 5), whose learning
+    rate in stage i is 10^(-i/7) of the first. Fewer epochs keep the eight rates, and make r smaller.
+
+    Example:
+        >>> [stage_of(epoch, 3280, 3280) for epoch in (0, 1, 3, 4, 12, 13, 39, 40, 1092, 1093, 3279)]
+        [0, 1, 1, 2, 2, 3, 3, 4, 6, 7, 7]
+    """
+    ends = itertools.accumulate(stage_ratio(epochs) ** i for i in range(STAGES))  # in epochs
+    return sum(step >= round(steps * end / epochs) for end in itertools.islice(ends, STAGES - 1))
+
+
+@functools.cache
+def stage_ratio(epochs: int) -> float:
+    """Return r >= 0 with 1 + r + ... + r^7 = `epochs`, by bisection."""
+    low, high = 0.0, float(epochs)
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if sum(middle**i for i in range(STAGES)) < epochs else (low, middle)
+    return high
 
 
 @dataclass(frozen=True)
@@ -131,7 +161,7 @@ class Trainer:
             elbo = -(distortion + kl)
             if not math.isfinite(elbo):
                 raise NonFiniteLossError(f"the validation ELBO is not finite after epoch {self.epoch}")
-            if elbo > self.best_elbo:
+            if elbo > self.best_elbo or self.settings.keep == "last":
                 self.best_elbo, self.best_epoch = elbo, self.epoch
                 self.best_weights = copy.deepcopy(self.model.state_dict())
             self.seconds = time.perf_counter() - began

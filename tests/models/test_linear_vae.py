@@ -31,6 +31,7 @@ SETTINGS = Training(
     warmup_steps=10,
     clip_norm=None,
     patience=None,
+    keep="best",
     precision="float32",
     matmul="highest",
     grid_epochs=60,
