@@ -29,6 +29,10 @@ class Bernoulli(Likelihood):
         (eta,) = outputs.unbind(-4)
         return -F.softplus((1 - 2 * k.to(eta.dtype)) * eta)
 
+    def outputs_for(self, mean: Tensor) -> Tensor:
+        """Return the outputs [C, H, W] of pixels that are on with probability `mean`: its logit."""
+        return mean.logit()
+
     def mean(self, outputs: Tensor) -> Tensor:
         """Return sigmoid(eta)."""
         (eta,) = self._parameters_of(outputs).unbind(-4)

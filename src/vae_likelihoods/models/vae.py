@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.networks.base import Networks
 
@@ -26,6 +27,9 @@ class VAE(nn.Module):
         self.encoder, self.decoder = networks
         self.likelihood = likelihood
         self.latent_dim = latent_dim
+
+    def begin(self, train: Levels) -> None:
+        """Set what the train images decide, once, before the first step: here nothing."""
 
     def points(self, levels: Tensor) -> Tensor:
         """Return levels k [B, C, H, W] as the points k / (K - 1) in [0, 1] that the encoder sees."""

@@ -81,6 +81,7 @@ def make_trainer(cell: Cell, kind: Callable[..., Trainer] = Trainer) -> Trainer:
     )
     with seeded(settings.seed, "weights"):
         model: VAE = build_model(settings, cell.data.shape).to(device)
+    model.begin(train)
     return kind(
         model,
         build_objective(settings),

@@ -1,0 +1,60 @@
+"""A VAE that begins at the mean image of the data."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from vae_likelihoods.datasets.quantise import Levels
+from vae_likelihoods.errors import require
+from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.networks.base import Networks
+
+CLIP = 1e-3  # means are kept within [CLIP, 1 - CLIP]: a pixel that is never on would need a bias of -inf
+
+
+@runtime_checkable
+class HasMean(Protocol):
+    """A likelihood that knows the outputs with a given mean."""
+
+    def outputs_for(self, mean: Tensor) -> Tensor:
+        """Return outputs for means in (0, 1), [C, H, W]."""
+
+
+class FromMeans(VAE):
+    """A VAE whose decoder's last bias is set to the means of the train pixels.
+
+    The code of Burda et al. (2016, https://github.com/yburda/iwae, `get_train_bias_np`) begins so; its paper
+    does not say it. Arguments as of `VAE`.
+
+    Raises:
+        SettingError: the likelihood does not know which outputs have a given mean, or the decoder does not
+            end in an affine layer with a bias for every pixel.
+    """
+
+    def __init__(self, networks: Networks, likelihood: Likelihood, latent_dim: int) -> None:
+        super().__init__(networks, likelihood, latent_dim)
+        named = type(likelihood).__name__
+        need = "needs a likelihood that gives outputs for a mean (likelihood=bernoulli), not"
+        require(isinstance(likelihood, HasMean), "model", "from_means", f"{need} {named}")
+        last = [module for module in self.decoder.modules() if list(module.parameters(recurse=False))][-1]
+        affine = "needs a decoder that ends in an affine layer (network=mlp, tanh_mlp or linear), not"
+        require(isinstance(last, nn.Linear), "model", "from_means", f"{affine} {type(last).__name__}")
+
+    @override
+    @torch.no_grad()
+    def begin(self, train: Levels) -> None:
+        means = pixel_means(train).clamp(CLIP, 1 - CLIP).float()
+        assert isinstance(self.likelihood, HasMean)
+        *_, last = (module for module in self.decoder.modules() if isinstance(module, nn.Linear))
+        last.bias.copy_(self.likelihood.outputs_for(means).flatten())
+
+
+def pixel_means(train: Levels) -> Tensor:
+    """Return the mean of every pixel, float64 [C, H, W] in [0, 1]; over all draws, where they are drawn."""
+    most = (train.native if train.redrawn else train.levels) - 1
+    return train.images.sum(0, dtype=torch.int64).double() / (len(train.images) * most)
