@@ -14,9 +14,12 @@ from torch.distributions import Normal
 from vae_likelihoods.build import build
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
+from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.networks.linear import linear
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.objectives import ELBO, IWAE, Objective
+from vae_likelihoods.objectives_averaged import AveragedELBO
 from vae_likelihoods.seeding import generator
 
 OBJECTIVES = sorted((Path(__file__).parents[1] / "conf" / "objective").glob("*.yaml"))
@@ -99,6 +102,87 @@ def test_iwae_of_one_sample_has_the_log_ratio_and_not_the_analytic_kl(
     assert (loss + (log_likelihood[0] - kl).mean()).abs() > 1e-3
 
 
+@pytest.mark.parametrize("samples", [1, 5])
+def test_averaged_elbo_is_the_mean_log_weight(model: VAE, levels: torch.Tensor, samples: int) -> None:
+    log_likelihood, ratio, kl = by_hand(model, levels, samples)
+    terms = AveragedELBO(samples)(model, levels, generator(0, "noise"), epoch=1)
+    torch.testing.assert_close(terms.loss, -(log_likelihood + ratio).mean())
+    torch.testing.assert_close(terms.distortion, -log_likelihood.mean(0))
+    torch.testing.assert_close(terms.rate, kl)
+
+
+def test_averaged_elbo_of_one_sample_is_iwae_of_one_sample(model: VAE, levels: torch.Tensor) -> None:
+    """Burda et al. 2016: with k = 1 the two objectives coincide, gradients and all."""
+    averaged, weighted = (
+        torch.autograd.grad(objective(model, levels, generator(0, "n"), 1).loss, [*model.parameters()])
+        for objective in (AveragedELBO(1), IWAE(1))
+    )
+    torch.testing.assert_close(averaged, weighted)
+
+
+def test_averaged_elbo_estimates_the_elbo_whatever_the_number_of_samples(
+    model: VAE, levels: torch.Tensor
+) -> None:
+    with torch.no_grad():
+        elbo = torch.stack([ELBO(1.0, 0)(model, levels, generator(i, "a"), 1).loss for i in range(2000)])
+        many = AveragedELBO(4000)(model, levels, generator(0, "b"), epoch=1).loss
+    assert many.item() == pytest.approx(elbo.mean().item(), abs=5 * elbo.std().item() / 2000**0.5)
+
+
+SIGMA = 0.5
+
+
+@pytest.fixture
+def one_pixel() -> VAE:
+    """x = w z + b + sigma e with one pixel of 256 levels and one latent; q(z | x) = N(0.3 x - 0.2, 0.7^2)."""
+    model = VAE(linear((1, 1, 1), 1, 1), Gaussian(256, 1, sigma=SIGMA), 1)
+    (_, encoder), (decoder, _) = model.encoder, model.decoder
+    with torch.no_grad():
+        encoder.weight.copy_(torch.tensor([[0.3], [0.0]]))
+        encoder.bias.copy_(torch.tensor([-0.2, math.log(0.7)]))
+        decoder.weight.fill_(1.7)
+        decoder.bias.fill_(0.1)
+    return model
+
+
+@pytest.mark.parametrize("samples", [1, 5, 50])
+@pytest.mark.parametrize("kind", [AveragedELBO, IWAE])
+def test_gradients_are_the_closed_form(
+    one_pixel: VAE, kind: type[AveragedELBO] | type[IWAE], samples: int
+) -> None:
+    """Burda et al. 2016, equations 13 and 14: sum_i v_i grad log w_i, v_i equal or proportional to w_i.
+
+    With z_i = mean + scale e_i and r_i = (x - w z_i - b) / sigma^2, log w_i has by w the derivative r_i z_i,
+    by b r_i, and along z_i r_i w - z_i; log q(z_i | x) moves with the scale alone, by -1/scale.
+    """
+    levels = torch.tensor([0, 40, 128, 255], dtype=torch.uint8).reshape(4, 1, 1, 1)
+    kind(samples)(one_pixel, levels, generator(0, "noise"), epoch=1).loss.backward()
+    x, scale = levels.flatten().double() / 255, 0.7
+    e = torch.randn((samples, 4, 1), generator=generator(0, "noise"))[..., 0].double()
+    z = 0.3 * x - 0.2 + scale * e
+    residual = x - 1.7 * z - 0.1
+    log_w = -0.5 * (residual / SIGMA) ** 2 - 0.5 * z**2 + 0.5 * e**2  # up to what all draws share
+    v = torch.softmax(log_w, 0) if kind is IWAE else torch.full_like(log_w, 1 / samples)
+    r = residual / SIGMA**2
+    by_z = r * 1.7 - z
+    expected = {
+        "decoder.0.weight": r * z,
+        "decoder.0.bias": r,
+        "encoder.1.bias mean": by_z,
+        "encoder.1.bias log scale": by_z * scale * e + 1,
+        "encoder.1.weight mean": by_z * x,
+    }
+    found = {
+        "decoder.0.weight": one_pixel.decoder[0].weight.grad,
+        "decoder.0.bias": one_pixel.decoder[0].bias.grad,
+        "encoder.1.bias mean": one_pixel.encoder[1].bias.grad[0],
+        "encoder.1.bias log scale": one_pixel.encoder[1].bias.grad[1],
+        "encoder.1.weight mean": one_pixel.encoder[1].weight.grad[0],
+    }
+    for name, gradient in expected.items():
+        assert -found[name].item() == pytest.approx((v * gradient).sum(0).mean().item(), rel=1e-4), name
+
+
 def test_iwae_weights_the_best_sample_most(model: VAE, levels: torch.Tensor) -> None:
     """Weights made of the loss instead of minus the loss give a bound below the mean, not above it."""
     terms = IWAE(64)(model, levels, generator(0, "noise"), epoch=1)
@@ -155,6 +239,7 @@ def test_noise_comes_from_the_generator_alone(path: Path, model: VAE, levels: to
         (lambda: ELBO(beta=math.nan, warmup_epochs=0), "objective.beta"),
         (lambda: ELBO(beta=1.0, warmup_epochs=-1), "objective.warmup_epochs"),
         (lambda: IWAE(samples=0), "objective.samples"),
+        (lambda: AveragedELBO(samples=0), "objective.samples"),
         (lambda: IWAE(samples=2.5), "objective.samples"),  # type: ignore[arg-type]
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from vae_likelihoods.networks.base import Networks, Shape
 from vae_likelihoods.networks.conv import conv
 from vae_likelihoods.networks.linear import linear
 from vae_likelihoods.networks.mlp import mlp
+from vae_likelihoods.networks.tanh_mlp import tanh_mlp
 
 NETWORKS = sorted((Path(__file__).parents[2] / "conf" / "network").glob("*.yaml"))
 SHAPES: list[Shape] = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 7, 9), (1, 4, 4)]
@@ -77,10 +80,11 @@ def test_one_latent_is_enough(path: Path) -> None:
     assert decoder(encoder(points((1, 8, 8)))[:, :1]).shape == (BATCH, OUTPUTS_PER_CHANNEL, 8, 8)
 
 
+@pytest.mark.parametrize("build_mlp", [mlp, tanh_mlp])
 @pytest.mark.parametrize("hidden", [[], [0], [16, -1]])
-def test_mlp_refuses_widths(hidden: list[int]) -> None:
+def test_mlp_refuses_widths(build_mlp: Callable[..., Networks], hidden: list[int]) -> None:
     with pytest.raises(SettingError, match=r"network\.hidden=") as caught:
-        mlp((1, 8, 8), 2, 1, hidden=hidden)
+        build_mlp((1, 8, 8), 2, 1, hidden=hidden)
     assert caught.value.value == hidden
 
 
@@ -106,6 +110,24 @@ def test_mlp_decoder_mirrors_the_encoder() -> None:
     halves = mlp((1, 2, 3), 2, 5, hidden=[7, 4])
     sizes = [[(m.in_features, m.out_features) for m in half if isinstance(m, nn.Linear)] for half in halves]
     assert sizes == [[(6, 7), (7, 4), (4, 4)], [(2, 4), (4, 7), (7, 30)]]
+
+
+def test_tanh_mlp_is_784_200_200_50_and_begins_as_glorot_and_bengio_say() -> None:
+    torch.manual_seed(0)
+    encoder, decoder = tanh_mlp((1, 28, 28), 50, 1, hidden=[200, 200])
+    kinds = [[type(module).__name__ for module in half] for half in (encoder, decoder)]
+    hidden = ["Linear", "Tanh", "Linear", "Tanh", "Linear"]
+    assert kinds == [["Flatten", *hidden], [*hidden, "Unflatten"]]
+    sizes = [(784, 200), (200, 200), (200, 50), (50, 200), (200, 200), (200, 784)]  # heads of 50 each
+    layers = [module for half in (encoder, decoder) for module in half if isinstance(module, nn.Linear)]
+    for layer, (inputs, outputs) in zip(layers, sizes, strict=True):
+        bound = math.sqrt(6 / (inputs + outputs))
+        assert layer.in_features == inputs
+        assert not layer.bias.any()
+        assert layer.weight.abs().max().item() == pytest.approx(bound, rel=1e-2)
+        assert layer.weight.abs().max().item() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+    assert [layers[2].out_features, layers[5].out_features] == [100, 784]
 
 
 def test_linear_is_affine_both_ways() -> None:

@@ -1,0 +1,41 @@
+"""The ELBO from several draws of z, with the log-ratio in place of the closed KL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from typing_extensions import override
+
+from vae_likelihoods.errors import require_count
+from vae_likelihoods.models.vae import VAE, Noise, reparameterised
+from vae_likelihoods.objectives import Objective, Terms
+
+
+@dataclass(frozen=True)
+class AveragedELBO(Objective):
+    """Minus the mean over `samples` draws of log p(x, z_i) - log q(z_i | x).
+
+    The same bound as `ELBO` at beta = 1, whatever the number of draws; more of them make its gradient less
+    noisy. It is "VAE" in the tables of Burda et al. (2016, arXiv:1509.00519, section 3), which sets it beside
+    the importance-weighted bound at equal cost. With one draw it is `IWAE` with one draw.
+    """
+
+    samples: int
+
+    def __post_init__(self) -> None:
+        require_count("objective.samples", self.samples)
+
+    @override
+    def draws(self) -> int:
+        """Return `samples`."""
+        return self.samples
+
+    @override
+    def __call__(self, model: VAE, levels: Tensor, noise: Noise, epoch: int) -> Terms:
+        posterior = model.posterior(levels)
+        z = reparameterised(posterior, noise, self.samples)  # [S, B, L]
+        log_likelihood = model.likelihood.log_prob(model.decode(z), levels)  # [S, B]
+        log_ratio = (model.prior().log_prob(z) - posterior.log_prob(z)).sum(-1)  # [S, B]
+        rate = model.rate_per_latent(posterior).sum(-1)
+        return Terms(-(log_likelihood + log_ratio).mean(), -log_likelihood.mean(0), rate)
