@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import atexit
+import hashlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
-from vae_likelihoods.datasets.prepared import PreparedDataset
+from vae_likelihoods.datasets.prepared import LabelledImages, PreparedDataset
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.metrics.data import Data
+
+_STORE = TemporaryDirectory()  # of one test process
+atexit.register(_STORE.cleanup)
+
+
+class GivenPrepared(PreparedDataset):
+    """A prepared data set of which nothing is read from a file; its native levels are those of the splits."""
+
+    def __init__(self, splits: dict[str, Levels]) -> None:
+        train = splits["train"]
+        self.name, self.splits = "given", splits
+        channels, height, width = train.images.shape[1:]
+        self.shape, self.native_levels = (channels, height, width), train.native
+        content = train.images.numpy().tobytes() + train.labels.numpy().tobytes()
+        self.sha256 = hashlib.sha256(content).hexdigest()
+
+    def split(self, split: str) -> LabelledImages:
+        return LabelledImages(self.splits[split].images, self.splits[split].labels)
 
 
 class Given(Data):
     """Data of which nothing is read from a file."""
 
     def __init__(self, splits: dict[str, Levels], levels: int, store: Path) -> None:
-        prepared = PreparedDataset.__new__(PreparedDataset)
-        super().__init__(prepared, levels, "threshold", torch.device("cpu"), store)
+        super().__init__(GivenPrepared(splits), levels, "threshold", torch.device("cpu"), store)
         object.__setattr__(self, "splits", splits)
 
     def _split(self, split: str) -> Levels:
@@ -25,8 +45,21 @@ class Given(Data):
         return found
 
 
-def given(test: Tensor, levels: int = 4, labels: Tensor | None = None, store: Path = Path("unused")) -> Data:
-    """Return data whose three splits are the same images [N, C, H, W]; labels count 0, 1, 2, 0, 1, ..."""
-    labels = torch.arange(len(test)) % 3 if labels is None else labels
-    split = Levels(test, labels, levels, levels)
-    return Given({"train": split, "validation": split, "test": split}, levels, store)
+def given(
+    test: Tensor,
+    levels: int = 4,
+    labels: Tensor | None = None,
+    store: Path = Path(_STORE.name),
+    train: Levels | None = None,
+) -> Data:
+    """Return data with these test images [N, C, H, W]; labels count 0, 1, 2, 0, 1, ...
+
+    All splits are the same images unless `train` is given.
+    """
+    split = Levels(test, counted(len(test)) if labels is None else labels, levels, levels)
+    return Given({"train": train or split, "validation": split, "test": split}, levels, store)
+
+
+def counted(images: int) -> Tensor:
+    """Return the labels 0, 1, 2, 0, 1, ... [N]."""
+    return torch.arange(images) % 3
