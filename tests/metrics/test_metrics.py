@@ -303,6 +303,14 @@ def test_copied_images_are_rebuilt_without_error(levels: Tensor) -> None:
     assert found.per_image["squared_error"].shape == (IMAGES,)
 
 
+def test_copied_images_are_similar_and_grey_ones_are_not(levels: Tensor) -> None:
+    assert measured(Reconstruction(7), copying(sigma=1e-4), levels).values["ssim"] == pytest.approx(1.0)
+    binary = (levels > 1).to(torch.uint8)
+    grey = measured(Reconstruction(7), collapsed(torch.zeros(SHAPE)), binary)
+    assert grey.per_image["ssim"].shape == (IMAGES,)
+    assert (grey.per_image["ssim"] < 0.5).all()
+
+
 def test_squared_error_of_a_constant_picture() -> None:
     """A half everywhere against zeros and ones: a quarter; against the pixels' share: by hand."""
     levels = torch.tensor([[0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0]], dtype=torch.uint8)

@@ -1,0 +1,1 @@
+"""What metrics compute with, apart from any model: functions of points and images, and features of images."""
