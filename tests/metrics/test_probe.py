@@ -1,0 +1,101 @@
+"""Classifiers of the latent means on planted classes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metrics.given import given
+from vae_likelihoods.datasets.quantise import Levels
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.likelihoods.gaussian import Gaussian
+from vae_likelihoods.metrics.probe import Probe, summarise
+from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.networks.base import Networks
+from vae_likelihoods.seeding import generator
+
+GOOD = {"neighbours": 5, "regularisation": 1.0, "batch_size": 16}
+
+
+class Copied(nn.Module):
+    """The two pixels themselves as posterior means."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        flat = points.flatten(1)
+        return torch.cat([flat, torch.zeros_like(flat)], 1)
+
+
+def model() -> VAE:
+    return VAE(Networks(Copied(), nn.Unflatten(-1, (1, 1, 2))), Gaussian(256, 1, sigma=0.1), 2)
+
+
+def split(labels_of: Any, images: int, purpose: str) -> Levels:
+    """Return images of two random pixels, and the labels that `labels_of` gives for the pixels in [0, 1]."""
+    levels = torch.randint(256, (images, 1, 1, 2), generator=generator(0, purpose), dtype=torch.uint8)
+    return Levels(levels, labels_of(levels.flatten(1) / 255).long(), 256, 256)
+
+
+def accuracies(labels_of: Any) -> dict[str, float]:
+    train, test = split(labels_of, 400, "train"), split(labels_of, 200, "test")
+    data = given(test.images, 256, test.labels, train=train)
+    with torch.no_grad():
+        found = Probe(**GOOD)(model(), data, generator(0, "metric")).values
+    return {name: float(value) for name, value in found.items()}  # type: ignore[arg-type]
+
+
+def test_halves_of_a_square_are_known_to_both_probes() -> None:
+    found = accuracies(lambda x: x[:, 0] > 0.5)
+    assert found["linear_probe_accuracy"] > 0.97
+    assert found["knn_accuracy"] > 0.95
+    assert 0.4 < found["majority_accuracy"] < 0.6
+
+
+def test_a_chequered_square_is_known_to_neighbours_alone() -> None:
+    """Exclusive or: no line tells the classes apart, and the neighbours do."""
+    found = accuracies(lambda x: (x[:, 0] > 0.5) ^ (x[:, 1] > 0.5))
+    assert found["linear_probe_accuracy"] < 0.65
+    assert found["knn_accuracy"] > 0.9
+
+
+def test_labels_that_the_latents_do_not_know_are_guessed() -> None:
+    found = accuracies(lambda x: torch.randint(2, (len(x),), generator=generator(0, "guess")))
+    assert found["linear_probe_accuracy"] == pytest.approx(0.5, abs=0.12)
+    assert found["knn_accuracy"] == pytest.approx(0.5, abs=0.12)
+
+
+def test_a_train_split_of_one_class_predicts_it() -> None:
+    train = split(lambda x: torch.full((len(x),), 1), 20, "train")
+    test = split(lambda x: x[:, 0] > 0.5, 50, "test")
+    with torch.no_grad():
+        found = Probe(**GOOD)(model(), given(test.images, 256, test.labels, train=train), generator(0, "m"))
+    share = float(test.labels.double().mean())
+    for name in ("linear_probe", "knn", "majority"):
+        assert found.values[f"{name}_accuracy"] == pytest.approx(share)
+
+
+def test_labels_of_factors_give_no_number() -> None:
+    images = torch.zeros(4, 1, 1, 2, dtype=torch.uint8)
+    factors = given(images, 256, labels=torch.zeros(4, 2, dtype=torch.int64))
+    assert Probe(**GOOD)(model(), factors, generator(0, "m")).numbers == {}
+
+
+def test_accuracy_and_its_standard_error_of_planted_answers() -> None:
+    numbers = summarise({"knn": np.array([True, True, True, False])})
+    assert numbers["knn_accuracy"].value == 0.75
+    np.testing.assert_array_equal(numbers["knn_accuracy"].per_image, [1, 1, 1, 0])  # type: ignore[arg-type]
+    assert numbers["knn_accuracy_se"].value == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("neighbours", 0), ("regularisation", 0.0), ("regularisation", math.inf), ("batch_size", 0)],
+)
+def test_settings_that_cannot_be(key: str, value: Any) -> None:
+    with pytest.raises(SettingError) as caught:
+        Probe(**{**GOOD, key: value})
+    assert caught.value.key == f"metric.probe.{key}"
