@@ -1,0 +1,150 @@
+"""Features of images: what a small classifier sees, trained once for each data set and then frozen.
+
+Distances between sets of images mean little in pixels. The usual features are of a network for photographs
+of 299 x 299 pixels; on small grey images they are neither apt nor cheap. So each data set gets a network of
+its own, from its train split at native levels. It lies in the store under a key over the data, torch and
+this code: whichever process comes first trains it, the others wait for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
+
+from vae_likelihoods import sources
+from vae_likelihoods.checkpoints import load_weights, save_weights
+from vae_likelihoods.datasets.prepared import PreparedDataset
+from vae_likelihoods.errors import require
+from vae_likelihoods.files import write_json
+from vae_likelihoods.seeding import generator, seeded
+from vae_likelihoods.store import Entry
+
+WEIGHTS = "features.safetensors"
+SIZE = 64  # features of an image
+MAPS = (16, 32)  # of the two convolutions
+BATCH, STEPS = 64, 1000
+LEARNING_RATE = 3e-3
+AT_ONCE = 1000  # images
+
+
+class Classifier(nn.Module):
+    """Two strided convolutions and a layer of `SIZE` features, on which the classes are linear.
+
+    Args:
+        shape: C, H, W of an image.
+        classes: how many there are.
+
+    Attributes:
+        spread: root of the total variance of the features of the train split, once it was trained.
+    """
+
+    spread: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        channels, height, width = shape
+        first, second = MAPS
+        inner = second * math.ceil(height / 4) * math.ceil(width / 4)
+        self.body = nn.Sequential(
+            *(nn.Conv2d(channels, first, 5, stride=2, padding=2), nn.ReLU()),
+            *(nn.Conv2d(first, second, 5, stride=2, padding=2), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(inner, SIZE), nn.ReLU()),
+        )
+        self.head = nn.Linear(SIZE, classes)
+        self.register_buffer("spread", torch.ones((), dtype=torch.float64))
+
+    @override
+    def forward(self, points: Tensor) -> Tensor:
+        """Return the logits [B, classes] of points [B, C, H, W] in [0, 1]."""
+        logits: Tensor = self.head(self.body(points))
+        return logits
+
+    @torch.no_grad()
+    def features(self, points: Tensor) -> Tensor:
+        """Return the features [N, SIZE] of points [N, C, H, W] in [0, 1], in float64.
+
+        In units of `spread`: a squared distance of 1 is the total variance of the train split's features.
+        """
+        return torch.cat([self.body(part).double() for part in points.float().split(AT_ONCE)]) / self.spread
+
+    @torch.no_grad()
+    def accuracy(self, features: Tensor, labels: Tensor) -> float:
+        """Return which share of images with these features [N, SIZE] is given its label [N]."""
+        logits = self.head((features * self.spread).float())
+        return float((logits.argmax(1) == labels).double().mean())
+
+
+def classifier_of(prepared: PreparedDataset, store: Path) -> Classifier:
+    """Return the frozen classifier of a data set, on the CPU; trained now if no process did so before.
+
+    Args:
+        prepared: the data set.
+        store: the folder of all that was computed; the weights lie in `features/<key>/` of it.
+
+    Raises:
+        SettingError: its labels are not one class an image.
+    """
+    identity = {
+        "data": prepared.sha256,
+        "torch": str(torch.__version__),
+        "source": sources.digest(sources.closure([__name__])),
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    entry = Entry(store / "features" / key)
+    with entry.locked():
+        if not entry.done():
+            entry.begin()
+            save_weights(entry.folder / WEIGHTS, trained(prepared).state_dict())
+            write_json(entry.folder / "identity.json", identity)
+            entry.finish([WEIGHTS])
+        return _loaded(entry.folder / WEIGHTS, prepared)
+
+
+def trained(prepared: PreparedDataset) -> Classifier:
+    """Train on the train split at native levels; a pure function of the data set.
+
+    Adam with a learning rate that falls to 0 (cosine), `STEPS` steps however many images there are.
+    """
+    images, labels = prepared.split("train")
+    require(labels.ndim == 1, "dataset", prepared.name, "features need one class an image as its label")
+    points = images.float() / (prepared.native_levels - 1)
+    model = _untrained(prepared)
+    with torch.enable_grad():
+        optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+        for rows in itertools.islice(_batches(len(points)), STEPS):
+            optimizer.zero_grad(set_to_none=True)
+            F.cross_entropy(model(points[rows]), labels[rows]).backward()
+            optimizer.step()
+            schedule.step()
+    model.spread.copy_(model.features(points).var(0).sum().sqrt())
+    return model
+
+
+def _batches(count: int) -> Iterator[Tensor]:
+    """Yield the rows of step after step, without end."""
+    for epoch in itertools.count():
+        order = torch.randperm(count, generator=generator(0, "features", epoch))
+        yield from order.split(BATCH)
+
+
+def _loaded(path: Path, prepared: PreparedDataset) -> Classifier:
+    """Return the network that was written, its parameters fixed."""
+    model = _untrained(prepared)
+    load_weights(path, model)
+    return model.requires_grad_(False).eval()
+
+
+def _untrained(prepared: PreparedDataset) -> Classifier:
+    """Return the network as it is before training, always the same."""
+    with seeded(0, "features"):
+        return Classifier(prepared.shape, int(prepared.split("train").labels.max()) + 1)

@@ -1,0 +1,160 @@
+"""The classifier of a data set: good, the same every time, trained once, whole in the store."""
+
+from __future__ import annotations
+
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+
+from metrics.given import GivenPrepared
+from vae_likelihoods.datasets.prepared import PreparedDataset
+from vae_likelihoods.datasets.quantise import Levels, levels_of
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import sha256
+from vae_likelihoods.metrics.measures import features
+from vae_likelihoods.metrics.measures.features import SIZE, Classifier, classifier_of, trained
+from vae_likelihoods.seeding import generator
+
+
+@pytest.fixture(scope="module")
+def digits(prepared_root: Path) -> PreparedDataset:
+    return PreparedDataset(prepared_root / "data" / "prepared" / "digits")
+
+
+@pytest.fixture
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "STEPS", 20)
+
+
+few_steps = pytest.mark.usefixtures("_few_steps")
+
+
+@pytest.fixture(scope="module")
+def store(digits: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which the digits' classifier was trained."""
+    folder = tmp_path_factory.mktemp("store")
+    classifier_of(digits, folder)
+    return folder
+
+
+def tiny(images: int = 40, seed: int = 0) -> GivenPrepared:
+    """Return a data set of two classes: the upper or the lower row is brighter."""
+    noise = torch.randint(3, (images, 1, 4, 5), generator=generator(seed, "tiny"), dtype=torch.uint8)
+    labels = torch.arange(images) % 2
+    noise[labels == 0, :, 0] += 4
+    noise[labels == 1, :, 3] += 4
+    split = Levels(noise, labels, 8, 8)
+    return GivenPrepared({"train": split, "validation": split, "test": split})
+
+
+@pytest.mark.parametrize(("levels", "least"), [(17, 0.94), (4, 0.94), (2, 0.85)])
+def test_it_knows_digits_that_it_was_not_trained_on(
+    digits: PreparedDataset, store: Path, levels: int, least: float
+) -> None:
+    test, classifier = levels_of(digits, "test", levels), classifier_of(digits, store)
+    found = classifier.features(test.images / (levels - 1))
+    assert classifier.accuracy(found, test.labels) > least
+    assert classifier.accuracy(found, (test.labels + 1) % 10) < 0.07
+
+
+def test_features_are_in_units_of_their_spread_over_train(digits: PreparedDataset, store: Path) -> None:
+    train = levels_of(digits, "train", 17)
+    found = classifier_of(digits, store).features(train.images / 16)
+    assert found.shape == (len(train.images), SIZE)
+    assert found.dtype == torch.float64
+    assert found.var(0).sum() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_features_do_not_depend_on_how_many_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = torch.rand(23, 1, 4, 5, generator=generator(0, "points"))
+    model = Classifier((1, 4, 5), 2)
+    whole = model.features(points)
+    monkeypatch.setattr(features, "AT_ONCE", 7)
+    torch.testing.assert_close(model.features(points), whole)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 32, 32), (1, 28, 28), (2, 5, 9)])
+def test_images_of_any_shape_have_features(shape: tuple[int, int, int]) -> None:
+    assert Classifier(shape, 3).features(torch.zeros(2, *shape)).shape == (2, SIZE)
+
+
+@few_steps
+def test_training_is_a_pure_function_of_the_data_and_leaves_no_trace() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        first = trained(tiny()).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    again = trained(tiny()).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    other = trained(tiny(seed=1)).state_dict()
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+@few_steps
+def test_it_is_frozen_and_comes_back_as_it_was_stored(tmp_path: Path) -> None:
+    once, again = classifier_of(tiny(), tmp_path), classifier_of(tiny(), tmp_path)
+    assert not any(parameter.requires_grad for parameter in once.parameters())
+    assert not once.training
+    fresh = trained(tiny()).state_dict()
+    for found in (once.state_dict(), again.state_dict()):
+        assert all(torch.equal(found[name], fresh[name]) for name in fresh)
+
+
+def test_it_is_trained_once_for_each_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def counting(prepared: PreparedDataset) -> Classifier:
+        seen.append(prepared.sha256)
+        return Classifier(prepared.shape, 2)
+
+    monkeypatch.setattr(features, "trained", counting)
+    for prepared in (tiny(), tiny(), tiny(seed=1), tiny(), tiny(seed=1)):
+        classifier_of(prepared, tmp_path)
+    assert seen == [tiny().sha256, tiny(seed=1).sha256]
+
+
+@few_steps
+def test_weights_that_were_damaged_are_trained_again(tmp_path: Path) -> None:
+    classifier_of(tiny(), tmp_path)
+    (weights,) = tmp_path.glob(f"features/*/{features.WEIGHTS}")
+    whole = sha256(weights)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    classifier_of(tiny(), tmp_path)
+    assert sha256(weights) == whole
+
+
+def _train(store: Path) -> None:
+    torch.set_num_threads(1)
+    (store / "begun").open("a").write("x")
+    plain = features.trained
+
+    def counting(prepared: PreparedDataset) -> Classifier:
+        with (store / "trained").open("a") as handle:
+            handle.write("x")
+        return plain(prepared)
+
+    features.trained = counting
+    classifier_of(tiny(), store)
+
+
+@pytest.mark.slow
+def test_processes_that_begin_together_train_it_once(tmp_path: Path) -> None:
+    processes = [get_context("spawn").Process(target=_train, args=(tmp_path,)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert (tmp_path / "begun").read_text() == "xxx"
+    assert (tmp_path / "trained").read_text() == "x"
+
+
+def test_labels_that_are_no_classes_are_refused() -> None:
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    split = Levels(images, torch.zeros(4, 2, dtype=torch.int64), 4, 4)
+    with pytest.raises(SettingError, match="features need one class an image"):
+        trained(GivenPrepared({"train": split}))
