@@ -1,5 +1,5 @@
 # The few commands that people type. Each sets up what it needs: Python 3.11+, git and make are enough.
-.PHONY: repro study test test-slow test-faults setup ui sync why gc readme verify check
+.PHONY: repro study experiment test test-slow test-faults setup ui sync why gc readme verify check
 .DEFAULT_GOAL := repro
 
 PYTHON ?= python3
@@ -25,6 +25,10 @@ repro: setup
 study: setup
 	@$(BIN)/python pipelines/study.py "$(STUDY)"
 	@echo "The answer: reports/$(STUDY)/index.html    The runs: make ui"
+
+# A published protocol, ours beside the paper's: make experiment NAME=iwae [OVERRIDES="seed=0 training.epochs=2"]
+experiment: setup
+	@$(BIN)/python pipelines/experiment.py "$(NAME)" $(OVERRIDES)
 
 test: setup
 	$(BIN)/python -m pytest

@@ -68,7 +68,13 @@ def test_every_group_of_settings_is_a_dep_of_the_stages_that_compose_it(group: s
     for name in ("train", "evaluate"):
         measured_later = name == "train" and group == "metric"
         per_study = group == "dataset"
-        assert covers(DEFAULT[name]["deps"], f"conf/{group}") or measured_later or per_study
+        no_study = group == "experiment"
+        assert covers(DEFAULT[name]["deps"], f"conf/{group}") or measured_later or per_study or no_study
+
+
+def test_no_study_is_an_experiment() -> None:
+    for name, study in STUDIES.items():
+        assert "experiment=" not in str(study.get("options")), name
 
 
 def test_optional_studies_are_run_as_the_default_ones_are() -> None:

@@ -1,0 +1,133 @@
+"""The contract of an experiment, and its report as Markdown.
+
+An experiment is one file here, which says `EXPERIMENT`, and one YAML in conf/experiment, which has the
+settings and, as the parameters of Hydra's sweeper, the axes. A YAML `<name>-<variant>.yaml` is the same
+experiment with other settings.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from vae_likelihoods.cells import Cell
+
+
+class Table(NamedTuple):
+    """Text in columns; those named in `words` are not numbers."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: Sequence[str] = ()
+
+
+class Experiment(ABC):
+    """A published protocol.
+
+    Attributes:
+        paper: authors, year, title and arXiv number.
+        parts: the YAMLs beside its own that its table needs.
+    """
+
+    paper: str
+    parts: tuple[str, ...] = ()
+
+    @abstractmethod
+    def row(self, cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the table needs of an evaluated cell, beside what `facts` says of every cell."""
+
+    @abstractmethod
+    def table(self, cells: pd.DataFrame) -> Table:
+        """Return a row for every configuration, over seeds: the paper's numbers beside ours."""
+
+    @abstractmethod
+    def findings(self, cells: pd.DataFrame) -> list[str]:
+        """Return which of the paper's findings hold here, in how many seeds and by how much."""
+
+    @abstractmethod
+    def differences(self, cells: pd.DataFrame) -> list[str]:
+        """Return what differs from the paper's protocol."""
+
+
+def facts(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row of every experiment has: where the cell comes from and how it was trained."""
+    settings = cell.settings
+    return {
+        "dataset": settings.names["dataset"],
+        "likelihood": settings.names["likelihood"],
+        "objective": settings.names["objective"],
+        "latent_dim": settings.latent_dim,
+        "seed": settings.seed,
+        "train_images": cell.data.count("train"),
+        "test_images": metrics["images"],
+        "epochs": settings.training.epochs,
+        "batch_size": settings.training.batch_size,
+        "learning_rate": settings.optimizer["lr"],
+        "importance_samples": metrics["importance_samples"],
+    }
+
+
+def report(experiment: Experiment, cells: pd.DataFrame) -> str:
+    """Return the table, the findings and the differences of evaluated cells as Markdown."""
+    lines = [
+        *markdown(experiment.table(cells)),
+        "",
+        *(f"* {finding}" for finding in experiment.findings(cells)),
+        "",
+        f"What differs from the paper ({experiment.paper}):",
+        "",
+        *(f"* {difference}" for difference in experiment.differences(cells)),
+    ]
+    return "\n".join(lines)
+
+
+def markdown(table: Table) -> list[str]:
+    """Return the lines of a Markdown table, numbers to the right."""
+    rules = ["---" if name in table.words else "---:" for name in table.columns]
+    return [f"| {' | '.join(row)} |" for row in (table.columns, rules, *table.rows)]
+
+
+def over_seeds(values: pd.Series[float], places: int) -> str:
+    """Return the mean, and the standard deviation if there are two values or more.
+
+    Example:
+        >>> over_seeds(pd.Series([1.0, 2.0, 3.0]), places=2)
+        '2.00 ± 1.00'
+    """
+    mean = f"{values.mean():.{places}f}"
+    return mean if len(values) < 2 else f"{mean} ± {values.std(ddof=1):.{places}f}"
+
+
+def each(values: pd.Series[Any]) -> str:
+    """Return whole numbers one by one, or one of them if they are equal.
+
+    Example:
+        >>> each(pd.Series([12, 12, 12])), each(pd.Series([12, 13, 12]))
+        ('12', '12, 13, 12')
+    """
+    texts = [str(int(value)) for value in values]
+    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
+
+
+def holds(claim: str, per_seed: pd.Series[bool]) -> str:
+    """Say of how many seeds `claim` is true.
+
+    Example:
+        >>> holds("A is below B", pd.Series([True, True, False]))
+        'A is below B: in 2 of 3 seeds.'
+    """
+    return f"{claim}: in {int(per_seed.sum())} of {len(per_seed)} seed{'s' if len(per_seed) != 1 else ''}."
+
+
+def by_seed(cells: pd.DataFrame, configuration: str, number: str) -> pd.DataFrame:
+    """Return `number` with a row for each seed and a column for each value of the column `configuration`."""
+    return cells.pivot(index="seed", columns=configuration, values=number)
+
+
+def one(cells: pd.DataFrame, column: str) -> Any:
+    """Return the value that all cells share in `column`, or all values, joined, if they do not."""
+    values = list(dict.fromkeys(cells[column].tolist()))
+    return values[0] if len(values) == 1 else ", ".join(map(str, values))

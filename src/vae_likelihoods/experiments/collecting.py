@@ -1,0 +1,82 @@
+"""From the name of an experiment to its evaluated cells."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from hydra_plugins.vae_likelihoods_sweeps.launcher import name_with, swept
+from vae_likelihoods import experiments
+from vae_likelihoods.cells import Cell
+from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.experiments.base import Experiment, facts
+from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.upkeep import studies
+
+
+def names() -> list[str]:
+    """Return the experiments that can be run, variants included: YAMLs with a file of the same name here."""
+    modules = {module.name for module in pkgutil.iter_modules(experiments.__path__)}
+    found = sorted(path.stem for path in (PROJECT / "conf" / "experiment").glob("*.yaml"))
+    return [name for name in found if name.partition("-")[0] in modules]
+
+
+def experiment_of(name: str) -> Experiment:
+    """Return the experiment that is called `name`, or of which that is a variant.
+
+    Raises:
+        SettingError: naming those that there are.
+    """
+    require(name in names(), "experiment", name or "(none)", "there is no such experiment", names())
+    module = importlib.import_module(f"vae_likelihoods.experiments.{name.partition('-')[0]}")
+    found: Experiment = module.EXPERIMENT
+    return found
+
+
+def grid(name: str, overrides: Sequence[str]) -> list[Cell]:
+    """Return the cells that `train.py -m experiment=<name> <overrides>` has, neither built nor checked.
+
+    Raises:
+        SettingError: if they cannot be composed.
+    """
+    try:
+        with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+            hydra = compose("config", [f"experiment={name}"], return_hydra_config=True).hydra
+        axes = [f"{key}={value}" for key, value in hydra.sweeper.params.items()]
+        parsed = OverridesParser.create().parse_overrides([*axes, f"experiment={name}", *overrides])
+        root = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
+        (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        settings = studies.composed(jobs, Path(str(root[-1])) if root else PROJECT)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingError("experiment", name, f"cannot be composed: {str(error).splitlines()[0]}") from None
+    extra = swept(jobs)
+    cells = [Cell(each) for each in settings]
+    return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
+
+
+def collect(name: str, overrides: Sequence[str]) -> pd.DataFrame:
+    """Return a row for every evaluated cell of an experiment and of its other parts.
+
+    Raises:
+        SettingError: if a cell was not evaluated.
+    """
+    experiment = experiment_of(name)
+    rows = []
+    for part in (name, *experiment.parts):
+        for cell in grid(part, overrides):
+            path = cell.evaluation_folder / "metrics.json"
+            command = f"run pipelines/experiment.py {name}"
+            require(path.is_file(), "cell", f"{cell.study}/{cell.name}", f"was not evaluated; {command}")
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+            rows.append({**facts(cell, metrics), **experiment.row(cell, metrics)})
+    return pd.DataFrame(rows)
