@@ -1,37 +1,153 @@
-"""Bounds on log p(x), in nats per image."""
+"""The importance-weighted bound on log p(x), in nats per image, in memory that does not grow with k."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from vae_likelihoods.models.vae import VAE, reparameterised
 
 
 class ImportanceSamples(NamedTuple):
-    """k draws z_i ~ q(z | x) for every image of a batch."""
+    """Some draws z_i ~ q(z | x) for every image of a batch."""
 
-    log_likelihood: Tensor  # [k, B]  log p(x | z_i), the mass over K levels
-    log_ratio: Tensor  # [k, B]  log p(z_i) - log q(z_i | x)
-    rate: Tensor  # [B]     KL(q(z | x) to p(z)), in closed form
+    log_likelihood: Tensor  # [S, B]  log p(x | z_i), the mass over K levels
+    log_ratio: Tensor  # [S, B]  log p(z_i) - log q(z_i | x)
+
+    @property
+    def log_weights(self) -> Tensor:
+        """[S, B]  log w_i = log p(x, z_i) - log q(z_i | x)."""
+        return self.log_likelihood + self.log_ratio
 
 
 def importance_samples(
-    model: VAE, levels: Tensor, samples: int, noise: torch.Generator, decoded_at_once: int
-) -> ImportanceSamples:
-    """Encode levels [B, C, H, W] once, decode `samples` draws, at most `decoded_at_once` images at a time."""
-    posterior = model.posterior(levels)
-    log_likelihood, log_ratio = [], []
+    model: VAE, levels: Tensor, posterior: Normal, samples: int, noise: torch.Generator, decoded_at_once: int
+) -> Iterator[ImportanceSamples]:
+    """Yield `samples` draws from q = `posterior` for levels [B, C, H, W], a block after the other.
+
+    A block decodes at most `decoded_at_once` images, but at least one draw for each of the batch.
+    """
     block = max(1, decoded_at_once // len(levels))
     for start in range(0, samples, block):
         z = reparameterised(posterior, noise, min(block, samples - start))  # [S, B, L]
-        log_likelihood.append(model.likelihood.log_mass(model.decode(z), levels))
-        log_ratio.append((model.prior().log_prob(z) - posterior.log_prob(z)).sum(-1))
-    rate = model.rate_per_latent(posterior).sum(-1)
-    return ImportanceSamples(torch.cat(log_likelihood), torch.cat(log_ratio), rate)
+        log_likelihood = model.likelihood.log_mass(model.decode(z), levels)
+        log_ratio = (model.prior().log_prob(z) - posterior.log_prob(z)).sum(-1)
+        yield ImportanceSamples(log_likelihood, log_ratio)
+
+
+class Bounds(NamedTuple):
+    """What the draws of a batch say, in float64 nats per image, for each k of a curve of P."""
+
+    log_mean_weight: Tensor  # [P, B]  IWAE_k, a lower bound on log p(x)
+    effective_sample_size: Tensor  # [P, B]  of k draws
+    log_likelihood: Tensor  # [B]  E_q log p(x | z), mean over all draws: minus the distortion
+    rate: Tensor  # [B]  KL(q(z | x) to p(z)), in closed form
+
+    @property
+    def elbo(self) -> Tensor:
+        """[B]  The evidence lower bound."""
+        return self.log_likelihood - self.rate
+
+
+def importance_weighted(
+    model: VAE,
+    levels: Tensor,
+    posterior: Normal,
+    curve: Sequence[int],
+    noise: torch.Generator,
+    decoded_at_once: int,
+) -> Bounds:
+    """Bound log p(x) with each k of `curve` in one pass over max(curve) draws from q = `posterior`.
+
+    Every draw serves every k: a smaller one is a mean over as many groups of k draws as there are, so its
+    error is smaller than one group's. Where each k divides the next, the curve rises for every image, not
+    only in expectation (Burda et al. 2016, theorem 1, holds within each group).
+
+    Args:
+        model: decoder, prior and likelihood.
+        levels: images [B, C, H, W].
+        posterior: q(z | x), mean and scale [B, L].
+        curve: the numbers of draws, each at least 1.
+        noise: where the draws come from.
+        decoded_at_once: images decoded together.
+    """
+    draws = max(curve)
+    running = [RunningBound(k, len(levels), levels.device) for k in curve]
+    total = torch.zeros(len(levels), dtype=torch.float64, device=levels.device)
+    for block in importance_samples(model, levels, posterior, draws, noise, decoded_at_once):
+        log_weights = block.log_weights.double()
+        for one in running:
+            one.add(log_weights)
+        total += block.log_likelihood.double().sum(0)
+    return Bounds(
+        torch.stack([one.bound for one in running]),
+        torch.stack([one.effective_sample_size for one in running]),
+        total / draws,
+        model.rate_per_latent(posterior).sum(-1).double(),
+    )
+
+
+class RunningBound:
+    """log mean_i w_i and effective sample size of groups of k draws, averaged over groups.
+
+    Holds four numbers an image, however large k is. Draws that do not fill a group are left out.
+
+    Args:
+        k: draws in a group.
+        images: B.
+        device: where the log weights lie.
+    """
+
+    def __init__(self, k: int, images: int, device: torch.device) -> None:
+        self.k, self.filled, self.groups = k, 0, 0
+        nothing = torch.full((images,), -math.inf, dtype=torch.float64, device=device)
+        # Of the group that fills: log sum w and log sum w^2.
+        self._log_sum, self._log_squares = nothing, nothing
+        # Of the groups that are full: sums of their bounds and sizes.
+        self._bounds, self._sizes = torch.zeros_like(nothing), torch.zeros_like(nothing)
+
+    @property
+    def bound(self) -> Tensor:
+        """[B]  The mean over groups of log mean_i w_i (Burda et al. 2016, equation 8)."""
+        return self._bounds / self.groups
+
+    @property
+    def effective_sample_size(self) -> Tensor:
+        """[B]  The mean over groups of (sum w)^2 / sum w^2 (Kong 1992), between 1 and k."""
+        return self._sizes / self.groups
+
+    def add(self, log_weights: Tensor) -> None:
+        """Take further log weights [S, B], float64."""
+        while len(log_weights) > 0:
+            whole = len(log_weights) // self.k * self.k if self.filled == 0 else 0
+            taken = whole or min(len(log_weights), self.k - self.filled)
+            if whole:
+                groups = log_weights[:whole].unflatten(0, (-1, self.k))  # [G, k, B]
+                self._count(torch.logsumexp(groups, 1), torch.logsumexp(2 * groups, 1))
+            else:
+                self._fill(log_weights[:taken])
+            log_weights = log_weights[taken:]
+
+    def _fill(self, log_weights: Tensor) -> None:
+        """Take draws that a group still lacks."""
+        self._log_sum = torch.logaddexp(self._log_sum, torch.logsumexp(log_weights, 0))
+        self._log_squares = torch.logaddexp(self._log_squares, torch.logsumexp(2 * log_weights, 0))
+        self.filled += len(log_weights)
+        if self.filled == self.k:
+            self._count(self._log_sum.unsqueeze(0), self._log_squares.unsqueeze(0))
+            nothing = torch.full_like(self._log_sum, -math.inf)
+            self._log_sum, self._log_squares, self.filled = nothing, nothing, 0
+
+    def _count(self, log_sums: Tensor, log_squares: Tensor) -> None:
+        """Count full groups, [G, B]."""
+        self._bounds += (log_sums - math.log(self.k)).sum(0)
+        self._sizes += (2 * log_sums - log_squares).exp().sum(0)
+        self.groups += len(log_sums)
 
 
 def importance_weighted_bound(log_weights: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from typing_extensions import override
 
-from vae_likelihoods.bounds import effective_sample_size, importance_samples, importance_weighted_bound
+from vae_likelihoods.bounds import importance_weighted
 from vae_likelihoods.errors import require_count
 from vae_likelihoods.metrics.base import Floats, Measured, Metric, Number, averaged, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
@@ -38,12 +38,12 @@ class Bound(Metric):
         levels = data.test.images
         nll, ess, rate, distortion = [], [], [], []
         for batch in in_batches(levels, self.decoded_at_once // self.samples):
-            drawn = importance_samples(model, batch, self.samples, noise, self.decoded_at_once)
-            log_weights = drawn.log_likelihood + drawn.log_ratio
-            nll.append(-importance_weighted_bound(log_weights))
-            ess.append(effective_sample_size(log_weights))
-            rate.append(drawn.rate)
-            distortion.append(-drawn.log_likelihood.double().mean(0))
+            posterior = model.posterior(batch)
+            found = importance_weighted(model, batch, posterior, [self.samples], noise, self.decoded_at_once)
+            nll.append(-found.log_mean_weight[0])
+            ess.append(found.effective_sample_size[0])
+            rate.append(found.rate)
+            distortion.append(-found.log_likelihood)
         per_image = {
             "nll_nats": numpy(nll),
             "rate_nats": numpy(rate),
