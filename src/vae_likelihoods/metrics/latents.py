@@ -35,7 +35,7 @@ class Latents(Metric):
     threshold: float
     batch_size: int
     more_thresholds: Sequence[float] = ()
-    epsilon_nats: float = 0.01
+    epsilon_nats: float = 0.05
     delta: float = 0.01
     alarm: float = 1.0
 
