@@ -1,0 +1,64 @@
+"""What each metric costs on cells that are trained: processor seconds, one thread.
+
+python benchmarks/metrics.py grey/beta_binomial-8-0 binary/bernoulli-8-0
+python benchmarks/metrics.py --metrics probe samples --root elsewhere grey/gaussian-8-0
+
+A metric is measured twice and the second time counts: the first one also does what cells share, such as
+training the classifier of `samples`. Processor time, since it does not grow when others use the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from vae_likelihoods.build import build
+from vae_likelihoods.cells import Cell
+from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.recipes.evaluation import data_of, trained_model
+from vae_likelihoods.seeding import generator
+from vae_likelihoods.sources import PROJECT
+
+CONFIGS = {path.stem: path for path in sorted((PROJECT / "conf" / "metric").glob("*.yaml"))}
+
+
+@torch.no_grad()
+def main() -> None:
+    """Print a row for every cell, a column for every metric."""
+    options = arguments()
+    print("|".join(["cell", *options.metrics, "sum"]))
+    for name in options.cells:
+        cell = Cell.laid_out(options.root / "runs" / name, options.root)
+        model, found = trained_model(cell), data_of(cell)
+        data = Data(found.prepared, found.levels, found.binarize, found.device, options.store or found.store)
+        seconds = [cost(metric, cell, model, data) for metric in options.metrics]
+        print("|".join([name, *(f"{each:.2f}" for each in [*seconds, sum(seconds)])]), flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("cells", nargs="+", metavar="STUDY/CELL", help="folders of runs/")
+    parser.add_argument("--metrics", nargs="+", choices=CONFIGS, default=list(CONFIGS))
+    parser.add_argument("--root", type=Path, default=PROJECT, help="folder of data/ and runs/")
+    parser.add_argument("--store", type=Path, default=None, help="where cells keep what they share")
+    return parser.parse_args()
+
+
+def cost(name: str, cell: Cell, model: Any, data: Data) -> float:
+    """Return the processor seconds of the second of two measurements."""
+    metric = build(f"metric.{name}", OmegaConf.to_container(OmegaConf.load(CONFIGS[name]))[name])  # type: ignore[index, arg-type]
+    for _ in range(2):
+        began = time.process_time()
+        metric(model, data, generator(cell.settings.seed, "metric", name, device=data.device))
+        seconds = time.process_time() - began
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What the scores of samples say of images that are known: fresh ones, copies, blurs, noise.
+
+python benchmarks/yardsticks.py data/prepared/mnist5k
+
+The images of the train split, changed or not, stand where a model's samples would; beside as many test
+images, at native levels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vae_likelihoods.cpu import prepare_cpu
+from vae_likelihoods.datasets.prepared import PreparedDataset
+from vae_likelihoods.metrics.measures.features import classifier_of
+from vae_likelihoods.metrics.measures.frechet import frechet_distance
+from vae_likelihoods.metrics.measures.neighbours import likeness, nearest
+from vae_likelihoods.seeding import generator
+from vae_likelihoods.sources import PROJECT
+
+NEIGHBOURS, QUANTILE = 5, 0.05
+
+
+def main() -> None:
+    """Print a row for every kind of images."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("prepared", type=Path, help="folder of a prepared data set")
+    parser.add_argument("--images", type=int, default=500, help="of each kind, or as many as there are")
+    parser.add_argument("--store", type=Path, default=PROJECT / ".cells", help="where the classifier lies")
+    options = parser.parse_args()
+    prepare_cpu(threads=1)
+    prepared = PreparedDataset(options.prepared)
+    classifier, points = classifier_of(prepared, options.store), {}
+    for name in ("train", "validation", "test"):
+        images, labels = prepared.split(name)
+        points[name] = images / (prepared.native_levels - 1)
+        print(f"accuracy on {name}: {classifier.accuracy(classifier.features(points[name]), labels):.4f}")
+    features = {name: classifier.features(split) for name, split in points.items()}
+    count = min(options.images, *(len(split) for split in points.values()))
+    test, limit = features["test"][:count], nearest(features["test"], features["train"]).quantile(QUANTILE)
+    print(f"{count} images: frechet, precision, recall, density, coverage, share memorised")
+    for name, changed in known(points["train"][:count], points["validation"][:count]):
+        of_changed = classifier.features(changed)
+        memorised = float((nearest(of_changed, features["train"]) <= limit).double().mean())
+        row = (frechet_distance(of_changed, test), *likeness(test, of_changed, NEIGHBOURS), memorised)
+        print(f"| {name} | {' | '.join(f'{value:.3f}' for value in row)} |", flush=True)
+    for part in (count // 4, count // 2, count):
+        distance = frechet_distance(features["train"][:part], test[:part])
+        print(f"frechet of {part} train and {part} test images: {distance:.3f}")
+
+
+def known(train: Tensor, validation: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield images [N, C, H, W] in [0, 1] whose kind is known, with its name."""
+    noise = generator(0, "yardsticks")
+    yield "train images", train
+    yield "validation images", validation
+    yield "half of them", validation[: len(validation) // 2].repeat(2, 1, 1, 1)
+    yield "train images, blurred over 3 x 3", F.avg_pool2d(train, 3, 1, 1)
+    for scale in (0.1, 0.3):
+        noisy = train + scale * torch.randn(train.shape, generator=noise)
+        yield f"train images and noise of {scale}", noisy.clamp(0, 1)
+    order = torch.randperm(train[0].numel(), generator=noise)
+    yield "train images, pixels shuffled", train.flatten(1)[:, order].view_as(train)
+    yield "uniform noise", torch.rand(train.shape, generator=noise)
+
+
+if __name__ == "__main__":
+    main()
