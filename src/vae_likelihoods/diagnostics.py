@@ -1,0 +1,181 @@
+"""What is wrong with a trained cell, named from its measured numbers, with the numbers behind each name.
+
+Pure: numbers by name, as metrics.json holds them, go in; findings come out. What was not measured is not
+judged. A rule asks for an effect that is large enough to matter and, where the number has a standard error,
+`Thresholds.errors` of them away from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong.
+
+    Args:
+        name: of the pathology.
+        says: one sentence that holds the numbers.
+        numbers: those that it was judged by, under the names they were measured by.
+    """
+
+    name: str
+    says: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a number is worth a finding.
+
+    Args:
+        errors: how many standard errors an effect must be away from 0.
+        kl_nats: a latent with less KL is dead.
+        overfit_share: of the nats of a train image, by which a test image costs more.
+        encoder_nats: what a better q must gain.
+        encoder_share: of the inference gap that must be the encoder's.
+        loose_nats: by how much another bound must be above the importance-weighted one.
+        interval_nats: the widest interval that certifies a bound.
+    """
+
+    errors: float = 3.0
+    kl_nats: float = 0.01
+    overfit_share: float = 0.1
+    encoder_nats: float = 1.0
+    encoder_share: float = 0.5
+    loose_nats: float = 0.5
+    interval_nats: float = 0.5
+
+
+class Numbers:
+    """Measured numbers by name; asks for those that are there."""
+
+    def __init__(self, measured: Mapping[str, Any], thresholds: Thresholds) -> None:
+        self.measured, self.thresholds = measured, thresholds
+
+    def have(self, *names: str) -> bool:
+        """Return whether all of these were measured."""
+        return all(isinstance(self.measured.get(name), int | float) for name in names)
+
+    def pick(self, *names: str) -> dict[str, float]:
+        """Return those of these numbers that were measured, and their standard errors."""
+        wanted = [one for name in names for one in (name, f"{name}_se")]
+        return {name: float(self.measured[name]) for name in wanted if self.have(name)}
+
+    def beyond(self, name: str, least: float) -> bool:
+        """Return whether a number is above `least`, and enough standard errors above 0."""
+        if not self.have(name):
+            return False
+        error = self.measured.get(f"{name}_se", 0.0)
+        return bool(self.measured[name] > max(least, self.thresholds.errors * error))
+
+    def with_error(self, name: str) -> str:
+        """Return a number and its standard error as text."""
+        error = f" ± {self.measured[f'{name}_se']:.2f}" if self.have(f"{name}_se") else ""
+        return f"{self.measured[name]:.2f}{error}"
+
+
+def diagnose(measured: Mapping[str, Any], thresholds: Thresholds | None = None) -> list[Finding]:
+    """Name what is wrong with a cell whose numbers are `measured`, the worst kind first; [] if nothing is.
+
+    Example:
+        >>> [found.name for found in diagnose({"kl_per_latent_nats": [0.0, 0.001]})]
+        ['posterior collapse']
+    """
+    numbers = Numbers(measured, thresholds or Thresholds())
+    return [found for rule in RULES if (found := rule(numbers)) is not None]
+
+
+def collapse(numbers: Numbers) -> Finding | None:
+    """No latent carries anything: the decoder ignores z, or the likelihood is too wide to reward it."""
+    live, kl = _live(numbers)
+    if not kl or live > 0:
+        return None
+    most = max(kl)
+    says = (
+        f"none of {len(kl)} latents carries {numbers.thresholds.kl_nats} nats; the largest KL is {most:.2g}"
+    )
+    found = {"latents": len(kl), "live_latents": 0, "largest_kl_nats": most}
+    return Finding("posterior collapse", says, found)
+
+
+def dead_latents(numbers: Numbers) -> Finding | None:
+    """Some latents carry nothing: more than the data want at this likelihood's width."""
+    live, kl = _live(numbers)
+    if live in (0, len(kl)):
+        return None
+    says = f"{len(kl) - live} of {len(kl)} latents carry less than {numbers.thresholds.kl_nats} nats"
+    return Finding("dead latents", says, {"latents": len(kl), "live_latents": live})
+
+
+def overfit(numbers: Numbers) -> Finding | None:
+    """Images that were trained on are scored much better than others."""
+    gap, train = "generalisation_gap_nats", "train_nll_nats"
+    share = numbers.thresholds.overfit_share
+    if not numbers.have(gap, train) or not numbers.beyond(gap, share * abs(numbers.measured[train])):
+        return None
+    more, least = numbers.with_error(gap), numbers.with_error(train)
+    says = f"a test image costs {more} nats more than a train image ({least})"
+    return Finding("overfit", says, numbers.pick(gap, train))
+
+
+def wrong_encoder(numbers: Numbers) -> Finding | None:
+    """An encoder of the same architecture does better on this decoder: it was not trained for it."""
+    gain = "refit_elbo_gain_nats"
+    if not numbers.beyond(gain, numbers.thresholds.encoder_nats):
+        return None
+    says = f"training the encoder again on the same decoder gains {numbers.with_error(gain)} nats of ELBO"
+    return Finding("wrong encoder", says, numbers.pick(gain, "amortisation_gap_nats", "inference_gap_nats"))
+
+
+def amortisation(numbers: Numbers) -> Finding | None:
+    """The encoder's q is far from the best Gaussian of an image, and it is not for want of training."""
+    limits, gap, whole = numbers.thresholds, "amortisation_gap_nats", "inference_gap_nats"
+    if not numbers.beyond(gap, limits.encoder_nats) or wrong_encoder(numbers) is not None:
+        return None
+    if numbers.have(whole) and numbers.measured[gap] < limits.encoder_share * numbers.measured[whole]:
+        return None
+    again = "refit_elbo_gain_nats"
+    refit = f"; training it again gains {numbers.with_error(again)}" if numbers.have(again) else ""
+    says = f"the best Gaussian of each image gains {numbers.with_error(gap)} nats over the encoder's{refit}"
+    return Finding("amortisation gap", says, numbers.pick(gap, whole, again))
+
+
+def loose_bound(numbers: Numbers) -> Finding | None:
+    """The importance-weighted bound that ranks is far below log p(x)."""
+    gap, size = "iwae_gap_nats", "effective_sample_size"
+    if not numbers.beyond(gap, numbers.thresholds.loose_nats):
+        return None
+    draws = f", whose effective sample size is {numbers.measured[size]:.1f}" if numbers.have(size) else ""
+    says = f"annealing finds {numbers.with_error(gap)} nats above the importance-weighted bound{draws}"
+    return Finding("loose bound", says, numbers.pick(gap, size))
+
+
+def uncertified(numbers: Numbers) -> Finding | None:
+    """Chains from both ends do not meet: they are too short for this decoder."""
+    gap = "simulated_gap_nats"
+    if not numbers.beyond(gap, numbers.thresholds.interval_nats):
+        return None
+    says = f"on data of the model the annealed bounds are {numbers.with_error(gap)} nats apart"
+    return Finding(
+        "chains too short", says, numbers.pick(gap, "simulated_nll_upper_nats", "simulated_nll_lower_nats")
+    )
+
+
+def _live(numbers: Numbers) -> tuple[int, Sequence[float]]:
+    kl = numbers.measured.get("kl_per_latent_nats", [])
+    return sum(one > numbers.thresholds.kl_nats for one in kl), kl
+
+
+RULES: Sequence[Callable[[Numbers], Finding | None]] = (
+    collapse,
+    wrong_encoder,
+    amortisation,
+    overfit,
+    loose_bound,
+    uncertified,
+    dead_latents,
+)

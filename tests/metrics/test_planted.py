@@ -1,0 +1,161 @@
+"""Faults that are planted into models of the digits are named by the diagnostics, from measured numbers."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from metrics.given import Given
+from vae_likelihoods.datasets.quantise import Levels
+from vae_likelihoods.diagnostics import Finding, diagnose
+from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.likelihoods.binomial import Binomial
+from vae_likelihoods.likelihoods.gaussian import Gaussian
+from vae_likelihoods.metrics.ais import AIS
+from vae_likelihoods.metrics.bound import Bound
+from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.metrics.generalisation import Generalisation
+from vae_likelihoods.metrics.inference_gap import InferenceGap
+from vae_likelihoods.metrics.latents import Latents
+from vae_likelihoods.metrics.refit import Refit
+from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.networks.mlp import mlp
+from vae_likelihoods.objectives import ELBO
+from vae_likelihoods.seeding import generator, seeded
+from vae_likelihoods.training import Trainer, Training
+
+K = 17
+SETTINGS = Training(
+    epochs=25,
+    batch_size=50,
+    evaluation_batch_size=500,
+    schedule="cosine",
+    warmup_steps=20,
+    clip_norm=None,
+    patience=None,
+    precision="float32",
+    matmul="highest",
+    grid_epochs=1000,
+)
+METRICS = {
+    "bound": Bound(128, 4096),
+    "latents": Latents(0.01, 500),
+    "generalisation": Generalisation(200, 128, 4096),
+    "refit": Refit(10, 50, 3e-3, 64, 4096),
+    "inference_gap": InferenceGap(16, 8, 60, "sigmoid", 3, 0.65, 2048, 256, 150, 0.05, 16),
+}
+AIS_SETTINGS: dict[str, Any] = {
+    "chains": 16,
+    "schedule": "sigmoid",
+    "leapfrog_steps": 5,
+    "acceptance": 0.65,
+    "decoded_at_once": 2048,
+    "samples": 128,
+}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Tensor:
+    return torch.from_numpy(load_digits().data.astype("uint8")).reshape(-1, 1, 8, 8)
+
+
+def data_of(train: Tensor, digits: Tensor) -> Data:
+    splits = {"train": train, "validation": digits[1100:1300], "test": digits[1300:1700]}
+    levels = {name: Levels(one, torch.zeros(len(one)), K, K) for name, one in splits.items()}
+    return Given(levels, K, Path("unused"))
+
+
+def trained(likelihood: Likelihood, data: Data, epochs: int, seed: int = 0) -> VAE:
+    """Train to the last epoch, past the best one too."""
+    with seeded(seed, "weights"):
+        model = VAE(mlp((1, 8, 8), 4, likelihood.output_channels, hidden=[64]), likelihood, 4)
+    adam = torch.optim.Adam(model.parameters(), lr=5e-3)
+    settings, train = SETTINGS.model_copy(update={"epochs": epochs}), data.train.images
+    trainer = Trainer(model, ELBO(1.0, 0), adam, settings, lambda _: train, data.validation.images, seed)
+    for _ in trainer.epochs():
+        pass
+    return model.eval()
+
+
+@torch.no_grad()
+def findings(model: VAE, data: Data, *names: str) -> dict[str, Finding]:
+    """Measure with these metrics of METRICS, and name what is wrong."""
+    measured: dict[str, Any] = {}
+    for name in names:
+        measured |= METRICS[name](model, data, generator(0, name)).values
+    return {one.name: one for one in diagnose(measured)}
+
+
+@pytest.fixture(scope="module")
+def data(digits: Tensor) -> Data:
+    return data_of(digits[:1100], digits)
+
+
+@pytest.fixture(scope="module")
+def healthy(data: Data) -> VAE:
+    return trained(Binomial(K, 1), data, epochs=25)
+
+
+def test_a_model_that_was_trained_well_is_not_accused(healthy: VAE, data: Data) -> None:
+    found = findings(healthy, data, "bound", "latents", "generalisation", "refit")
+    assert not {"posterior collapse", "dead latents", "overfit", "wrong encoder"} & set(found)
+
+
+def test_a_likelihood_that_is_too_wide_collapses(data: Data) -> None:
+    model = trained(Gaussian(K, 1, sigma=1.0), data, epochs=10)
+    found = findings(model, data, "bound", "latents", "generalisation")
+    assert list(found) == ["posterior collapse"]
+    assert found["posterior collapse"].numbers["latents"] == 4
+
+
+def test_a_model_of_few_images_that_trained_for_long_is_overfit(digits: Tensor) -> None:
+    data = data_of(digits[:60], digits)
+    model = trained(Binomial(K, 1), data, epochs=400)
+    found = findings(model, data, "bound", "latents", "generalisation")
+    assert "overfit" in found
+    assert found["overfit"].numbers["generalisation_gap_nats"] > 20
+
+
+def test_the_encoder_of_another_model_is_the_wrong_one(healthy: VAE, data: Data) -> None:
+    model = copy.deepcopy(healthy)
+    model.encoder = trained(Binomial(K, 1), data, epochs=10, seed=1).encoder
+    found = findings(model, data, "bound", "latents", "refit", "inference_gap")
+    assert "wrong encoder" in found
+    assert "amortisation gap" not in found  # that is not what ails it
+    numbers = found["wrong encoder"].numbers
+    assert numbers["refit_elbo_gain_nats"] > 10
+    assert numbers["amortisation_gap_nats"] > 0.8 * numbers["inference_gap_nats"]
+
+
+def test_the_gaps_add_up_and_none_is_negative(healthy: VAE, data: Data) -> None:
+    with torch.no_grad():
+        values: dict[str, Any] = METRICS["inference_gap"](healthy, data, generator(0, "gap")).values
+    whole, family, encoder = (
+        values[f"{name}_gap_nats"] for name in ("inference", "approximation", "amortisation")
+    )
+    assert whole == pytest.approx(family + encoder)
+    assert family > -3 * values["approximation_gap_nats_se"]
+    assert encoder > 0
+
+
+def test_the_sandwich_closes_on_the_digits(healthy: VAE, data: Data) -> None:
+    """Below a tenth of a nat of about 100, from the prior: whatever the encoder is."""
+    with torch.no_grad():
+        ais = AIS(images=24, temperatures=300, start="prior", **AIS_SETTINGS)
+        values: dict[str, Any] = ais(healthy, data, generator(0, "ais")).values
+    assert -2 * values["simulated_gap_nats_se"] < values["simulated_gap_nats"] < 0.1
+    assert values["iwae_gap_nats"] > -0.1  # annealing is not below the bound of 128 draws
+    assert values["ais_acceptance"] == pytest.approx(0.65, abs=0.1)
+
+
+def test_chains_that_are_too_short_are_named(healthy: VAE, data: Data) -> None:
+    with torch.no_grad():
+        ais = AIS(images=24, temperatures=5, start="prior", **AIS_SETTINGS)
+        values = ais(healthy, data, generator(0, "ais")).values
+    assert "chains too short" in {one.name for one in diagnose(values)}
