@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from vae_likelihoods import palette
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.report import charts, environments, page, ranking, summary, tables
+from vae_likelihoods.report import charts, environments, page, ranking, recommend, summary, tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,14 +39,15 @@ def write(options: argparse.Namespace) -> None:
     params = _params(options.params)
     studies = summary.study_axes(params, options.study)
     cells = summary.collect(options.evaluations, studies, params.get("optional") or ())
-    found = ranking.answers(cells)
+    found = ranking.answers(cells, options.evaluations)
     marks = palette.marks([*(name for names in studies.values() for name in names), *cells["likelihood"]])
-    table, html = tables.markdown(found), page.render(cells, options.evaluations, marks)
+    made = [recommend.recommend(each) for each in found]
+    table, html = tables.markdown(made), page.render(cells, made, options.evaluations, marks)
 
     options.reports.mkdir(parents=True, exist_ok=True)
     summary.write_summary(cells, options.reports / "summary.csv")
     tables.write_headlines(found, options.reports / "metrics.json")
-    tables.write_plots(found, options.reports / "plots")
+    tables.write_plots(made, options.reports / "plots")
     _write(options.reports / "table.md", table)
     _write(options.reports / "index.html", html)
     for each in found:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import math
 import re
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from vae_likelihoods.units import BITS, NATS, Quantity, Scale, Split, plain
 
 SCORES = {"gaussian": 7.9, "binomial": 11.0, "beta_binomial": 1.3, "gaussian_learned": 1.9}
+IMAGES = 50
 LATENTS = {2: 1.15, 8: 1.0, 32: 0.97}
 UNLIKE: list[dict[str, Any]] = [
     {"dataset": "digits"}, {"test_sha256": "0ddba11"}, {"levels": 17}, {"dimensions": 64},
@@ -44,7 +47,7 @@ def record(
         "distortion_nats": nll + 2.0 - rate, "importance_samples": 128, "effective_sample_size": 11.2345678,
         "active_units": min(latent_dim, 11), "squared_error": 0.0123456789, "trained_on": "mass",
         "parameters": 123456, "multiply_adds": 654321, "epochs": 20, "dimensions": dimensions,
-        "kl_per_latent_nats": [rate / latent_dim] * latent_dim, "images": 500, "test_sha256": "5ca1e",
+        "kl_per_latent_nats": [rate / latent_dim] * latent_dim, "images": IMAGES, "test_sha256": "5ca1e",
     }  # fmt: skip
     values |= changes
     return values | {"units": units(values, scale, split)}
@@ -68,10 +71,23 @@ def units(values: dict[str, Any], scale: Scale, split: Split) -> dict[str, dict[
     return plain({name: one.on(split, dimensions, levels) for name, one in quantities.items()})
 
 
-def save(root: Path, metrics: dict[str, Any], picture: Image.Image | None = None) -> Path:
+def nats_of_images(metrics: dict[str, Any]) -> pd.DataFrame:
+    """Return a per_image.csv: what is hard for all cells, what is for one setting, and the mean as given."""
+    seeds = (0, zlib.crc32(f"{metrics['likelihood']}-{metrics['latent_dim']}".encode()))
+    parts = [
+        np.random.default_rng(seed).normal(0, sd, IMAGES) for seed, sd in zip(seeds, (60, 5), strict=True)
+    ]
+    nats = metrics["nll_nats"] + sum(part - part.mean() for part in parts)
+    return pd.DataFrame({"image": np.arange(IMAGES), "nll_nats": nats})
+
+
+def save(root: Path, metrics: dict[str, Any], picture: Image.Image | None = None, **columns: Any) -> Path:
+    """Write what an evaluation writes; `columns` are further ones of per_image.csv."""
     folder = root / "evaluations" / metrics["study"] / metrics["cell"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    per_image = nats_of_images(metrics).assign(**columns)
+    per_image.to_csv(folder / "per_image.csv", index=False, float_format="%.9g")
     if picture is not None:
         picture.save(folder / "samples.png")
         picture.save(folder / "reconstructions.png")
@@ -91,7 +107,7 @@ def refused(change: dict[str, Any], first: str = "pair/one-2-0", other: str = "p
 @pytest.fixture
 def study() -> SimpleNamespace:
     """The functions that make up cells, for tests that change one."""
-    return SimpleNamespace(record=record, save=save, refused=refused)
+    return SimpleNamespace(record=record, save=save, refused=refused, images=IMAGES)
 
 
 @pytest.fixture(params=UNLIKE, ids=lambda change: "-".join(change))

@@ -1,98 +1,187 @@
 from __future__ import annotations
 
-import math
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from vae_likelihoods.report import ranking, summary
-from vae_likelihoods.units import BITS, Quantity, UnlikeUnits
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.report import ranking, scores, summary
+from vae_likelihoods.report.resampling import compare
+from vae_likelihoods.report.scores import Name
+from vae_likelihoods.units import BITS, Quantity, UnlikeUnits, bits_per_dim
+
+IMAGES, DIMENSIONS = 100, 784
+NATS = 1 / bits_per_dim(1.0, DIMENSIONS)  # of a bit per dimension
+
+Ranked = Callable[..., ranking.Answer]
 
 
-def cells(*rows: tuple[str, int, int, float], error: float | None = 0.01, **changes: Any) -> pd.DataFrame:
+def cells(*rows: tuple[str, int, int, float], **changes: Any) -> pd.DataFrame:
     columns = ["likelihood", "latent_dim", "seed", "bits_per_dim"]
     shared = {"study": "s", "dataset": "mnist5k", "test_sha256": "5ca1e", "scale": "mass", "split": "test"}
-    counts = {"levels": 256, "dimensions": 784, "importance_samples": 128, "bits_per_dim_se": error}
+    counts = {"levels": 256, "dimensions": DIMENSIONS, "importance_samples": 128}
     named = [f"{likelihood}-{size}-{seed}" for likelihood, size, seed, _ in rows]
-    unit = Quantity(BITS, "mass", 128).on("test", 784, 256)
-    units = [{"bits_per_dim": unit} for _ in rows]
-    return pd.DataFrame(rows, columns=columns).assign(**shared, **counts, cell=named, units=units, **changes)
+    unit = Quantity(BITS, "mass", 128).on("test", DIMENSIONS, 256)
+    frame = pd.DataFrame(rows, columns=columns).assign(**shared, **counts, cell=named)
+    nats = frame["bits_per_dim"] * NATS
+    return frame.assign(nll_nats=nats, units=[{"bits_per_dim": unit} for _ in rows], **changes)
 
 
-def test_a_clear_winner():
-    found = ranking.answer(
-        cells(("a", 2, 0, 2.0), ("a", 2, 1, 2.06), ("b", 8, 0, 1.5), ("b", 8, 1, 1.58), ("c", 2, 0, 3.0))
-    )
+@pytest.fixture
+def ranked(tmp_path: Path) -> Ranked:
+    """Rank (likelihood, latents, seed, bits); `own_nats` is the spread of a setting over images."""
+
+    def answer(*rows: tuple[str, int, int, float], own_nats: float = 5.0) -> ranking.Answer:
+        frame = cells(*rows)
+        for row in frame.to_dict("records"):
+            write(tmp_path / "s" / row["cell"], row, own_nats)
+        return ranking.answer(frame, tmp_path)
+
+    return answer
+
+
+def write(folder: Path, row: dict[Any, Any], own_nats: float) -> None:
+    """Write scores of images with the mean of the row: what all cells have, and what a setting has."""
+    own = zlib.crc32(f"{row['likelihood']}-{row['latent_dim']}".encode())
+    parts = [np.random.default_rng(seed).normal(size=IMAGES) for seed in (0, own)]
+    shared, of_setting = ((part - part.mean()) / part.std(ddof=1) for part in parts)
+    nats = row["nll_nats"] + 70 * shared + own_nats * of_setting
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame({"image": range(IMAGES), "nll_nats": nats})
+    frame.to_csv(folder / "per_image.csv", index=False, float_format="%.9g")
+    (folder / "metrics.json").write_text("{}", encoding="utf-8")
+
+
+def test_a_clear_winner(ranked: Ranked) -> None:
+    rows = [("a", 2, 0, 2.0), ("a", 2, 1, 2.01), ("b", 8, 0, 1.5), ("b", 8, 1, 1.52), ("c", 2, 0, 3.0)]
+    found = ranked(*rows)
     best, second = found.best, found.runner_up
     assert (best.likelihood, best.latent_dim, best.seeds) == ("b", 8, 2)
-    assert best.bits_per_dim == pytest.approx(1.54)
-    assert best.half_range == pytest.approx(0.04)
-    assert best.standard_error == pytest.approx(
-        0.01
-    )  # the same images for both seeds: no division by sqrt(2)
+    assert best.bits_per_dim == pytest.approx(1.51)
+    of_images = bits_per_dim(np.sqrt(70**2 + 5**2) / np.sqrt(IMAGES), DIMENSIONS)
+    of_seeds = 0.02 / np.sqrt(2) / np.sqrt(2)  # standard deviation of two, over the root of two
+    assert best.uncertainty == pytest.approx(np.hypot(of_images, of_seeds), rel=0.02)
     assert second is not None
     assert second.likelihood == "a"
-    assert found.behind(second) == pytest.approx(0.49)
-    assert found.doubt(second) == pytest.approx(math.sqrt(0.04**2 + 0.03**2 + 2 * 0.01**2))
+    assert found.behind(second) == pytest.approx(0.495)
+    assert 0 < second.interval.low < 0.495 < second.interval.high < 1
     assert found.ties == ()
-    said = " ".join(ranking.sentences(found)).replace("\u00a0", " ")
-    assert said == (
-        "On mnist5k at 256 levels, `b` with 8 latents codes a test image best: 1.540 ± 0.041 bits/dim "
-        "over 2 seeds. The runner-up, `a` with 2 latents, needs 0.490 ± 0.052 more (2.030)."
-    )
-
-
-def test_a_tie_is_called_a_tie():
-    found = ranking.answer(cells(("a", 2, 0, 1.000), ("b", 2, 0, 1.005), ("c", 2, 0, 1.5)))
-    assert [setting.likelihood for setting in found.ties] == ["b"]
-    said = ranking.sentences(found)
-    assert "over 1 seed." in said[0]
-    assert (
-        said[1] == "`b` with 2 latents (+0.005) is indistinguishable from it: "
-        "the difference is smaller than its uncertainty."
-    )
-
-
-def test_seeds_alone_can_make_a_tie():
-    rows = [("a", 2, 0, 1.0), ("a", 2, 1, 1.2), ("b", 2, 0, 1.14), ("b", 2, 1, 1.2)]
-    assert ranking.answer(cells(*rows, error=0.0)).ties
-    assert not ranking.answer(cells(("a", 2, 0, 1.1), ("b", 2, 0, 1.17), error=None)).ties
-
-
-def test_several_ties_are_listed():
-    found = ranking.answer(cells(("a", 2, 0, 1.0), ("b", 2, 0, 1.001), ("c", 1, 0, 1.002)))
-    assert ranking.sentences(found)[1].startswith(
-        "`b` with 2 latents (+0.001) and `c` with 1 latent (+0.002) are indist"
-    )
-
-
-def test_how_many_latents():
-    found = ranking.answer(cells(("a", 2, 0, 1.5), ("a", 8, 0, 1.001), ("a", 32, 0, 1.0)))
-    assert ranking.sentences(found)[1:] == [
-        "No other likelihood was tried.",
-        "For `a`, 8 latents do as well, within the uncertainty and 2 latents need 0.500 more.",
+    assert found.candidates == (best,)
+    said = [sentence.replace("\u00a0", " ") for sentence in ranking.sentences(found)]
+    low, high = second.interval
+    assert 0.995 < best.best_share < 1
+    assert said == [
+        f"On mnist5k at 256 levels, `b` with 8 latents codes a test image best: "
+        f"1.510 ± {best.uncertainty:.3f} bits/dim over 2 seeds.",
+        "Of 3 settings it is the best in over 99 % of the bootstrap samples of images and seeds.",
+        f"The runner-up, `a` with 2 latents, needs 0.495 [{low:.3f}, {high:.3f}] more (2.005).",
     ]
 
 
-def test_order_does_not_depend_on_the_rows():
-    rows = [("b", 2, 0, 1.0), ("a", 2, 0, 1.0), ("a", 8, 0, 1.0)]
-    assert ranking.answer(cells(*rows)).settings == ranking.answer(cells(*reversed(rows))).settings
-    assert [s.likelihood for s in ranking.answer(cells(*rows)).settings] == ["a", "b", "a"]
+def test_images_that_are_hard_for_all_do_not_hide_a_difference(ranked: Ranked) -> None:
+    """It is a quarter of each standard error, and a hundred times its own."""
+    found = ranked(("a", 2, 0, 1.000), ("b", 2, 0, 1.003), own_nats=0.2)
+    assert found.best.uncertainty > 0.012
+    assert found.ties == ()
+    assert found.best.best_share == 1.0
 
 
-def test_contenders_stand_before_the_widest_gap():
+def test_a_tie_is_called_a_tie(ranked: Ranked) -> None:
+    found = ranked(("a", 2, 0, 1.000), ("b", 2, 0, 1.0005), ("c", 2, 0, 1.5))
+    (tie,) = found.ties
+    assert tie.likelihood == "b"
+    assert tie.interval.low < 0 < tie.interval.high
+    assert tie.p_value > 0.5
+    said = ranking.sentences(found)
+    assert "over 1 seed." in said[0]
+    more = f"({found.behind(tie):+.3f} [{tie.interval.low:.3f}, {tie.interval.high:.3f}])"
+    assert said[-1] == f"`b` with 2 latents {more} is indistinguishable from it."
+    assert "Each setting has one seed, so this is about these trained models: other seeds may differ." in said
+
+
+def test_a_runner_up_is_named_even_if_another_is_tied(ranked: Ranked) -> None:
+    """`c` is further behind than `b`, but nobody knows by how much: its seeds differ by half a bit."""
+    bits = {"a": (1.0, 1.001, 1.002), "b": (1.1, 1.101, 1.102), "c": (1.0, 1.25, 1.5)}
+    found = ranked(*((name, 2, seed, one) for name, of in bits.items() for seed, one in enumerate(of)))
+    assert [setting.likelihood for setting in found.ties] == ["c"]
+    assert found.runner_up is not None
+    assert not found.tied(found.runner_up)
+    said = ranking.sentences(found)
+    assert said[2].startswith("The runner-up, `b` with 2 latents, needs 0.100 [")
+    assert said[3].startswith("`c` with 2 latents (+0.249 [")
+
+
+def test_one_lucky_seed_does_not_win(ranked: Ranked) -> None:
+    found = ranked(("a", 2, 0, 0.90), ("a", 2, 1, 1.09), ("b", 2, 0, 1.0), ("b", 2, 1, 1.001))
+    assert found.best.likelihood == "a"
+    assert [setting.likelihood for setting in found.ties] == ["b"]
+    assert 0.4 < found.best.best_share < 0.7
+
+
+def test_several_ties_are_listed(ranked: Ranked) -> None:
+    found = ranked(("a", 2, 0, 1.0), ("b", 2, 0, 1.0001), ("c", 1, 0, 1.0002))
+    said = ranking.sentences(found)[-1]
+    assert said.startswith("`b` with 2 latents (+0.000 [")
+    assert " and `c` with 1 latent (+0.000 [" in said
+    assert said.endswith(" are indistinguishable from it.")
+
+
+def test_how_many_latents(ranked: Ranked) -> None:
+    found = ranked(("a", 2, 0, 1.5), ("a", 8, 0, 1.0001), ("a", 32, 0, 1.0), ("a", 1, 0, 1.6))
+    said = ranking.sentences(found)
+    assert said[-2] == "No other likelihood was tried."
+    assert said[-1].startswith("For `a`, 8 latents (+0.000 [-")
+    assert "]) cannot be told from 32; 2 latents need 0.500 [0.4" in said[-1]
+    assert "; 1 latent needs 0.600 [0.5" in said[-1]
+
+
+def test_it_is_the_same_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
+    rows = [(name, size, seed, 1 + 0.01 * seed) for name in "ab" for size in (2, 8) for seed in (0, 1)]
+    frame = cells(*rows)
+    for row in frame.to_dict("records"):
+        write(tmp_path / "s" / row["cell"], row, 5.0)
+    first = ranking.answer(frame, tmp_path)
+    for seed in range(3):
+        shuffled = frame.sample(frac=1, random_state=seed).reset_index(drop=True)
+        again = ranking.answer(shuffled, tmp_path)
+        assert again == first
+        assert ranking.sentences(again) == ranking.sentences(first)
+
+
+def test_equal_scores_are_ordered_by_size_and_name(ranked: Ranked) -> None:
+    found = ranked(("b", 2, 0, 1.0), ("a", 2, 0, 1.0), ("a", 8, 0, 1.0))
+    assert [setting.name for setting in found.settings] == [("a", 2), ("b", 2), ("a", 8)]
+
+
+def test_a_pair_alone_has_a_narrower_interval(ranked: Ranked) -> None:
+    found = ranked(*((name, 2, 0, 1 + 0.01 * place) for place, name in enumerate("abcdef")))
+    alone = found.between(Name("b", 2), Name("a", 2))
+    corrected = found.settings[1].interval
+    assert corrected.low < alone.low < 0.01 < alone.high < corrected.high
+    nats = scores.by_setting(found.cells)
+    low, high = compare(list(nats.values()), list("abcdef")).interval(1, 0, corrected=False)
+    assert alone == pytest.approx((bits_per_dim(low, DIMENSIONS), bits_per_dim(high, DIMENSIONS)))
+
+
+def test_contenders_stand_before_the_widest_gap(ranked: Ranked) -> None:
     rows = [(name, 2, 0, bits) for name, bits in (("a", 1.3), ("b", 1.9), ("c", 7.9), ("d", 11.0))]
-    assert ranking.contenders(ranking.answer(cells(*rows))) == ["a", "b"]
+    assert ranking.contenders(ranked(*rows)) == ["a", "b"]
     near = [(name, 2, 0, bits) for name, bits in (("a", 1.3), ("b", 1.4), ("c", 1.5))]
-    assert ranking.contenders(ranking.answer(cells(*near))) == ["a", "b", "c"]
-    assert ranking.contenders(ranking.answer(cells(rows[0], rows[3]))) == ["a", "d"]
-    assert ranking.contenders(ranking.answer(cells(rows[0]))) == ["a"]
+    assert ranking.contenders(ranked(*near)) == ["a", "b", "c"]
+    assert ranking.contenders(ranked(rows[0], rows[3])) == ["a", "d"]
+    assert ranking.contenders(ranked(rows[0])) == ["a"]
 
 
 @pytest.mark.parametrize(("error", "decimals"), [(0.2, 3), (0.011, 3), (0.0014, 4), (0.0, 3), (1e-9, 6)])
-def test_decimals_show_two_digits_of_the_uncertainty(error, decimals):
-    assert ranking.answer(cells(("a", 2, 0, 1.0), error=error)).decimals == decimals
+def test_decimals_show_two_digits_of_the_uncertainty(ranked: Ranked, error: float, decimals: int) -> None:
+    found = ranked(("a", 2, 0, 1.0))
+    best = vars(found.best) | {"uncertainty": error}
+    assert ranking.Answer(**vars(found) | {"settings": (ranking.Setting(**best),)}).decimals == decimals
 
 
 @pytest.mark.parametrize(
@@ -102,18 +191,18 @@ def test_decimals_show_two_digits_of_the_uncertainty(error, decimals):
         ("scale", "density"), ("split", "validation"), ("importance_samples", 8),
     ],
 )  # fmt: skip
-def test_a_column_that_differs_is_refused(column, value):
+def test_a_column_that_differs_is_refused(column: str, value: Any, tmp_path: Path) -> None:
     odd = cells(("b", 2, 0, 1.0)).assign(**{column: value})
     with pytest.raises(UnlikeUnits, match=rf"unlike units .*ranking\. {column}: .* \(s/a-2-0\), {value} "):
-        ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), odd]))
+        ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), odd]), tmp_path)
 
 
-def test_a_unit_that_differs_is_refused():
+def test_a_unit_that_differs_is_refused(tmp_path: Path) -> None:
     nats = [{"bits_per_dim": Quantity("nats per image", "mass", 128).on("test", 784, 256)}]
     odd = cells(("b", 2, 0, 1.0)).assign(units=nats)
     said = r"measure of bits_per_dim: bits per dimension \(s/a-2-0\), nats per image \(s/b-2-0\)\.$"
     with pytest.raises(UnlikeUnits, match=said):
-        ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), odd]))
+        ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), odd]), tmp_path)
 
 
 def test_what_collect_refuses_in_one_study_is_refused_in_one_ranking(root, study, unlike):
@@ -122,10 +211,56 @@ def test_what_collect_refuses_in_one_study_is_refused_in_one_ranking(root, study
         study.save(root / name, study.record("pair", name, 2, 0, 1.0, **(unlike if name == "other" else {})))
     pair = [summary.collect(root / name / "evaluations", {"pair": []}) for name in ("one", "other")]
     with pytest.raises(UnlikeUnits, match=study.refused(unlike)):
-        ranking.answer(pd.concat(pair))
+        ranking.answer(pd.concat(pair), root / "one" / "evaluations")
 
 
-def test_an_answer_carries_its_unit():
-    found = ranking.answer(cells(("a", 2, 0, 1.0)))
+def test_an_answer_carries_its_unit(ranked: Ranked) -> None:
+    found = ranked(("a", 2, 0, 1.0))
     assert str(found.unit) == "bits per dimension (mass, test, D=784, K=256, k=128)"
-    assert found.levels == 256
+    assert (found.levels, found.images) == (256, IMAGES)
+
+
+# per_image.csv
+
+
+def change(path: Path, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    edit(pd.read_csv(path)).to_csv(path, index=False)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda frame: frame.drop(columns="nll_nats"), "it has no column nll_nats"),
+        (lambda frame: frame.drop(columns="image"), "it has no column image"),
+        (lambda frame: frame.iloc[::-1], r"its rows are not the images 0, 1, 2, \.\.\."),
+        (lambda frame: frame.iloc[:0], r"its rows are not the images 0, 1, 2, \.\.\."),
+        (lambda frame: frame.iloc[:-1], "it has 49 images, metrics.json 50"),
+        (lambda frame: frame.assign(nll_nats=frame["nll_nats"] + 0.1), "its mean nll_nats is "),
+        (lambda frame: frame.assign(nll_nats=np.nan), "its mean nll_nats is nan"),
+    ],
+)
+def test_scores_of_images_that_are_not_those_of_the_cell_are_refused(root, edit, said):
+    frame = summary.collect(root / "evaluations", {"grey": []})
+    path = root / "evaluations/grey/gaussian-2-1/per_image.csv"
+    change(path, edit)
+    with pytest.raises(SettingError, match=rf"^per_image=.*gaussian-2-1/per_image.csv: {said}"):
+        ranking.answer(frame, root / "evaluations")
+
+
+def test_missing_scores_of_images_are_refused(root):
+    frame = summary.collect(root / "evaluations", {"grey": []})
+    (root / "evaluations/grey/gaussian-2-1/per_image.csv").unlink()
+    with pytest.raises(SettingError, match=r"cannot be read \(FileNotFoundError\); evaluate the cell again"):
+        ranking.answer(frame, root / "evaluations")
+
+
+def test_cells_with_other_numbers_of_images_are_refused(tmp_path: Path) -> None:
+    frame = cells(("a", 2, 0, 1.0), ("b", 2, 0, 1.0))
+    for row, keep in zip(frame.to_dict("records"), (IMAGES, IMAGES - 1), strict=True):
+        write(tmp_path / "s" / row["cell"], row, 0.0)
+        change(
+            tmp_path / "s" / row["cell"] / "per_image.csv",
+            lambda rows, keep=keep, nats=row["nll_nats"]: rows.iloc[:keep].assign(nll_nats=nats),
+        )
+    with pytest.raises(SettingError, match="100 in a-2-0, 99 in b-2-0: the cells of a study have as many"):
+        ranking.answer(frame, tmp_path)

@@ -1,31 +1,46 @@
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
+from vae_likelihoods.contradictions import contradictions
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.report import ranking, summary, tables
+from vae_likelihoods.report import ranking, recommend, summary, tables
+from vae_likelihoods.report.recommend import Recommendation
 
 UNIT = "bits per dimension (mass, test, D=784, K=256, k=128)"
 
 
 @pytest.fixture
-def found(root) -> list[ranking.Answer]:
-    return ranking.answers(summary.collect(root / "evaluations", {"grey": []}))
+def made(root) -> list[Recommendation]:
+    cells = summary.collect(root / "evaluations", {"grey": []})
+    return [recommend.recommend(each) for each in ranking.answers(cells, root / "evaluations")]
 
 
-def test_markdown_is_ranked_and_marks_the_best(found):
-    lines = tables.markdown(found).replace("\u00a0", " ").splitlines()
-    table = [line for line in lines if line.startswith("| ")]
-    assert table[0] == "| likelihood | 2 latents | 8 latents | 32 latents |"
-    assert table[2].endswith("| **1.261 ± 0.012** |")
-    assert [row.split("`")[1] for row in table[2:]] == [
-        "beta_binomial",
-        "gaussian_learned",
-        "gaussian",
-        "binomial",
-    ]
+@pytest.fixture
+def found(made) -> list[ranking.Answer]:
+    return [each.answer for each in made]
+
+
+def test_markdown_has_the_paragraph_and_the_intervals_above_every_setting(made):
+    lines = tables.markdown(made).replace("\u00a0", " ").splitlines()
+    assert lines[0] == f"**grey**: {made[0].paragraph}".replace("\u00a0", " ")
     assert lines[0].startswith("**grey**: On mnist5k at 256 levels, `beta_binomial` with 32 latents")
+    heads = [line for line in lines if line.startswith("| likelihood")]
+    assert heads[0].startswith("| likelihood | latents | bits/dim | behind the best | p | best in |")
+    assert heads[1] == "| likelihood | 2 latents | 8 latents | 32 latents |"
+    names = [line.split("`")[1] for line in lines if line.startswith("| `")]
+    assert names[-4:] == ["beta_binomial", "gaussian_learned", "gaussian", "binomial"]
+    best = made[0].answer.best
+    assert lines[lines.index(heads[1]) + 2].endswith(f"| **1.261 ± {best.uncertainty:.3f}** |")
+
+
+def test_bold_is_what_cannot_be_told_from_the_best(made):
+    found = made[0].answer
+    bold = set(re.findall(r"\| \*\*(.*?)\*\* ", tables.markdown(made)))
+    assert bold == {f"{s.bits_per_dim:.3f} ± {s.uncertainty:.3f}" for s in found.candidates}
 
 
 def test_headlines(found):
@@ -37,17 +52,53 @@ def test_headlines(found):
         0.582,
         True,
     )
+    assert 0 < line["difference_low"] < 0.582 < line["difference_high"]
+    assert 0 < line["standard_error"] < 0.1
+    assert 0.5 < line["best_share"] <= 1
 
 
-def test_plots_hold_one_row_a_setting(found, tmp_path):
-    tables.write_plots(found, tmp_path / "plots")
+def test_plots_hold_one_row_a_setting(made, tmp_path):
+    tables.write_plots(made, tmp_path / "plots")
     rows = pd.read_csv(tmp_path / "plots/bits_per_dim.csv")
-    assert list(rows.columns) == ["study", "likelihood", "latent_dim", "bits_per_dim", "unit"]
+    assert list(rows.columns) == [
+        "study", "likelihood", "latent_dim", "bits_per_dim", "standard_error",
+        "behind", "behind_low", "behind_high", "best_share", "unit",
+    ]  # fmt: skip
     assert set(rows["unit"]) == {UNIT}
     assert len(rows) == 12
-    assert rows.query("likelihood == 'gaussian' and latent_dim == 8")["bits_per_dim"].item() == pytest.approx(
-        7.9
-    )
+    one = rows.query("likelihood == 'gaussian' and latent_dim == 8").iloc[0]
+    assert one["bits_per_dim"] == pytest.approx(7.9)
+    assert one["behind"] == pytest.approx(7.9 - 1.261)
+    assert one["behind_low"] < one["behind"] < one["behind_high"]
+    assert rows["best_share"].sum() == pytest.approx(1)
+
+
+def test_reports_follow_from_each_other_as_verify_asks(made, found, root, tmp_path):
+    """What is written here, `contradictions` accepts; an interval that is edited it does not."""
+    cells = summary.collect(root / "evaluations", {"grey": []})
+    summary.write_summary(cells, tmp_path / "summary.csv")
+    tables.write_plots(made, tmp_path)
+    written = [pd.read_csv(tmp_path / name) for name in ("summary.csv", "bits_per_dim.csv")]
+    headlines = tables.headlines(found)
+    assert contradictions(written[0], headlines, written[1]) == []
+    edited = {"grey": headlines["grey"] | {"difference_low": 0.5}}
+    (fault,) = contradictions(written[0], edited, written[1])
+    assert "metrics.json has grey.difference_low 0.5" in fault
+    moved = written[1].assign(behind=written[1]["behind"] + 0.01 * (written[1]["likelihood"] == "gaussian"))
+    assert len(contradictions(written[0], headlines, moved)) == 3
+    (fault,) = contradictions(written[0], headlines, written[1].drop(columns="behind_low"))
+    assert fault == "plots/bits_per_dim.csv has no behind_low"
+
+
+def test_the_plots_say_how_the_ranking_holds(made, tmp_path):
+    tables.write_plots(made, tmp_path / "plots")
+    rows = pd.read_csv(tmp_path / "plots/stability.csv", keep_default_na=False)
+    assert rows[["axis", "reference", "ranking"]].to_numpy().tolist() == [
+        ["latents", "32 latents", "2 latents"],
+        ["latents", "32 latents", "8 latents"],
+    ]
+    assert set(rows["kendall_tau"]) == {1.0}
+    assert set(rows["flips"]) == set(rows["firm_flips"]) == {""}
 
 
 def test_readme_is_replaced_between_the_markers_only(tmp_path):

@@ -20,7 +20,12 @@ from PIL import Image
 from vae_likelihoods import palette
 from vae_likelihoods.report import charts, ranking
 from vae_likelihoods.report.definitions import DEFINITIONS, Definition
+from vae_likelihoods.report.recommend import Recommendation, Table
+from vae_likelihoods.report.resampling import REPLICATES
+from vae_likelihoods.report.stability import Agreement
+from vae_likelihoods.report.words import within
 
+_NAMED = 3  # flips that the page names; plots/stability.csv has all
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -43,11 +48,17 @@ class Pictures:
     reconstructions: str
 
 
-def render(cells: pd.DataFrame, evaluations: Path, marks: Mapping[str, palette.Mark]) -> str:
+def render(
+    cells: pd.DataFrame,
+    recommendations: Sequence[Recommendation],
+    evaluations: Path,
+    marks: Mapping[str, palette.Mark],
+) -> str:
     """Return the page as HTML.
 
     Args:
         cells: what `summary.collect` returned.
+        recommendations: of each of its studies.
         evaluations: the folder of `<study>/<cell>/{samples,reconstructions}.png`; missing ones are left out.
         marks: colour and shape of each likelihood.
     """
@@ -58,12 +69,14 @@ def render(cells: pd.DataFrame, evaluations: Path, marks: Mapping[str, palette.M
     environment.filters["code"] = _code
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     page = environment.get_template("page.html.j2").render(
-        studies=[_study(rows, evaluations, marks) for _, rows in cells.groupby("study", sort=False)],
+        studies=[_study(made, cells, evaluations, marks) for made in recommendations],
         definitions=DEFINITIONS,
         shapes=palette.SHAPES,
         light=Markup(palette.css("light")),
         dark=Markup(palette.css("dark")),
         bundle=_bundle(),
+        within=within,
+        replicates=REPLICATES,
         samples=sorted({int(k) for k in cells["importance_samples"].dropna()}),
     )
     return page.rstrip() + "\n"
@@ -95,14 +108,17 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w-]+", "-", text)
 
 
-def _study(cells: pd.DataFrame, evaluations: Path, marks: Mapping[str, palette.Mark]) -> dict[str, Any]:
-    found = ranking.answer(cells)
+def _study(
+    made: Recommendation, cells: pd.DataFrame, evaluations: Path, marks: Mapping[str, palette.Mark]
+) -> dict[str, Any]:
+    found, cells = made.answer, cells[cells["study"] == made.answer.study]
     names = [setting.likelihood for setting in found.per_likelihood]
     return {
         "name": found.study,
         "slug": slug(found.study),
         "found": found,
-        "sentences": ranking.sentences(found),
+        "made": made,
+        "held": _held(made.agreements),
         "marks": {name: marks[name] for name in names},
         "close": ranking.contenders(found),
         "charts": show_charts(found, cells, marks),
@@ -112,6 +128,28 @@ def _study(cells: pd.DataFrame, evaluations: Path, marks: Mapping[str, palette.M
         "columns": [column for column in DEFINITIONS if column.in_table],
         "cell": _cell,
     }
+
+
+def _held(agreements: Sequence[Agreement]) -> Table:
+    """Return a row a pair of rankings, with the first firm flips by name."""
+    header = (
+        "ranking at",
+        "held against",
+        "Kendall's tau",
+        "pairs",
+        "flips",
+        "firm",
+        "firm flips, as they stand in the latter",
+    )
+    rows = tuple(
+        (
+            one.label, one.reference, f"{one.tau:.2f}", *map(str, (one.pairs, len(one.flips), len(one.firm))),
+            "; ".join(f"{first} before {second}" for first, second in one.firm[:_NAMED])
+            + ("; ..." if len(one.firm) > _NAMED else ""),
+        )
+        for one in agreements
+    )  # fmt: skip
+    return Table(header, rows)
 
 
 def _pictures(cells: pd.DataFrame, evaluated: Path, names: Sequence[str]) -> dict[str, dict[int, Pictures]]:

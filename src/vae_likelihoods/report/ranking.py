@@ -1,22 +1,28 @@
 """Which likelihood, how many latents: the answer of a study, and whether the data support it.
 
-A *setting* is a likelihood with a latent size. Its score is the mean of bits/dim over seeds. Its
-uncertainty combines, as independent errors do, half the range over seeds and the standard error over test
-images. A difference smaller than its own uncertainty (both settings' combined) is called a tie. All
-settings code the same test images, whose errors partly cancel in a difference: the verdict is cautious.
+A *setting* is a likelihood with a latent size. Its score is the mean of bits/dim over seeds and test
+images, its uncertainty the standard error of that mean. All settings code the same images, so what counts
+is the difference of two settings, image by image; `resampling` says how sure it is. A setting is
+*indistinguishable* from the best one if the interval of their difference contains 0. The interval holds, in
+95 % of studies, together with those of all other differences of this setting, so the setting that is truly
+best is called worse than another in at most 5 % of them, however many were tried.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
+from vae_likelihoods.report import scores
 from vae_likelihoods.report.comparable import require_comparable
-from vae_likelihoods.units import Unit
+from vae_likelihoods.report.resampling import Comparisons, Interval, compare
+from vae_likelihoods.report.scores import Evaluated, Name
+from vae_likelihoods.report.words import amount, latents, listed, named, percent, within
+from vae_likelihoods.units import Unit, bits_per_dim
 
-_PM = "\u00a0±\u00a0"  # no line break around it
 _GAP = 1.3  # scores further apart than this factor do not fit on one readable linear axis
 
 
@@ -27,14 +33,16 @@ class Setting:
     likelihood: str
     latent_dim: int
     bits_per_dim: float  # mean over seeds
-    half_range: float  # over seeds; 0 for one seed
-    standard_error: float  # over test images, mean over seeds (each seed codes the same images)
+    uncertainty: float  # its standard error, over seeds and test images
     seeds: int
+    interval: Interval  # of `Answer.behind`, corrected for all that it is compared with
+    p_value: float  # of no difference to the best one, corrected in the same way
+    best_share: float  # of the bootstrap replicates in which it is the best
 
     @property
-    def uncertainty(self) -> float:
-        """Seeds and test images combined, in bits per dimension."""
-        return math.hypot(self.half_range, self.standard_error)
+    def name(self) -> Name:
+        """What it is called."""
+        return Name(self.likelihood, self.latent_dim)
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,11 @@ class Answer:
     study: str
     dataset: str
     unit: Unit
+    images: int  # of the test split
     settings: tuple[Setting, ...]
+    comparisons: Comparisons = field(repr=False, compare=False)
+    places: dict[Name, int] = field(repr=False, compare=False)  # of the settings in `comparisons`
+    cells: tuple[Evaluated, ...] = field(repr=False, compare=False)
 
     @property
     def levels(self) -> int:
@@ -79,17 +91,28 @@ class Answer:
         """The best settings of other likelihoods that this study cannot tell from the best one."""
         return tuple(s for s in self.per_likelihood[1:] if self.tied(s))
 
+    @property
+    def candidates(self) -> tuple[Setting, ...]:
+        """All settings that may be the best one: it, and those that cannot be told from it."""
+        return tuple(s for s in self.settings if self.tied(s))
+
     def behind(self, setting: Setting) -> float:
         """Bits per dimension that `setting` needs more than the best one."""
         return setting.bits_per_dim - self.best.bits_per_dim
 
-    def doubt(self, setting: Setting) -> float:
-        """The uncertainty of `behind(setting)`, in bits per dimension."""
-        return math.hypot(setting.uncertainty, self.best.uncertainty)
-
     def tied(self, setting: Setting) -> bool:
-        """Whether the difference to the best is no larger than its uncertainty."""
-        return self.behind(setting) <= self.doubt(setting)
+        """Whether `setting` is the best one, or indistinguishable from it."""
+        return setting is self.best or setting.interval.low <= 0
+
+    def between(self, one: Name, other: Name) -> Interval:
+        """Return the 95 % interval, of this pair alone, of the bits/dim of `one` less those of `other`."""
+        low, high = self.comparisons.interval(self.places[one], self.places[other], corrected=False)
+        return Interval(bits_per_dim(low, self.unit.dimensions), bits_per_dim(high, self.unit.dimensions))
+
+    @property
+    def seeds_known(self) -> bool:
+        """Whether any setting has two seeds; else nothing is known of what other seeds would give."""
+        return any(setting.seeds > 1 for setting in self.settings)
 
     @property
     def decimals(self) -> int:
@@ -98,24 +121,53 @@ class Answer:
         return 3 if doubt <= 0 else min(6, max(3, 1 - math.floor(math.log10(doubt))))
 
 
-def answer(cells: pd.DataFrame) -> Answer:
+def answer(cells: pd.DataFrame, evaluations: Path) -> Answer:
     """Rank the settings of one study.
 
     Args:
         cells: the rows of one study as `summary.collect` returns them.
+        evaluations: the folder of `<study>/<cell>/per_image.csv`.
 
     Raises:
         UnlikeUnits: the rows come from more than one study, or differ in a unit or in their images.
+        SettingError: the scores of the images are missing, or are not those of the rows.
     """
     require_comparable(cells)
     first = cells.iloc[0]
+    evaluated = scores.read(evaluations, cells)
+    nats = scores.by_setting(evaluated)
+    found = compare(list(nats.values()), [name.likelihood for name in nats])
     unit = first["units"]["bits_per_dim"]
-    return Answer(str(first["study"]), str(first["dataset"]), unit, tuple(_settings(cells)))
+    return Answer(
+        study=str(first["study"]),
+        dataset=str(first["dataset"]),
+        unit=unit,
+        images=len(evaluated[0].per_image),
+        settings=_settings(ordered(cells), found, list(nats), unit.dimensions),
+        comparisons=found,
+        places={name: place for place, name in enumerate(nats)},
+        cells=tuple(evaluated),
+    )
 
 
-def answers(cells: pd.DataFrame) -> list[Answer]:
+def answers(cells: pd.DataFrame, evaluations: Path) -> list[Answer]:
     """Return the `answer` of every study in `cells`, in their order."""
-    return [answer(rows) for _, rows in cells.groupby("study", sort=False)]
+    return [answer(rows, evaluations) for _, rows in cells.groupby("study", sort=False)]
+
+
+def ordered(cells: pd.DataFrame) -> dict[Name, list[float]]:
+    """Return bits/dim of every seed by setting, the best first: all that summary.csv says of the ranking."""
+    seeds: dict[Name, list[float]] = {}
+    for row in cells.sort_values(["likelihood", "latent_dim", "seed", "cell"]).to_dict("records"):
+        name = Name(str(row["likelihood"]), int(row["latent_dim"]))
+        seeds.setdefault(name, []).append(float(row["bits_per_dim"]))
+    order = sorted(seeds, key=lambda name: (mean(seeds[name]), name.latent_dim, name.likelihood))
+    return {name: seeds[name] for name in order}
+
+
+def mean(values: list[float]) -> float:
+    """Return the mean, the same whatever the order of the values."""
+    return math.fsum(values) / len(values)
 
 
 def contenders(found: Answer) -> list[str]:
@@ -123,78 +175,92 @@ def contenders(found: Answer) -> list[str]:
 
     At least two stay; all do when no neighbours in the ranking are further apart than a factor of 1.3.
     """
-    scores = [setting.bits_per_dim for setting in found.per_likelihood]
-    gaps = {cut: scores[cut] / scores[cut - 1] for cut in range(2, len(scores)) if scores[cut - 1] > 0}
-    cut = max(gaps, key=lambda place: gaps[place], default=len(scores))
-    keep = cut if gaps.get(cut, 0.0) > _GAP else len(scores)
+    ranked = [setting.bits_per_dim for setting in found.per_likelihood]
+    gaps = {cut: ranked[cut] / ranked[cut - 1] for cut in range(2, len(ranked)) if ranked[cut - 1] > 0}
+    cut = max(gaps, key=lambda place: gaps[place], default=len(ranked))
+    keep = cut if gaps.get(cut, 0.0) > _GAP else len(ranked)
     return [setting.likelihood for setting in found.per_likelihood[:keep]]
 
 
 def sentences(found: Answer) -> list[str]:
     """Return the answer in words: who wins, how surely, and how many latents; names in backticks."""
-    best, places = found.best, found.decimals
+    return [_lead(found), *_certainty(found), *_rivals(found), *_sizes(found)]
+
+
+def _lead(found: Answer) -> str:
+    best = found.best
     seeds = "1 seed" if best.seeds == 1 else f"{best.seeds} seeds"
-    score = f"{best.bits_per_dim:.{places}f}{_PM}{best.uncertainty:.{places}f} bits/dim over {seeds}"
-    lead = f"On {found.dataset} at {found.levels} levels, {_named(best)} codes a test image best: {score}."
-    return [lead, *_rivals(found), *_sizes(found)]
+    score = f"{amount(best.bits_per_dim, best.uncertainty, found.decimals)} bits/dim over {seeds}"
+    where = f"On {found.dataset} at {found.levels} levels"
+    return f"{where}, {named(best.likelihood, best.latent_dim)} codes a test image best: {score}."
 
 
 def _rivals(found: Answer) -> list[str]:
-    places, ties, second = found.decimals, found.ties, found.runner_up
-    if ties:
-        listed = _listed([f"{_named(s)} (+{found.behind(s):.{places}f})" for s in ties])
-        verb = "is" if len(ties) == 1 else "are"
-        why = (
-            "the difference is smaller than its uncertainty"
-            if len(ties) == 1
-            else "each differs by less than its uncertainty"
-        )
-        return [f"{listed} {verb} indistinguishable from it: {why}."]
+    ties, second, said = found.ties, found.runner_up, []
     if second is None:
         return ["No other likelihood was tried."]
-    more, doubt = found.behind(second), found.doubt(second)
-    gap = f"{more:.{places}f}{_PM}{doubt:.{places}f}"
-    return [f"The runner-up, {_named(second)}, needs {gap} more ({second.bits_per_dim:.{places}f})."]
+    if not found.tied(second):
+        more = f"{found.behind(second):.{found.decimals}f} {within(second.interval, found.decimals)} more"
+        said = [f"The runner-up, {_named(second)}, needs {more} ({second.bits_per_dim:.{found.decimals}f})."]
+    if ties:
+        listing = listed([f"{_named(s)} ({_more(found, s)})" for s in ties])
+        said.append(f"{listing} {'is' if len(ties) == 1 else 'are'} indistinguishable from it.")
+    return said
 
 
 def _sizes(found: Answer) -> list[str]:
     if not found.other_sizes:
         return []
-    name, places = found.best.likelihood, found.decimals
-    same = [str(s.latent_dim) for s in found.other_sizes if found.tied(s)]
+    same = [f"{latents(s.latent_dim)} ({_more(found, s)})" for s in found.other_sizes if found.tied(s)]
     worse = [s for s in found.other_sizes if not found.tied(s)]
-    said = [f"{_listed(same)} latents do as well, within the uncertainty"] if same else []
-    verbs = ["needs" if s.latent_dim == 1 else "need" for s in worse]
-    more = [f"{found.behind(s):.{places}f} more" for s in worse]
-    said += [f"{_latents(s.latent_dim)} {verb} {m}" for s, verb, m in zip(worse, verbs, more, strict=True)]
-    return [f"For `{name}`, {_listed(said)}."]
+    said = [f"{listed(same)} cannot be told from {found.best.latent_dim}"] if same else []
+    for size in worse:
+        verb = "needs" if size.latent_dim == 1 else "need"
+        more = f"{found.behind(size):.{found.decimals}f} {within(size.interval, found.decimals)} more"
+        said.append(f"{latents(size.latent_dim)} {verb} {more}")
+    return [f"For `{found.best.likelihood}`, {'; '.join(said)}."]
 
 
-def _settings(cells: pd.DataFrame) -> list[Setting]:
-    groups = cells.groupby(["likelihood", "latent_dim"], sort=False)
-    found = [_setting(rows) for _, rows in groups]
-    return sorted(found, key=lambda s: (s.bits_per_dim, s.latent_dim, s.likelihood))
+def _certainty(found: Answer) -> list[str]:
+    if len(found.settings) == 1:
+        return []
+    of = "images and seeds" if found.seeds_known else "images"
+    share = percent(found.best.best_share)
+    said = [f"Of {len(found.settings)} settings it is the best in {share} of the bootstrap samples of {of}."]
+    if not found.seeds_known:
+        said.append(
+            "Each setting has one seed, so this is about these trained models: other seeds may differ."
+        )
+    return said
 
 
-def _setting(rows: pd.DataFrame) -> Setting:
-    scores = rows["bits_per_dim"].astype(float)
-    return Setting(
-        likelihood=str(rows["likelihood"].iloc[0]),
-        latent_dim=int(rows["latent_dim"].iloc[0]),
-        bits_per_dim=float(scores.mean()),
-        half_range=float(scores.max() - scores.min()) / 2,
-        standard_error=float(rows["bits_per_dim_se"].astype(float).fillna(0.0).mean()),
-        seeds=len(rows),
-    )
-
-
-def _latents(size: int) -> str:
-    return "1 latent" if size == 1 else f"{size} latents"
+def _more(found: Answer, setting: Setting) -> str:
+    return f"+{found.behind(setting):.{found.decimals}f} {within(setting.interval, found.decimals)}"
 
 
 def _named(setting: Setting) -> str:
-    return f"`{setting.likelihood}` with {_latents(setting.latent_dim)}"
+    return named(setting.likelihood, setting.latent_dim)
 
 
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+def _settings(
+    seeds: dict[Name, list[float]], found: Comparisons, names: list[Name], dimensions: int
+) -> tuple[Setting, ...]:
+    best, *_ = (names.index(name) for name in seeds)
+    shares, made = found.best_share(), []
+    for name, values in seeds.items():
+        at = names.index(name)
+        same = at == best
+        low, high = (0.0, 0.0) if same else found.interval(at, best)
+        made.append(
+            Setting(
+                likelihood=name.likelihood,
+                latent_dim=name.latent_dim,
+                bits_per_dim=mean(values),
+                uncertainty=bits_per_dim(float(found.own_errors[at]), dimensions),
+                seeds=len(values),
+                interval=Interval(bits_per_dim(low, dimensions), bits_per_dim(high, dimensions)),
+                p_value=1.0 if same else found.p_value(at, best),
+                best_share=float(shares[at]),
+            )
+        )
+    return tuple(made)

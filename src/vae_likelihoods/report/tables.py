@@ -9,14 +9,24 @@ from pathlib import Path
 import pandas as pd
 
 from vae_likelihoods.errors import require
-from vae_likelihoods.report.ranking import Answer, Setting, sentences
+from vae_likelihoods.report import recommend
+from vae_likelihoods.report.ranking import Answer, Setting
+from vae_likelihoods.report.recommend import Recommendation
 from vae_likelihoods.report.summary import significant
 
+_INTERVALS = (
+    "The best setting of each likelihood, and all that may be the best. In brackets the 95 % interval of the "
+    "paired difference, over images and seeds, corrected for all comparisons; if it contains 0, it is a tie."
+)
+_NOTE = (
+    "Every setting: bits/dim on the test split ± standard error, lower is better; bold: the best, and what "
+    "cannot be told apart from it."
+)
 _OPEN, _CLOSE = "<!-- results -->", "<!-- /results -->"
 
 
-def markdown(found: Sequence[Answer]) -> str:
-    """Return, for each study, its answer in words and bits/dim of every setting (mean ± uncertainty)."""
+def markdown(found: Sequence[Recommendation]) -> str:
+    """Return, for each study, its answer in words, its table, and bits/dim of every setting."""
     return "\n\n".join(_study(each) for each in found) + "\n"
 
 
@@ -57,21 +67,59 @@ def write_headlines(found: Sequence[Answer], path: Path) -> None:
     path.write_text(json.dumps(headlines(found), indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
-def write_plots(found: Sequence[Answer], folder: Path) -> None:
-    """Write bits_per_dim.csv (one row a setting) for `dvc plots show`."""
+def write_plots(found: Sequence[Recommendation], folder: Path) -> None:
+    """Write bits_per_dim.csv (a row a setting) and stability.csv (a row a pair of rankings)."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [
+    rows = [row for each in found for row in _plotted(each.answer)]
+    pd.DataFrame(rows).to_csv(folder / "bits_per_dim.csv", index=False, lineterminator="\n")
+    held = [row for each in found for row in _held(each)]
+    pd.DataFrame(held, columns=_STABILITY).to_csv(folder / "stability.csv", index=False, lineterminator="\n")
+
+
+_STABILITY = (
+    "study",
+    "axis",
+    "reference",
+    "ranking",
+    "ranked",
+    "kendall_tau",
+    "pairs",
+    "flips",
+    "firm_flips",
+)
+
+
+def _plotted(found: Answer) -> list[dict[str, str | int | float]]:
+    return [
         {
-            "study": each.study,
+            "study": found.study,
             "likelihood": setting.likelihood,
             "latent_dim": setting.latent_dim,
             "bits_per_dim": significant(setting.bits_per_dim),
-            "unit": str(each.unit),
+            "standard_error": significant(setting.uncertainty),
+            "behind": significant(found.behind(setting)),
+            "behind_low": significant(setting.interval.low),
+            "behind_high": significant(setting.interval.high),
+            "best_share": significant(setting.best_share),
+            "unit": str(found.unit),
         }
-        for each in found
-        for setting in sorted(each.settings, key=lambda s: (s.likelihood, s.latent_dim))
+        for setting in sorted(found.settings, key=lambda s: (s.likelihood, s.latent_dim))
     ]
-    pd.DataFrame(rows).to_csv(folder / "bits_per_dim.csv", index=False, lineterminator="\n")
+
+
+def _held(made: Recommendation) -> list[tuple[str | int | float, ...]]:
+    return [
+        (
+            made.answer.study, one.axis, one.reference, one.label, one.ranked,
+            significant(one.tau), one.pairs, _pairs(one.flips), _pairs(one.firm),
+        )
+        for one in made.agreements
+    ]  # fmt: skip
+
+
+def _pairs(flips: Sequence[tuple[str, str]]) -> str:
+    """Return flips as they stand in the reference: the better one first."""
+    return "; ".join(f"{better} before {worse}" for better, worse in flips)
 
 
 def _headline(found: Answer) -> dict[str, str | int | float | bool]:
@@ -80,30 +128,30 @@ def _headline(found: Answer) -> dict[str, str | int | float | bool]:
         "likelihood": best.likelihood,
         "latent_dim": best.latent_dim,
         "bits_per_dim": significant(best.bits_per_dim),
-        "uncertainty": significant(best.uncertainty),
+        "standard_error": significant(best.uncertainty),
+        "best_share": significant(best.best_share),
         "unit": str(found.unit),
     }
     if second is not None:
         line |= {
             "runner_up": second.likelihood,
             "difference": significant(found.behind(second)),
-            "difference_uncertainty": significant(found.doubt(second)),
+            "difference_low": significant(second.interval.low),
+            "difference_high": significant(second.interval.high),
             "distinguishable": not found.tied(second),
         }
     return line
 
 
-def _study(found: Answer) -> str:
+def _study(made: Recommendation) -> str:
+    found = made.answer
     sizes = sorted({setting.latent_dim for setting in found.settings})
     head = ["likelihood", *(f"{size} latent{'s' if size != 1 else ''}" for size in sizes)]
     rules = ["---", *("---:" for _ in sizes)]
     rows = [_row(found, likelihood.likelihood, sizes) for likelihood in found.per_likelihood]
     lines = [f"| {' | '.join(row)} |" for row in (head, rules, *rows)]
-    title = f"**{found.study}**: {' '.join(sentences(found))}"
-    note = (
-        "Bits/dim on the test split, lower is better; bold: the best, and what cannot be told apart from it."
-    )
-    return "\n".join([title, "", *lines, "", note])
+    said, table = f"**{found.study}**: {made.paragraph}", recommend.markdown(made.table)
+    return "\n".join([said, "", table, "", _INTERVALS, "", *lines, "", _NOTE])
 
 
 def _row(found: Answer, likelihood: str, sizes: Sequence[int]) -> list[str]:

@@ -1,0 +1,58 @@
+"""Numbers and names as a sentence has them; names stand in backticks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vae_likelihoods.report.resampling import Interval
+
+_PM = "\u00a0±\u00a0"  # no line break around it
+
+
+def amount(value: float, error: float, decimals: int) -> str:
+    """Return a value and its standard error."""
+    return f"{value:.{decimals}f}{_PM}{error:.{decimals}f}"
+
+
+def within(interval: Interval, decimals: int) -> str:
+    """Return an interval in brackets; an end that is not 0 does not look like it.
+
+    Example:
+        >>> within(Interval(-0.0412, 0.0123), 3), within(Interval(0.00004, 0.0123), 3)
+        ('[-0.041, 0.012]', '[0.00004, 0.012]')
+    """
+    return f"[{_end(interval.low, decimals)}, {_end(interval.high, decimals)}]"
+
+
+def _end(value: float, decimals: int) -> str:
+    needed = (places for places in range(decimals, 16) if value == 0 or float(f"{value:.{places}f}") != 0)
+    return f"{value:.{next(needed, decimals)}f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a whole percentage; one that is not all or nothing is not said to be.
+
+    Example:
+        >>> [percent(share).replace("\u00a0", " ") for share in (0.0, 0.0004, 0.634, 0.9996, 1.0)]
+        ['0 %', 'under 1 %', '63 %', 'over 99 %', '100 %']
+    """
+    if 0 < share < 0.005:
+        return "under\u00a01\u00a0%"
+    if 0.995 <= share < 1:
+        return "over\u00a099\u00a0%"
+    return f"{100 * share:.0f}\u00a0%"
+
+
+def latents(size: int) -> str:
+    """Return a latent size in words."""
+    return "1 latent" if size == 1 else f"{size} latents"
+
+
+def named(likelihood: str, size: int) -> str:
+    """Return a setting in words."""
+    return f"`{likelihood}` with {latents(size)}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return parts as a list in a sentence."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

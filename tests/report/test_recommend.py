@@ -1,0 +1,226 @@
+"""The recommendation says what the numbers say, and what they do not."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vae_likelihoods.report import ranking, recommend, summary
+from vae_likelihoods.report.recommend import Recommendation
+from vae_likelihoods.units import Quantity, UnlikeUnits
+
+REPOSITORY = Path(__file__).parents[2]
+SHARE = Quantity("share of images")
+# Best at coding: a. The features of samples like b, the probe likes c. Seeds hardly differ.
+FRECHET = {"a": 9.0, "b": 4.0, "c": 20.0}
+PROBE = {"a": 0.60, "b": 0.62, "c": 0.90}
+
+
+@pytest.fixture
+def recommended(root, study):
+    """The recommendation of a study of three likelihoods and two seeds, with numbers of further metrics."""
+
+    def made(**numbers: dict[str, Any]) -> Recommendation:
+        for place, name in enumerate("abc"):
+            for seed in (0, 1):
+                bits = 1 + 0.05 * place + 0.0005 * seed
+                found = study.record("trio", name, 8, seed, bits, parameters=1000 - place, multiply_adds=2000)
+                for number, values in numbers.items():
+                    found[number] = values[name] * (1 + 0.001 * seed)
+                    found["units"][number] = SHARE.on("test", 784, 256).to_dict()
+                study.save(root, found)
+        return recommend.recommend(of(root))
+
+    return made
+
+
+def of(root: Path, study: str = "trio") -> ranking.Answer:
+    return ranking.answer(summary.collect(root / "evaluations", {study: []}), root / "evaluations")
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def test_the_paragraph_has_all_that_was_asked(recommended):
+    said = plain(recommended().paragraph)
+    assert said.startswith(
+        "On mnist5k at 256 levels, `a` with 8 latents codes a test image best: 1.000 ± 0.0"
+    )
+    assert "The best has 1,000 parameters and takes 2,000 multiply-adds an image." in said
+    assert "For reconstructions it is first too (squared error 0.01235)." in said
+    assert (
+        "Not measured: samples (Fréchet distance), samples of every kind (coverage) and representation"
+        in said
+    )
+    unknown = said.partition("Not known: ")[2]
+    for part in (
+        "what other seeds give (each setting has 2)",
+        "of k = 128 samples 11.2 are effective for the best",
+        "whether the ranking holds at fewer levels or at another k (not measured)",
+        "what training settings chosen for each likelihood give",
+        "beyond the 50 test images of mnist5k",
+    ):
+        assert part in unknown
+
+
+def test_the_text_says_the_same_as_the_numbers(recommended):
+    """Every number of the sentence on the runner-up, and every one of its row."""
+    made = recommended()
+    found, second = made.answer, made.answer.runner_up
+    assert second is not None
+    said = re.search(
+        r"The runner-up, `b` with 8 latents, needs (\S+) \[(\S+), (\S+)\] more \((\S+)\)", made.paragraph
+    )
+    assert said is not None
+    numbers = (found.behind(second), *second.interval, second.bits_per_dim)
+    assert [float(text) for text in said.groups()] == pytest.approx(numbers, abs=6e-4)
+    row = next(row for row in made.table.rows if row[0] == "`b`")
+    assert [float(text) for text in re.findall(r"[-+.\d]+", row[3])] == pytest.approx(numbers[:3], abs=6e-4)
+    assert made.table.rows[0][3] == "best"
+    share = float(made.table.rows[0][5].removesuffix("\u00a0%").replace("over\u00a0", ""))
+    assert share / 100 == pytest.approx(found.best.best_share, abs=0.01)
+
+
+def test_a_tie_in_the_table_is_a_tie_in_the_text(root, study):
+    for name, seeds in {"a": (1.0, 1.1), "b": (1.06, 1.07), "c": (3.0, 3.01)}.items():
+        for seed, bits in enumerate(seeds):
+            study.save(root, study.record("trio", name, 8, seed, bits))
+    made = recommend.recommend(of(root))
+    assert [row[3].endswith(", tie") for row in made.table.rows] == [False, True, False]
+    assert "`b` with 8 latents (+0.015 [-" in made.paragraph
+    assert "is indistinguishable from it." in made.paragraph
+
+
+def test_another_purpose_may_prefer_another_setting(recommended):
+    made = recommended(frechet_draws=FRECHET, linear_probe_accuracy=PROBE)
+    assert "For samples prefer `b` with 8 latents (Fréchet distance 4.002 against 9.005)." in made.paragraph
+    assert "For representation prefer `c` with 8 latents (probe accuracy 0.9" in made.paragraph
+    assert "Not measured: samples of every kind (coverage)." in made.paragraph
+    assert made.table.header[-3:] == ("Fréchet distance", "probe accuracy", "squared error")
+    assert made.table.rows[0][-3:] == ("9.005", "0.6003", "0.01235")
+
+
+def test_a_lead_that_may_be_noise_is_not_preferred(recommended):
+    close = {"a": 9.0, "b": 8.995, "c": 20.0}
+    said = recommended(frechet_draws=close).paragraph
+    assert "For samples, `b` with 8 latents (Fréchet distance 8.999 against 9.005) is ahead but" in said
+
+
+def test_single_images_tell_more_than_seeds(root, study):
+    """The probe is right on 20 and on 40 of 50 images: a difference that one seed each can show."""
+    for place, (name, right) in enumerate({"a": 20, "b": 40}.items()):
+        column = (np.arange(study.images) < right).astype(float)
+        found = study.record("trio", name, 8, 0, 1 + place, linear_probe_accuracy=right / study.images)
+        found["units"]["linear_probe_accuracy"] = SHARE.on("test", 784, 256).to_dict()
+        study.save(root, found, linear_probe_accuracy=column)
+    said = recommend.recommend(of(root)).paragraph
+    assert "For representation prefer `b` with 8 latents (probe accuracy 0.8 against 0.4)." in said
+
+
+def test_with_one_seed_and_no_images_nothing_is_known_of_noise(root, study):
+    for place, (name, distance) in enumerate({"a": 9.0, "b": 4.0}.items()):
+        found = study.record("trio", name, 8, 0, 1 + place, frechet_draws=distance)
+        found["units"]["frechet_draws"] = SHARE.on("test", 784, 256).to_dict()
+        study.save(root, found)
+    said = recommend.recommend(of(root)).paragraph
+    assert "For samples, `b` with 8 latents (Fréchet distance 4 against 9) is ahead; whether by more" in said
+    assert "Each setting has one seed, so this is about these trained models" in said
+
+
+def test_metrics_json_says_the_direction(root, study):
+    for place, (name, coverage) in enumerate({"a": 0.9, "b": 0.1}.items()):
+        for seed in (0, 1):
+            found = study.record("trio", name, 8, seed, 1 + place, coverage_draws=coverage + 0.001 * seed)
+            found["units"]["coverage_draws"] = SHARE.on("test", 784, 256).to_dict()
+            study.save(root, found | {"better": {"coverage_draws": "lower"}})
+    assert "For samples of every kind prefer `b`" in recommend.recommend(of(root)).paragraph
+
+
+def test_numbers_without_a_common_unit_are_not_ranked(root, study):
+    for place, name in enumerate("ab"):
+        found = study.record("trio", name, 8, 0, 1 + place, frechet_draws=1.0)
+        unit = Quantity(f"squared distance in features {name}").on("test", 784, 256)
+        found["units"]["frechet_draws"] = unit.to_dict()
+        study.save(root, found)
+    with pytest.raises(UnlikeUnits, match=r"squared distance in features a .*squared distance in features b"):
+        recommend.recommend(of(root))
+
+
+def test_a_number_that_some_cells_lack_is_not_ranked(recommended, root, study):
+    recommended(knn_accuracy=PROBE)
+    found = study.record("trio", "d", 8, 0, 2.0, knn_accuracy=None)
+    found["units"]["knn_accuracy"] = SHARE.on("test", 784, 256).to_dict()
+    study.save(root, found)
+    said = recommend.recommend(of(root)).paragraph
+    assert "For representation" not in said
+    assert "representation (probe accuracy or kNN accuracy)" in said.partition("Not measured: ")[2]
+
+
+def test_the_cheapest_of_those_that_may_be_best_is_named(root, study):
+    for name, cost in (("a", 3000), ("b", 1000), ("c", 10)):
+        for seed, bits in enumerate((1.0, 1.1) if name == "a" else (1.06, 1.07)):
+            bits += 2.0 * (name == "c")
+            study.save(root, study.record("trio", name, 8, seed, bits, multiply_adds=cost))
+    said = recommend.recommend(of(root)).paragraph
+    assert "The cheapest that cannot be told from it is `b` with 8 latents: 1,000 multiply-adds" in said
+
+
+def test_a_loose_bound_is_named(root, study):
+    for name, effective in (("a", 3.8), ("b", 1.2)):
+        study.save(root, study.record("trio", name, 8, 0, 1.0, effective_sample_size=effective))
+    said = recommend.recommend(of(root)).paragraph
+    assert "of k = 128 samples 3.8 are effective for the best, for `b` with 8 latents 1.2" in said
+
+
+def test_what_annealing_finds_beyond_the_bound_is_said(root, study):
+    found = study.record("trio", "a", 8, 0, 1.0, iwae_gap_nats=2.34)
+    found["units"]["iwae_gap_nats"] = found["units"]["nll_nats"]
+    study.save(root, found)
+    said = recommend.recommend(of(root)).paragraph
+    assert "annealing finds, in nats an image, `a` with 8 latents 2.3" in said
+
+
+def test_a_number_that_the_model_does_not_have_is_a_dash(root, study):
+    study.save(root, study.record("trio", "a", 8, 0, 1.0, effective_sample_size=None))
+    assert recommend.recommend(of(root)).table.rows[0][8] == "–"
+
+
+@pytest.fixture
+def command(root, monkeypatch):
+    monkeypatch.chdir(root)
+    main = runpy.run_path(str(REPOSITORY / "pipelines/recommend.py"))["main"]
+    return lambda *arguments: main([*arguments])
+
+
+def test_the_command_prints_paragraph_and_table(command, capsys):
+    assert command("--study", "grey") == 0
+    said = capsys.readouterr().out
+    assert command("--study", "grey") == 0
+    assert capsys.readouterr().out == said
+    paragraph, _, table = said.partition("\n\n")
+    assert paragraph.startswith(
+        "On mnist5k at 256 levels, `beta_binomial` with 32 latents codes a test image"
+    )
+    lines = table.splitlines()
+    assert lines[0].split()[:2] == ["likelihood", "latents"]
+    assert lines[1].startswith("beta_binomial ")
+    assert {line.split()[0] for line in lines[1:]} == {
+        "beta_binomial",
+        "gaussian_learned",
+        "gaussian",
+        "binomial",
+    }
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_a_study_that_was_not_evaluated_is_one_line(command, capsys):
+    assert command("--study", "none") == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith("recommend: study=none: no evaluated cell")
