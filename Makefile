@@ -1,5 +1,5 @@
 # The few commands that people type. Each sets up what it needs: Python 3.11+, git and make are enough.
-.PHONY: repro study experiment test test-slow test-faults setup ui sync why gc readme verify check
+.PHONY: repro study recommend experiment test test-slow test-faults setup ui sync why gc readme verify check
 .DEFAULT_GOAL := repro
 
 PYTHON ?= python3
@@ -29,6 +29,10 @@ study: setup
 # A published protocol, ours beside the paper's: make experiment NAME=iwae [OVERRIDES="seed=0 training.epochs=2"]
 experiment: setup
 	@$(BIN)/python pipelines/experiment.py "$(NAME)" $(OVERRIDES)
+
+# What an evaluated study recommends, how sure, at what cost: make recommend STUDY=grey
+recommend: setup
+	@$(BIN)/python pipelines/recommend.py --study "$(STUDY)"
 
 test: setup
 	$(BIN)/python -m pytest
