@@ -69,6 +69,7 @@ class Refit(Metric):
             warmup_steps=0,
             clip_norm=None,
             patience=None,
+            keep="best",
             precision="float32",
             matmul="highest",
             grid_epochs=self.epochs,
