@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from vae_likelihoods.build import build
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.metrics.data import Data
-from vae_likelihoods.recipes.evaluation import data_of, trained_model
+from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.sources import PROJECT
 
@@ -34,7 +34,8 @@ def main() -> None:
     print("|".join(["cell", *options.metrics, "sum"]))
     for name in options.cells:
         cell = Cell.laid_out(options.root / "runs" / name, options.root)
-        model, found = trained_model(cell), data_of(cell)
+        trained = Trained(cell)
+        model, found = trained.model, trained.data
         data = Data(found.prepared, found.levels, found.binarize, found.device, options.store or found.store)
         seconds = [cost(metric, cell, model, data) for metric in options.metrics]
         print("|".join([name, *(f"{each:.2f}" for each in [*seconds, sum(seconds)])]), flush=True)

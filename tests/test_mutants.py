@@ -218,7 +218,7 @@ MUTANTS = (
         "metrics/data.py",
         old='return self._split("test")',
         new='return self._split("train")',
-        tests=("tests/recipes/test_evaluation.py::test_only_the_test_split_is_opened",),
+        tests=("tests/recipes/test_evaluation.py::test_the_score_opens_the_test_split_alone",),
     ),
     # Seen in the indices of the splits, which have none in common.
     Mutant(

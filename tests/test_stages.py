@@ -23,8 +23,9 @@ def test_the_identity_is_what_the_key_is_made_of_and_the_code_of_every_module(
     cell = cell.named(cell.name)
     entry = STAGES[stage].entry(cell)
     identity = json.loads((entry.folder / "identity.json").read_text())
-    modules = identity.pop("modules")
+    modules, measurements = identity.pop("modules"), identity.pop("measurements", None)
     assert key_of(identity) == entry.folder.name  # the modules are no part of it
+    assert (measurements is None) == (stage == "train")
     assert sources.digest(modules) == identity["source"]
     assert {f"vae_likelihoods.{name}" for name in ("likelihoods.beta_binomial", "networks.mlp")} <= set(
         modules
