@@ -169,3 +169,17 @@ def test_unlike_units_are_one_line_and_leave_the_last_report(report, root, study
 def test_every_column_is_defined():
     assert {definition.name for definition in DEFINITIONS} == set(COLUMNS)
     assert all(re.fullmatch(r"[a-z_]+", definition.name) for definition in DEFINITIONS)
+
+
+def test_what_a_further_metric_measured_is_in_the_table_of_cells_with_its_direction(report, root):
+    paths = list((root / "evaluations" / "grey").glob("*/metrics.json"))
+    for path in paths:
+        found = json.loads(path.read_text())
+        found |= {"frechet_distance": 12.34567, "better": {"frechet_distance": "lower"}}
+        found["units"]["frechet_distance"] = found["units"]["squared_error"]
+        path.write_text(json.dumps(found))
+    assert report() == 0
+    html = (root / "reports" / "index.html").read_text()
+    assert "squared error per pixel; lower is better" in html
+    assert html.count(">12.35</td>") == len(paths)
+    assert "<dt><code>frechet_distance</code></dt>" in html

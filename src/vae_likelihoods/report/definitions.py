@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pandas as pd
+
+from vae_likelihoods.report.summary import further
+from vae_likelihoods.units import Unit
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -101,3 +106,16 @@ DEFINITIONS = (
     Definition("epochs", "epochs", "passes over the training split", "d"),
 )
 """The columns in the order in which the page shows and explains them."""
+
+
+def of_further_metrics(cells: pd.DataFrame) -> list[Definition]:
+    """Return the columns of what metrics beyond `DEFINITIONS` measured in some of `cells`, by name."""
+    found: list[Definition] = []
+    for name in further(cells):
+        measured = [name in units for units in cells["units"]]
+        first = cells[measured].iloc[0]
+        unit: Unit = first["units"][name]
+        better = first["better"].get(name)
+        meaning = f"{unit.measure}{f'; {better} is better' if better else ''}"
+        found.append(Definition(name, name.replace("_", " "), meaning, ".4g"))
+    return found

@@ -19,7 +19,7 @@ from PIL import Image
 
 from vae_likelihoods import palette
 from vae_likelihoods.report import charts, ranking
-from vae_likelihoods.report.definitions import DEFINITIONS, Definition
+from vae_likelihoods.report.definitions import DEFINITIONS, Definition, of_further_metrics
 from vae_likelihoods.report.recommend import Recommendation, Table
 from vae_likelihoods.report.resampling import REPLICATES
 from vae_likelihoods.report.stability import Agreement
@@ -70,7 +70,7 @@ def render(
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     page = environment.get_template("page.html.j2").render(
         studies=[_study(made, cells, evaluations, marks) for made in recommendations],
-        definitions=DEFINITIONS,
+        definitions=[*DEFINITIONS, *of_further_metrics(cells)],
         shapes=palette.SHAPES,
         light=Markup(palette.css("light")),
         dark=Markup(palette.css("dark")),
@@ -125,7 +125,7 @@ def _study(
         "sizes": sorted({setting.latent_dim for setting in found.settings}),
         "pictures": _pictures(cells, evaluations / found.study, names),
         "rows": cells.to_dict("records"),
-        "columns": [column for column in DEFINITIONS if column.in_table],
+        "columns": [*(column for column in DEFINITIONS if column.in_table), *of_further_metrics(cells)],
         "cell": _cell,
     }
 
