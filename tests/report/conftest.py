@@ -77,7 +77,7 @@ def nats_of_images(metrics: dict[str, Any]) -> pd.DataFrame:
     parts = [
         np.random.default_rng(seed).normal(0, sd, IMAGES) for seed, sd in zip(seeds, (60, 5), strict=True)
     ]
-    nats = metrics["nll_nats"] + sum(part - part.mean() for part in parts)
+    nats = (metrics["nll_nats"] or 0.0) + sum(part - part.mean() for part in parts)
     return pd.DataFrame({"image": np.arange(IMAGES), "nll_nats": nats})
 
 
