@@ -44,7 +44,9 @@ def optimised(
         noise: where they come from.
     """
     mean, log_scale = posterior.mean.clone(), posterior.stddev.log()
-    adam = torch.optim.Adam([mean.requires_grad_(), log_scale.requires_grad_()], lr=learning_rate)
+    wanted = [mean.requires_grad_(), log_scale.requires_grad_()]
+    # A short memory of squares: far from the best q gradients are a thousandfold, and must be forgotten.
+    adam = torch.optim.Adam(wanted, lr=learning_rate, betas=(0.9, 0.99))
     with torch.enable_grad(), frozen(model):
         for step in range(steps):
             adam.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
