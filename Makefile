@@ -35,7 +35,7 @@ recommend: setup
 	@$(BIN)/python pipelines/recommend.py --study "$(STUDY)"
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

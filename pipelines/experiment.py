@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="further overrides, for every cell")
     parser.add_argument("--table", action="store_true", help="run nothing, print what was evaluated")
     parser.add_argument("--output", type=Path, metavar="FILE", help="the page that gets the table, too")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 if __name__ == "__main__":

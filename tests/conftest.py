@@ -29,6 +29,7 @@ SMALL = (
     "network.hidden=[16]",
     "training.epochs=2",
     "training.grid_epochs=1",
+    "metric=[bound,latents,reconstruction]",
     "metric.bound.samples=8",
     "runtime.device=cpu",
     "runtime.checkpoint_seconds=0",

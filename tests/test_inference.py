@@ -29,6 +29,7 @@ REFIT = Training(
     warmup_steps=0,
     clip_norm=None,
     patience=None,
+    keep="best",
     precision="float32",
     matmul="highest",
     grid_epochs=40,

@@ -39,6 +39,7 @@ SETTINGS = Training(
     warmup_steps=20,
     clip_norm=None,
     patience=None,
+    keep="best",
     precision="float32",
     matmul="highest",
     grid_epochs=1000,
