@@ -43,6 +43,7 @@ def test_the_entries_of_a_study(tiny_root: Path) -> None:
 def test_what_is_no_entry_is_foreign(tmp_path: Path) -> None:
     (tmp_path / KEY).mkdir()
     (tmp_path / "notes.txt").touch()
+    (tmp_path / "features" / KEY).mkdir(parents=True)
     (tmp_path / KEY[1:]).mkdir()
     (tmp_path / KEY[::-1]).symlink_to(tmp_path / KEY)
     (tmp_path / ("f" * 64)).touch()

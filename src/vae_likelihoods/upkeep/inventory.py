@@ -19,6 +19,7 @@ from vae_likelihoods.store import LOCK, Entry
 
 KEY = re.compile(r"[0-9a-f]{64}")
 SHORT = 12  # so many digits of a key are shown
+SHARED = "features"  # what the cells of a data set share: a small classifier, which costs seconds
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,11 @@ class Stored:
 
 
 def inventory(store: Path) -> tuple[list[Stored], list[str]]:
-    """Return the entries of a store by key, and the names of whatever else lies there."""
+    """Return the entries of a store by key, and the names of whatever else lies there, but for `SHARED`."""
     paths = sorted(store.iterdir()) if store.is_dir() else []
     mine = [path for path in paths if KEY.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
-    return [Stored(Entry(path)) for path in mine], [path.name for path in paths if path not in mine]
+    foreign = [path.name for path in paths if path not in mine and path.name != SHARED]
+    return [Stored(Entry(path)) for path in mine], foreign
 
 
 def likelihood_name(settings: Mapping[str, Any]) -> str:
