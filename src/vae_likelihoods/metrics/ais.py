@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ class AIS(Annealed):
         samples: k of the importance-weighted bound beside it.
     """
 
+    name: ClassVar[str] = "ais"
     start: Start
     samples: int
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class InferenceGap(Annealed):
         draws: z in each step, for each image.
     """
 
+    name: ClassVar[str] = "inference_gap"
     samples: int
     steps: int
     learning_rate: float
