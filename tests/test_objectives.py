@@ -18,8 +18,7 @@ from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
 from vae_likelihoods.networks.mlp import mlp
-from vae_likelihoods.objectives import ELBO, IWAE, Objective
-from vae_likelihoods.objectives_averaged import AveragedELBO
+from vae_likelihoods.objectives import ELBO, IWAE, AveragedELBO, Objective
 from vae_likelihoods.seeding import generator
 
 OBJECTIVES = sorted((Path(__file__).parents[1] / "conf" / "objective").glob("*.yaml"))

@@ -83,13 +83,17 @@ class ELBO(Objective):
 
 
 @dataclass(frozen=True)
-class IWAE(Objective):
-    """Minus the importance-weighted bound with `samples` draws (Burda et al. 2016, equation 8)."""
+class SeveralDraws(Objective):
+    """A bound made of the log-weights log p(x, z_i) - log q(z_i | x) of `samples` draws z_i ~ q(z | x)."""
 
     samples: int
 
     def __post_init__(self) -> None:
         require_count("objective.samples", self.samples)
+
+    @abstractmethod
+    def bound(self, log_weights: Tensor) -> Tensor:
+        """Return the bound, [B], of log-weights [S, B]."""
 
     @override
     def draws(self) -> int:
@@ -102,6 +106,28 @@ class IWAE(Objective):
         z = reparameterised(posterior, noise, self.samples)  # [S, B, L]
         log_likelihood = model.likelihood.log_prob(model.decode(z), levels)  # [S, B]
         log_ratio = (model.prior().log_prob(z) - posterior.log_prob(z)).sum(-1)  # [S, B]
-        bound = torch.logsumexp(log_likelihood + log_ratio, 0) - math.log(self.samples)  # [B]
         rate = model.rate_per_latent(posterior).sum(-1)
-        return Terms(-bound.mean(), -log_likelihood.mean(0), rate)
+        return Terms(-self.bound(log_likelihood + log_ratio).mean(), -log_likelihood.mean(0), rate)
+
+
+@dataclass(frozen=True)
+class IWAE(SeveralDraws):
+    """Minus the importance-weighted bound with `samples` draws (Burda et al. 2016, equation 8)."""
+
+    @override
+    def bound(self, log_weights: Tensor) -> Tensor:
+        return torch.logsumexp(log_weights, 0) - math.log(self.samples)
+
+
+@dataclass(frozen=True)
+class AveragedELBO(SeveralDraws):
+    """Minus the mean of the log-weights over `samples` draws.
+
+    The same bound as `ELBO` at beta = 1, whatever the number of draws; more of them make its gradient less
+    noisy. It is "VAE" in the tables of Burda et al. (2016, arXiv:1509.00519, section 3), which sets it beside
+    the importance-weighted bound at equal cost. With one draw it is `IWAE` with one draw.
+    """
+
+    @override
+    def bound(self, log_weights: Tensor) -> Tensor:
+        return log_weights.mean(0)

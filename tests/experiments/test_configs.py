@@ -18,8 +18,7 @@ from vae_likelihoods.build import (
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.experiments.collecting import experiment_of, grid, names
-from vae_likelihoods.objectives import IWAE
-from vae_likelihoods.objectives_averaged import AveragedELBO
+from vae_likelihoods.objectives import IWAE, AveragedELBO
 from vae_likelihoods.settings import read
 from vae_likelihoods.sources import PROJECT
 

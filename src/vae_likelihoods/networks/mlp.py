@@ -18,8 +18,7 @@ def mlp(shape: Sequence[int], latent_dim: int, output_channels: int, hidden: Seq
     Raises:
         SettingError: if `hidden` is empty or has a width below 1.
     """
-    usable = len(hidden) > 0 and all(width > 0 for width in hidden)
-    require(usable, "network.hidden", list(hidden), "give at least one width, each at least 1")
+    check_widths(hidden)
     _, height, width = shape
     outputs = (output_channels, height, width)
     return Networks(
@@ -28,6 +27,12 @@ def mlp(shape: Sequence[int], latent_dim: int, output_channels: int, hidden: Seq
             *_stack([latent_dim, *reversed(hidden), math.prod(outputs)]), nn.Unflatten(-1, outputs)
         ),
     )
+
+
+def check_widths(hidden: Sequence[int]) -> None:
+    """Refuse widths of which there is none, or one below 1 (SettingError)."""
+    usable = len(hidden) > 0 and all(width > 0 for width in hidden)
+    require(usable, "network.hidden", list(hidden), "give at least one width, each at least 1")
 
 
 def _stack(widths: Sequence[int]) -> list[nn.Module]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from vae_likelihoods.errors import require
 from vae_likelihoods.networks.base import Networks
+from vae_likelihoods.networks.mlp import check_widths
 
 
 def tanh_mlp(shape: Sequence[int], latent_dim: int, output_channels: int, hidden: Sequence[int]) -> Networks:
@@ -22,8 +22,7 @@ def tanh_mlp(shape: Sequence[int], latent_dim: int, output_channels: int, hidden
     Raises:
         SettingError: if `hidden` is empty or has a width below 1.
     """
-    usable = len(hidden) > 0 and all(width > 0 for width in hidden)
-    require(usable, "network.hidden", list(hidden), "give at least one width, each at least 1")
+    check_widths(hidden)
     _, height, width = shape
     outputs = (output_channels, height, width)
     heads = _affine(hidden[-1], 2 * latent_dim, heads=2)
