@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 
 import pytest
 
 from vae_likelihoods import sources
 from vae_likelihoods.cells import Cell, key_of
+from vae_likelihoods.metrics.base import Measured, Number
+from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.recipes.measuring import Trained, measure, read_measured
 from vae_likelihoods.stages import STAGES
+from vae_likelihoods.units import Quantity
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -68,3 +72,17 @@ def test_what_is_measured_comes_back_from_the_store_to_the_last_bit(small_cell: 
         assert {key: array.tobytes() for key, array in kept.per_image.items()} == {
             key: array.tobytes() for key, array in fresh.per_image.items()
         }
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, [0.0, math.nan]])
+def test_a_number_that_is_not_finite_is_named_and_nothing_is_laid_out(
+    small_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch, value: float | list[float]
+) -> None:
+    cell = small_cell("study=notfinite", "seed=10", "metric=[latents]")
+    STAGES["train"].perform(cell, lambda record: None)
+    wrong = Measured({"odd_nats": Number(value, Quantity("nats"))})
+    monkeypatch.setattr(Latents, "__call__", lambda *arguments: wrong)
+    with pytest.raises(ValueError, match=r"metric latents: odd_nats is .*(nan|-inf).*, not finite"):
+        STAGES["evaluate"].perform(cell, lambda record: None)
+    assert not cell.evaluation_folder.exists()
+    assert "odd_nats" in (cell.evaluated.failure or "")

@@ -67,10 +67,18 @@ class Trained:
 
 @torch.no_grad()
 def measure(trained: Trained, name: str) -> Measured:
-    """Apply the metric of that name, with noise of its own."""
+    """Apply the metric of that name, with noise of its own.
+
+    Raises:
+        ValueError: a number that it gives is not finite.
+    """
     model, data, settings = trained.model, trained.data, trained.cell.settings
     noise = generator(settings.seed, "metric", name, device=data.device)
-    return build_metrics(settings)[name](model, data, noise)
+    found = build_metrics(settings)[name](model, data, noise)
+    for number, value in found.values.items():
+        if not np.isfinite(value).all():
+            raise ValueError(f"metric {name}: {number} is {value}, not finite")
+    return found
 
 
 def write_measured(found: Measured, folder: Path) -> list[str]:
