@@ -33,7 +33,6 @@ class Thresholds:
 
     Args:
         errors: how many standard errors an effect must be away from 0.
-        kl_nats: a latent with less KL is dead.
         overfit_share: of the nats of a train image, by which a test image costs more.
         encoder_nats: what a better q must gain.
         encoder_share: of the inference gap that must be the encoder's.
@@ -42,7 +41,6 @@ class Thresholds:
     """
 
     errors: float = 3.0
-    kl_nats: float = 0.01
     overfit_share: float = 0.1
     encoder_nats: float = 1.0
     encoder_share: float = 0.5
@@ -82,7 +80,7 @@ def diagnose(measured: Mapping[str, Any], thresholds: Thresholds | None = None) 
     """Name what is wrong with a cell whose numbers are `measured`, the worst kind first; [] if nothing is.
 
     Example:
-        >>> [found.name for found in diagnose({"kl_per_latent_nats": [0.0, 0.001]})]
+        >>> [found.name for found in diagnose({"posterior_collapse": 1, "collapsed_share": 1.0})]
         ['posterior collapse']
     """
     numbers = Numbers(measured, thresholds or Thresholds())
@@ -90,25 +88,21 @@ def diagnose(measured: Mapping[str, Any], thresholds: Thresholds | None = None) 
 
 
 def collapse(numbers: Numbers) -> Finding | None:
-    """No latent carries anything: the decoder ignores z, or the likelihood is too wide to reward it."""
-    live, kl = _live(numbers)
-    if not kl or live > 0:
+    """The alarm of `latents`: the decoder ignores z, or the likelihood is too wide to reward it."""
+    alarm, share = "posterior_collapse", "collapsed_share"
+    if not numbers.have(alarm, share) or not numbers.measured[alarm]:
         return None
-    most = max(kl)
-    says = (
-        f"none of {len(kl)} latents carries {numbers.thresholds.kl_nats} nats; the largest KL is {most:.2g}"
-    )
-    found = {"latents": len(kl), "live_latents": 0, "largest_kl_nats": most}
-    return Finding("posterior collapse", says, found)
+    says = f"{numbers.measured[share]:.0%} of the latents say nothing of an image"
+    return Finding("posterior collapse", says, numbers.pick(alarm, share))
 
 
 def dead_latents(numbers: Numbers) -> Finding | None:
     """Some latents carry nothing: more than the data want at this likelihood's width."""
-    live, kl = _live(numbers)
-    if live in (0, len(kl)):
+    share = "collapsed_share"
+    if not numbers.have(share) or not numbers.measured[share] or collapse(numbers) is not None:
         return None
-    says = f"{len(kl) - live} of {len(kl)} latents carry less than {numbers.thresholds.kl_nats} nats"
-    return Finding("dead latents", says, {"latents": len(kl), "live_latents": live})
+    says = f"{numbers.measured[share]:.0%} of the latents say nothing of an image, the others do"
+    return Finding("dead latents", says, numbers.pick(share))
 
 
 def overfit(numbers: Numbers) -> Finding | None:
@@ -163,11 +157,6 @@ def uncertified(numbers: Numbers) -> Finding | None:
     return Finding(
         "chains too short", says, numbers.pick(gap, "simulated_nll_upper_nats", "simulated_nll_lower_nats")
     )
-
-
-def _live(numbers: Numbers) -> tuple[int, Sequence[float]]:
-    kl = numbers.measured.get("kl_per_latent_nats", [])
-    return sum(one > numbers.thresholds.kl_nats for one in kl), kl
 
 
 RULES: Sequence[Callable[[Numbers], Finding | None]] = (

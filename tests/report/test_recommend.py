@@ -224,3 +224,20 @@ def test_a_study_that_was_not_evaluated_is_one_line(command, capsys):
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert said.err.startswith("recommend: study=none: no evaluated cell")
+
+
+def test_what_the_diagnostics_name_in_the_best_and_its_ties_is_said(root, study):
+    for name, bits, share in (("a", 1.0, 0.5), ("b", 1.01, 1.0), ("c", 3.0, 1.0)):
+        for seed in (0, 1):
+            collapsed = {"collapsed_share": share, "posterior_collapse": int(share == 1.0 and seed == 0)}
+            found = study.record("trio", name, 8, seed, bits + 0.02 * seed, **collapsed)
+            found["units"] |= dict.fromkeys(collapsed, found["units"]["active_units"])
+            study.save(root, found)
+    said = recommend.recommend(of(root)).paragraph
+    assert "Diagnosed: `a` with 8 latents: dead latents in 2 of 2 seeds; `b` with 8 latents: " in said
+    assert "posterior collapse in 1 of 2 seeds and dead latents in 1 of 2 seeds." in said
+    assert "`c` with 8 latents: " not in said.partition("Diagnosed")[2]
+
+
+def test_a_study_without_a_finding_has_no_sentence_on_findings(recommended):
+    assert "Diagnosed" not in recommended().paragraph

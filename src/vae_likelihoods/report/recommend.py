@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vae_likelihoods.diagnostics import diagnose
 from vae_likelihoods.report import purposes, ranking, stability
 from vae_likelihoods.report.purposes import Preference, is_number
 from vae_likelihoods.report.ranking import Answer, Setting, mean
@@ -54,6 +56,7 @@ def recommend(found: Answer) -> Recommendation:
         *_cost(found),
         *purposes.sentences(found, preferred),
         *stability.sentences(held),
+        *_findings(found),
         f"Not known: {'; '.join(unknown(found, held))}.",
     ]
     return Recommendation(
@@ -94,6 +97,18 @@ def _cost(found: Answer) -> list[str]:
         name = named(cheapest.likelihood, cheapest.latent_dim)
         said.append(f"The cheapest that cannot be told from it is {name}: {_multiply_adds(found, cheapest)}.")
     return said
+
+
+def _findings(found: Answer) -> list[str]:
+    """Return what the diagnostics name in cells of the best setting and of its ties, by setting."""
+    parts = []
+    for setting in (found.best, *found.ties):
+        cells = [cell for cell in found.cells if cell.name == setting.name]
+        named_faults = Counter(fault.name for cell in cells for fault in diagnose(cell.numbers))
+        seeds = f"of {len(cells)} seeds" if len(cells) > 1 else "seed"
+        faults = [f"{fault} in {count} {seeds}" for fault, count in named_faults.items()]
+        parts += [f"{named(setting.likelihood, setting.latent_dim)}: {listed(faults)}"] if faults else []
+    return [f"Diagnosed: {'; '.join(parts)}."] if parts else []
 
 
 def _multiply_adds(found: Answer, setting: Setting) -> str:
