@@ -8,27 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from training_settings import training
 from vae_likelihoods.checkpoints import Checkpoint, load_weights, save_weights
 from vae_likelihoods.likelihoods.gaussian import LearnedGaussian
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.conv import conv
 from vae_likelihoods.objectives import ELBO
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.training import Trainer, Training
+from vae_likelihoods.training import Trainer
 
-SETTINGS = Training(
-    epochs=3,
-    batch_size=16,
-    evaluation_batch_size=16,
-    schedule="cosine",
-    warmup_steps=2,
-    clip_norm=1.0,
-    patience=None,
-    keep="best",
-    precision="float32",
-    matmul="highest",
-    grid_epochs=1,
-)
+SETTINGS = training(epochs=3, batch_size=16, evaluation_batch_size=16, warmup_steps=2, clip_norm=1.0)
 
 
 def model(seed: int = 0) -> VAE:

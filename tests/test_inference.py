@@ -12,28 +12,16 @@ from scipy import optimize
 from torch import Tensor
 from torch.distributions import Normal
 
+from training_settings import training
 from vae_likelihoods.bounds import importance_weighted
 from vae_likelihoods.inference import on_mass, optimised, refitted
 from vae_likelihoods.likelihoods.gaussian import LearnedGaussian
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.seeding import generator
-from vae_likelihoods.training import Training
 
 SHAPE, LEVELS = (1, 3, 3), 16
-REFIT = Training(
-    epochs=40,
-    batch_size=50,
-    evaluation_batch_size=500,
-    schedule="cosine",
-    warmup_steps=0,
-    clip_norm=None,
-    patience=None,
-    keep="best",
-    precision="float32",
-    matmul="highest",
-    grid_epochs=40,
-)
+REFIT = training(epochs=40, batch_size=50)
 
 
 @pytest.fixture

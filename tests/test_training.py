@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from training_settings import training
 from vae_likelihoods.datasets.quantise import draw
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.gaussian import LearnedGaussian
@@ -24,19 +25,7 @@ from vae_likelihoods.seeding import generator, seeded
 from vae_likelihoods.training import NonFiniteLossError, Trainer, Training, stage_ratio
 
 SHAPE, IMAGES, BATCH = (1, 6, 6), 90, 32  # three batches an epoch, the last one smaller
-PLAIN = Training(
-    epochs=4,
-    batch_size=BATCH,
-    evaluation_batch_size=16,
-    schedule="constant",
-    warmup_steps=0,
-    clip_norm=None,
-    patience=None,
-    keep="best",
-    precision="float32",
-    matmul="highest",
-    grid_epochs=1,
-)
+PLAIN = training(batch_size=BATCH, evaluation_batch_size=16, schedule="constant")
 # Everything that remembers something between epochs.
 EVENTFUL = PLAIN.model_copy(
     update={"epochs": 9, "schedule": "cosine", "warmup_steps": 4, "clip_norm": 5.0, "patience": 2}

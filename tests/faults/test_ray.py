@@ -19,6 +19,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from needs import missing
 from processes import folder_with_data, runs
 from vae_likelihoods.store import Entry
 
@@ -225,9 +226,9 @@ def cluster(temporary: Path, start: Start) -> Cluster:
     """Give a cluster of one node, with one CPU and a GPU that it only says it has."""
     for tool, package in {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2"}.items():
         if shutil.which(tool) is None:
-            pytest.skip(f"needs {tool}, of the Debian package {package}")
+            missing(f"needs {tool}, of the Debian package {package}")
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs root, and the right to make a network namespace")
+        missing("needs root, and the right to make a network namespace")
     lonely = "ip link set lo up && echo up && exec sleep 3600"
     network = start(["unshare", "--net", "sh", "-c", lonely], environment())
     assert network.stdout is not None

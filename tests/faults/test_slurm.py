@@ -22,15 +22,22 @@ from pathlib import Path
 import psutil
 import pytest
 
+from needs import missing
+
 PROJECT = Path(__file__).parents[2]
 PROGRAMS = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
 MISSING = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.skipif(bool(MISSING), reason=f"needs the Debian packages {', '.join(MISSING)}"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="SLURM's daemons are started as root"),
-]
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _can_run() -> None:
+    if MISSING:
+        missing(f"needs the Debian packages {', '.join(MISSING)}")
+    if os.geteuid() != 0:
+        missing("needs root, as whom SLURM's daemons are started")
+
 
 CONFIGURATION = """
 ClusterName=one

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from omegaconf import DictConfig
 
+from needs import missing
 from processes import (
     GRID,
     PROJECT,
@@ -272,7 +273,7 @@ def unshare() -> list[str]:
         [*command, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True
     )
     if tried.returncode:
-        pytest.skip(f"mounting is not permitted here: {tried.stderr.strip()}")
+        missing(f"needs the right to mount: {tried.stderr.strip()}")
     return command
 
 

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from torch.distributions import MultivariateNormal
 
 from metrics.given import given
+from training_settings import training
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.gaussian import Gaussian, LearnedGaussian
 from vae_likelihoods.metrics.latents import Latents
@@ -23,21 +24,9 @@ from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
 from vae_likelihoods.objectives import ELBO, IWAE
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.training import Trainer, Training
+from vae_likelihoods.training import Trainer
 
-SETTINGS = Training(
-    epochs=120,
-    batch_size=64,
-    evaluation_batch_size=2000,
-    schedule="cosine",
-    warmup_steps=10,
-    clip_norm=None,
-    patience=None,
-    keep="best",
-    precision="float32",
-    matmul="highest",
-    grid_epochs=120,
-)
+SETTINGS = training(epochs=120, batch_size=64, evaluation_batch_size=2000, warmup_steps=10)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +83,7 @@ def check_optimum(model: VAE, x: torch.Tensor, eigenvalues: torch.Tensor) -> Non
     discarded = eigenvalues[latent_dim:].mean().item()
     best = optimum(eigenvalues, latent_dim, discarded)
     # scikit-learn divides by N - 1 where maximum likelihood divides by N
-    assert PCA(latent_dim).fit(x).score(x) == pytest.approx(best, abs=1e-2)
+    assert PCA(latent_dim).fit(x).score(x) == pytest.approx(best, abs=1e-3)
 
     weight, bias = model.decoder[0].weight.detach().double(), model.decoder[0].bias.detach().double()
     variance = likelihood.scale.of(()).item() ** 2  # type: ignore[operator]
@@ -111,7 +100,10 @@ def test_optimum_is_probabilistic_pca(digits: torch.Tensor) -> None:
     check_optimum(model, points(digits, 16), covariance_eigenvalues(digits, 16))
     with torch.no_grad():
         elbos = [ELBO(1.0, 0)(model, digits, generator(i, "n"), 1).elbo.mean() for i in range(20)]
-    assert torch.stack(elbos).mean().item() == pytest.approx(exact_elbo(model, points(digits, 16)), abs=0.1)
+    found, eigenvalues = torch.stack(elbos).mean().item(), covariance_eigenvalues(digits, 16)
+    assert found == pytest.approx(exact_elbo(model, points(digits, 16)), abs=0.1)
+    best = optimum(eigenvalues, 3, eigenvalues[3:].mean().item())
+    assert best - 0.15 < found < best + 0.02
 
 
 @pytest.mark.slow

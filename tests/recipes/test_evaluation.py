@@ -24,6 +24,7 @@ from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds
 from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.recipes.training import make_trainer, train
 from vae_likelihoods.seeding import generator
+from vae_likelihoods.sources import PROJECT
 from vae_likelihoods.stages import STAGES
 from vae_likelihoods.units import Unit
 
@@ -103,7 +104,10 @@ def test_the_columns_of_per_image_have_the_units_of_their_names(
     metrics: dict[str, Any], tmp_path: Path
 ) -> None:
     header = (tmp_path / "per_image.csv").read_text().splitlines()[0].split(",")
-    assert {"nll_nats", "rate_nats", "distortion_nats", "squared_error"} < set(header)
+    assert header == [
+        *("image", "nll_nats", "rate_nats", "distortion_nats", "effective_sample_size"),
+        *("squared_error", "ssim"),
+    ]
     assert set(header[1:]) <= metrics["units"].keys()
 
 
@@ -173,6 +177,24 @@ def test_the_score_opens_the_test_split_alone(
     monkeypatch.setattr(np, "load", spy)
     evaluate(small_cell(*LEARNS, "metric=[bound,latents,reconstruction]"), tmp_path)
     assert {name.split("_")[0] for name in opened} == {"test"}
+
+
+def test_no_default_metric_opens_the_validation_split(
+    small_cell: MakeCell, cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings were chosen on it. What is fitted, a probe say, is fitted to the train split."""
+    default = OmegaConf.load(PROJECT / "conf" / "config.yaml").defaults
+    (metrics,) = [each.metric for each in default if "metric" in each]
+    opened: list[str] = []
+    load = np.load
+
+    def spy(path: Path, *args: Any, **kwargs: Any) -> Any:
+        opened.append(Path(path).name)
+        return load(path, *args, **kwargs)
+
+    monkeypatch.setattr(np, "load", spy)
+    evaluate(small_cell(*LEARNS, f"metric=[{','.join(metrics)}]"), tmp_path)
+    assert {name.split("_")[0] for name in opened} == {"test", "train"}
 
 
 def test_pictures_can_be_opened(metrics: dict[str, Any], tmp_path: Path) -> None:

@@ -1,0 +1,25 @@
+"""Settings of training for tests that train: whole, plain, in float32 to the last bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vae_likelihoods.training import Training
+
+
+def training(**changes: Any) -> Training:
+    """Return settings that differ from plain ones in `changes`; grids are no business of a Trainer."""
+    plain = {
+        "epochs": 4,
+        "batch_size": 32,
+        "evaluation_batch_size": 500,
+        "schedule": "cosine",
+        "warmup_steps": 0,
+        "clip_norm": None,
+        "patience": None,
+        "keep": "best",
+        "precision": "float32",
+        "matmul": "highest",
+        "grid_epochs": 1000,
+    }
+    return Training(**{**plain, **changes})
