@@ -164,8 +164,8 @@ MUTANTS = (
     Mutant(
         "weights_from_loss-objective",
         "objectives.py",
-        old="torch.logsumexp(log_likelihood + log_ratio, 0) - math.log(self.samples)",
-        new="math.log(self.samples) - torch.logsumexp(-log_likelihood - log_ratio, 0)",
+        old="torch.logsumexp(log_weights, 0) - math.log(self.samples)",
+        new="math.log(self.samples) - torch.logsumexp(-log_weights, 0)",
         tests=(
             "tests/test_objectives.py::test_iwae_is_log_mean_weight",
             "tests/test_objectives.py::test_iwae_weights_the_best_sample_most",
