@@ -1,7 +1,7 @@
 """What tracking costs: the same sweep with tracking=none and with MLflow, side by side, in one run.
 
 python benchmarks/tracking.py --rounds 5 --json tracking.json
-python benchmarks/tracking.py --rounds 1 --latent-dim 2 --epochs 5      # a quick look
+python benchmarks/tracking.py --rounds 1 --latent-dim 2 --seed 0 --epochs 5      # a quick look
 
 Each side is a whole `pipelines/train.py -m`, from its start to its exit; README.md says what is measured.
 """
@@ -81,8 +81,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each side runs the sweep")
     parser.add_argument("--study", default="binary", help="the study of params.yaml whose cells are trained")
-    parser.add_argument("--latent-dim", default="2,8", help="the latent sizes that are taken of it")
-    parser.add_argument("--seed", default="0", help="the seeds that are taken of it")
+    parser.add_argument("--latent-dim", default="2,8,32", help="the latent sizes that are taken of it")
+    parser.add_argument("--seed", default="0,1", help="the seeds that are taken of it")
     parser.add_argument("--epochs", type=int, help="epochs of a cell (the study's)")
     parser.add_argument("--json", help="write everything that was measured to this file")
     options = parser.parse_args()
