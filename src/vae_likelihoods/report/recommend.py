@@ -35,14 +35,14 @@ class Recommendation:
     agreements: tuple[Agreement, ...]
     lead: tuple[str, ...]  # sentences: which setting, by how much, how sure
     rest: tuple[
-        str, ...
-    ]  # sentences: at what cost, when to prefer another, whether it holds, what is not known
+        tuple[str, ...], ...
+    ]  # groups: cost, other purposes, how it holds, faults, the unknown
     table: Table
 
     @property
     def paragraph(self) -> str:
         """All of it in words."""
-        return " ".join((*self.lead, *self.rest))
+        return " ".join((*self.lead, *(sentence for group in self.rest for sentence in group)))
 
 
 def recommend(found: Answer) -> Recommendation:
@@ -52,19 +52,19 @@ def recommend(found: Answer) -> Recommendation:
         UnlikeUnits: a number that would be ranked has another unit in another cell.
     """
     preferred, held = purposes.preferences(found), stability.agreements(found)
-    rest = [
-        *_cost(found),
-        *purposes.sentences(found, preferred),
-        *stability.sentences(held),
-        *_findings(found),
-        f"Not known: {'; '.join(unknown(found, held))}.",
-    ]
+    rest = (
+        _cost(found),
+        purposes.sentences(found, preferred),
+        stability.sentences(held),
+        _findings(found),
+        [f"Not known: {'; '.join(unknown(found, held))}."],
+    )
     return Recommendation(
         answer=found,
         preferences=tuple(preferred),
         agreements=tuple(held),
         lead=tuple(ranking.sentences(found)),
-        rest=tuple(rest),
+        rest=tuple(tuple(group) for group in rest if group),
         table=_table(found, preferred),
     )
 
