@@ -164,37 +164,21 @@ def test_metrics_without_a_number_an_image(small_cell: MakeCell, cell: Cell, tmp
 
 
 def test_the_score_opens_the_test_split_alone(
-    small_cell: MakeCell, cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_cell: MakeCell, cell: Cell, tmp_path: Path, splits_opened: set[str]
 ) -> None:
     """`cell` has trained what is measured here."""
-    opened: list[str] = []
-    load = np.load
-
-    def spy(path: Path, *args: Any, **kwargs: Any) -> Any:
-        opened.append(Path(path).name)
-        return load(path, *args, **kwargs)
-
-    monkeypatch.setattr(np, "load", spy)
     evaluate(small_cell(*LEARNS, "metric=[bound,latents,reconstruction]"), tmp_path)
-    assert {name.split("_")[0] for name in opened} == {"test"}
+    assert splits_opened == {"test"}
 
 
 def test_no_default_metric_opens_the_validation_split(
-    small_cell: MakeCell, cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_cell: MakeCell, cell: Cell, tmp_path: Path, splits_opened: set[str]
 ) -> None:
     """Settings were chosen on it. What is fitted, a probe say, is fitted to the train split."""
     default = OmegaConf.load(PROJECT / "conf" / "config.yaml").defaults
     (metrics,) = [each.metric for each in default if "metric" in each]
-    opened: list[str] = []
-    load = np.load
-
-    def spy(path: Path, *args: Any, **kwargs: Any) -> Any:
-        opened.append(Path(path).name)
-        return load(path, *args, **kwargs)
-
-    monkeypatch.setattr(np, "load", spy)
     evaluate(small_cell(*LEARNS, f"metric=[{','.join(metrics)}]"), tmp_path)
-    assert {name.split("_")[0] for name in opened} == {"test", "train"}
+    assert splits_opened == {"test", "train"}
 
 
 def test_pictures_can_be_opened(metrics: dict[str, Any], tmp_path: Path) -> None:
