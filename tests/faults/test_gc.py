@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,8 +20,15 @@ from vae_likelihoods.upkeep.inventory import inventory
 PROJECT = Path(__file__).parents[2]
 GRID = [
     *("-m", "likelihood=binomial,gaussian", "dataset=digits", "levels=17", "network.hidden=[16]"),
-    *("tracking=none", "runtime.device=cpu", "runtime.cells_at_once=1", "metric.bound.samples=4"),
+    *(
+        "tracking=none",
+        "runtime.device=cpu",
+        "runtime.cells_at_once=1",
+        "metric=[bound,latents,reconstruction]",
+    ),
+    "metric.bound.samples=4",
 ]
+METRICS = ("bound", "latents", "reconstruction")
 SHORT, LONG = "training.epochs=1", "training.epochs=100000"
 pytestmark = pytest.mark.faults
 
@@ -57,10 +65,10 @@ def wait_for(root: Path, name: str) -> None:
         time.sleep(0.1)
 
 
-def listed(output: str) -> set[tuple[str, ...]]:
-    """Return cell and state of every line of the table."""
-    rows = [line.split() for line in output.splitlines()]
-    return {(row[2], row[3]) for row in rows if row[1:2] in (["training"], ["evaluation"])}
+def listed(output: str) -> set[tuple[str, str]]:
+    """Return name and state of every line of the table."""
+    rows = [re.split(r"  +", line.strip()) for line in output.splitlines()]
+    return {(row[2], row[3]) for row in rows if row[1:2] in (["training"], ["evaluation"], ["measurement"])}
 
 
 def names(root: Path) -> list[str]:
@@ -74,17 +82,22 @@ def test_what_sweeps_use_is_kept_and_what_they_left_is_dropped(tiny_root: Path) 
     for stage in ("train", "evaluate"):
         run(stage, *GRID, f"runtime.root='{tiny_root}'", SHORT)
     before = names(tiny_root)
-    assert before == [
-        *("binomial-2-0", "binomial-8-0", "gaussian-2-0", "gaussian-8-0"),
-        *("scratch/binomial-8-0", "scratch/gaussian-8-0", "tiny/binomial-2-0", "tiny/gaussian-2-0"),
-    ]
+    cells = ("binomial-2-0", "binomial-8-0", "gaussian-2-0", "gaussian-8-0")
+    assert before == sorted(
+        [
+            *cells,
+            *(f"{cell} {metric}" for cell in cells for metric in METRICS),
+            *("scratch/binomial-8-0", "scratch/gaussian-8-0", "tiny/binomial-2-0", "tiny/gaussian-2-0"),
+        ]
+    )
     with training(tiny_root):
         assert listed(run("gc", *place, "--drop")) == set()
-    assert listed(run("gc", *place)) == {("binomial-8-0", "half")}  # its process is dead
+    assert listed(run("gc", *place)) == {("binomial-8-0", "half done")}  # its process is dead
     for folder in ("runs", "evaluations"):
         shutil.rmtree(tiny_root / folder / "scratch" / "gaussian-8-0")
-    gone = {("gaussian-8-0", "done"), ("scratch/gaussian-8-0", "done")}
-    assert listed(run("gc", *place, "--drop")) == gone | {("binomial-8-0", "half")}
+    left = ("gaussian-8-0", "scratch/gaussian-8-0", *(f"gaussian-8-0 {metric}" for metric in METRICS))
+    gone = {(name, "done") for name in left}
+    assert listed(run("gc", *place, "--drop")) == gone | {("binomial-8-0", "half done")}
     assert names(tiny_root) == sorted({*before} - {name for name, _ in gone})
     again = run("train", *GRID, f"runtime.root='{tiny_root}'", SHORT)
     assert "1 done, 1 taken from the store" in again

@@ -260,7 +260,9 @@ def expected_metrics(root: Path, study: str, cell: str, key: str) -> dict[str, l
     scores = root / "evaluations" / study / cell / "metrics.json"
     if scores.exists():
         found = json.loads(scores.read_text())
-        shown |= {name: [(0, found[score])] for score, name in TEST_METRICS.items() if score in found}
+        measured = {name for name in found["units"] if isinstance(found[name], float | int)}
+        measured -= {"importance_samples"}
+        shown |= {TEST_METRICS.get(score, f"test/{score}"): [(0, found[score])] for score in measured}
     return shown
 
 

@@ -70,9 +70,9 @@ class Victim:
         self.resumed = 0  # how many of the kills left a checkpoint
 
     @property
-    def entry(self) -> Path | None:
-        """The cell's folder in the store, once there is one."""
-        return next(iter(set(self.root.glob(".cells/*")) - self.before), None)
+    def entries(self) -> list[Path]:
+        """The new folders in the store: of a training one, of an evaluation one more for each metric."""
+        return sorted(set(self.root.glob(".cells/*")) - self.before)
 
     def undisturbed(self) -> tuple[dict[str, str], float]:
         """Run it once; return all it left, and for how long it worked, in seconds; then forget all."""
@@ -85,20 +85,21 @@ class Victim:
 
     def results(self) -> dict[str, str]:
         """Return the hashes of all that the study and the store have of the cell, by name."""
-        assert self.entry is not None
-        stored = json.loads((self.entry / "DONE").read_text())
+        stored: dict[Path, str] = {}
+        for entry in self.entries:
+            done = json.loads((entry / "DONE").read_text())
+            stored |= {entry / name: digest for name, digest in done.items()}
+        assert stored
+        assert {path: sha256(path) for path in stored} == stored
         (laid_out,) = (self.root / LAID_OUT[self.stage] / "scratch").glob("[!.]*")
-        copies = [path for path in laid_out.rglob("*") if path.is_file()]
-        assert {name: sha256(self.entry / name) for name in stored} == stored
-        return {
-            **{f"store/{name}": digest for name, digest in stored.items()},
-            **{f"copy/{path.relative_to(laid_out)}": sha256(path) for path in copies},
-        }
+        copies = {path: sha256(path) for path in laid_out.rglob("*") if path.is_file()}
+        found = {**stored, **copies}
+        return {str(path.relative_to(self.root)): digest for path, digest in found.items()}
 
     def forget(self) -> None:
         """Let the next life begin from nothing."""
-        assert self.entry is not None
-        shutil.rmtree(self.entry)
+        for entry in self.entries:
+            shutil.rmtree(entry)
         shutil.rmtree(self.root / LAID_OUT[self.stage])
 
     def kill(self, moment: float | str) -> bool:
@@ -123,31 +124,32 @@ class Victim:
     def _files(self, pattern: str) -> set[Path]:
         """Return the files whose coming is waited for."""
         laid_out = (self.root / LAID_OUT[self.stage] / "scratch").glob(pattern)
-        return {*laid_out, *(self.entry.glob(pattern) if self.entry else ())}
+        return {*laid_out, *(path for entry in self.entries for path in entry.glob(pattern))}
 
     def _begin(self) -> Started:
         """Start it and wait until it works on the cell: then it says again what the cell is."""
-        said = self._identity()
+        said = self._identities()
         process = self.start(self.stage, self.root, *self.overrides)
-        wait_for(lambda: self._identity() != said or not process.alive)
+        wait_for(lambda: self._identities() != said or not process.alive)
         return process
 
-    def _identity(self) -> int:
-        try:
-            return 0 if self.entry is None else (self.entry / "identity.json").stat().st_ino
-        except FileNotFoundError:
-            return 0
+    def _identities(self) -> set[int]:
+        found: set[int] = set()
+        for entry in self.entries:
+            with suppress(FileNotFoundError):
+                found.add((entry / "identity.json").stat().st_ino)
+        return found
 
     @property
     def epochs(self) -> int:
         """How many epochs the history has."""
-        path = self.entry / "history.csv" if self.entry else None
-        return len(path.read_text().splitlines()) - 1 if path and path.exists() else 0
+        history = next(self.root.glob(".cells/*/history.csv"), None)
+        return len(history.read_text().splitlines()) - 1 if history else 0
 
     @property
     def checkpoint(self) -> bool:
         """Whether the next process can go on from here."""
-        return self.entry is not None and (self.entry / "checkpoint.pt").exists()
+        return any((entry / "checkpoint.pt").exists() for entry in self.entries)
 
     def survive(self, moments: Sequence[float | str], expected: dict[str, str]) -> None:
         """Kill it at these moments; whenever it is done, and at last, it must have left what is expected."""
