@@ -34,9 +34,7 @@ class Recommendation:
     preferences: tuple[Preference, ...]
     agreements: tuple[Agreement, ...]
     lead: tuple[str, ...]  # sentences: which setting, by how much, how sure
-    rest: tuple[
-        tuple[str, ...], ...
-    ]  # groups: cost, other purposes, how it holds, faults, the unknown
+    rest: tuple[tuple[str, ...], ...]  # groups: cost, other purposes, how it holds, faults, the unknown
     table: Table
 
     @property
