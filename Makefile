@@ -41,11 +41,10 @@ test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
 # Real servers, schedulers and processes that die: half an hour at most. pip installs what it can; a test that
-# needs a Debian package or a right that is not there fails, or with SKIP_MISSING=yes is skipped, and said at the
-# end. Two files at a time: many tests wait.
+# needs a Debian package or a right that is not there fails, and says which. Two files at a time: many tests wait.
 test-faults: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3,faults,slurm,ray,postgres]'
-	$(BIN)/python -m pytest -m faults -rs -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile
 
 # MLflow on 127.0.0.1, with the address of each study's view.
 ui: setup

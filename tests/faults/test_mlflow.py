@@ -35,7 +35,6 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from needs import missing
 from vae_likelihoods.cells import Cell
 from vae_likelihoods.stages import STAGES
 from vae_likelihoods.tracking import grids
@@ -397,7 +396,7 @@ def postgres() -> Iterator[Postgres]:
     if not found and (program := shutil.which("initdb")):
         found = [Path(program).resolve().parent]
     if not found:
-        missing("needs PostgreSQL, the Debian package postgresql")
+        pytest.fail("needs PostgreSQL, the Debian package postgresql")
     # pytest's own temporary folders are closed to other users.
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         if os.getuid() == 0:

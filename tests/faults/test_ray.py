@@ -19,7 +19,6 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from needs import missing
 from processes import folder_with_data, runs
 from vae_likelihoods.store import Entry
 
@@ -226,9 +225,9 @@ def cluster(temporary: Path, start: Start) -> Cluster:
     """Give a cluster of one node, with one CPU and a GPU that it only says it has."""
     for tool, package in {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2"}.items():
         if shutil.which(tool) is None:
-            missing(f"needs {tool}, of the Debian package {package}")
+            pytest.fail(f"needs {tool}, of the Debian package {package}")
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
-        missing("needs root, and the right to make a network namespace")
+        pytest.fail("needs root, and the right to make a network namespace")
     lonely = "ip link set lo up && echo up && exec sleep 3600"
     network = start(["unshare", "--net", "sh", "-c", lonely], environment())
     assert network.stdout is not None

@@ -22,7 +22,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from needs import missing
 
 PROJECT = Path(__file__).parents[2]
 PROGRAMS = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
@@ -34,9 +33,9 @@ pytestmark = pytest.mark.faults
 @pytest.fixture(scope="module", autouse=True)
 def _can_run() -> None:
     if MISSING:
-        missing(f"needs the Debian packages {', '.join(MISSING)}")
+        pytest.fail(f"needs the Debian packages {', '.join(MISSING)}")
     if os.geteuid() != 0:
-        missing("needs root, as whom SLURM's daemons are started")
+        pytest.fail("needs root, as whom SLURM's daemons are started")
 
 
 CONFIGURATION = """

@@ -16,7 +16,6 @@ import psutil
 import pytest
 from omegaconf import DictConfig
 
-from needs import missing
 from processes import (
     GRID,
     PROJECT,
@@ -273,7 +272,7 @@ def unshare() -> list[str]:
         [*command, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True
     )
     if tried.returncode:
-        missing(f"needs the right to mount: {tried.stderr.strip()}")
+        pytest.fail(f"needs the right to mount: {tried.stderr.strip()}")
     return command
 
 
