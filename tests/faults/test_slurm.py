@@ -22,7 +22,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-
 PROJECT = Path(__file__).parents[2]
 PROGRAMS = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
 MISSING = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
