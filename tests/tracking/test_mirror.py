@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -235,6 +238,21 @@ def test_only_one_process_mirrors_a_cell(uri: str, tmp_path: Path, cell: Cell) -
     assert first.update(cell, cell.run_folder, "FINISHED")
     assert second.update(cell, cell.run_folder, "FINISHED", cell.evaluation_folder)
     assert len(contents(uri)) == 1
+
+
+def test_drivers_that_bring_the_same_data_set_at_once(uri: str, tmp_path: Path, cell: Cell) -> None:
+    mirrors = [Mirror(uri, tmp_path, "tracked") for _ in range(8)]
+    runs = [mirror.experiment.run({"cell": str(at)}, {}, str(at)) for at, mirror in enumerate(mirrors)]
+    gate = threading.Barrier(len(mirrors))
+
+    def bring(mirror: Mirror, run: Run) -> None:
+        gate.wait()
+        mirror._log_dataset(run.info.run_id, cell)
+
+    with ThreadPoolExecutor(len(mirrors)) as pool:
+        list(pool.map(bring, mirrors, runs))
+    for run in mirrors[0].experiment.search("attributes.status = 'RUNNING'"):
+        assert [used.dataset.name for used in run.inputs.dataset_inputs] == [cell.data.name]
 
 
 def test_an_earlier_failure_is_forgotten_when_the_cell_is_done(uri: str, tmp_path: Path, cell: Cell) -> None:

@@ -59,7 +59,7 @@ def lock_of(root: Path, name: str) -> FileLock:
 
 
 def making(uri: str, root: Path) -> FileLock:
-    """Return the lock under which databases, experiments and parent runs are made, one at a time."""
+    """Return the lock to make databases, experiments, data sets and parent runs under, one at a time."""
     if uri.startswith("sqlite:///"):
         database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
         database.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from vae_likelihoods.cells import Cell, key_of
 from vae_likelihoods.files import sha256
 from vae_likelihoods.store import FAILURE
 from vae_likelihoods.tracking import contents, grids
-from vae_likelihoods.tracking.connection import driver, lock_of
+from vae_likelihoods.tracking.connection import driver, lock_of, making
 from vae_likelihoods.tracking.experiment import PARENT, Experiment, Status
 from vae_likelihoods.tracking.view import run_colour
 
@@ -210,7 +210,9 @@ class Mirror:
         profile = contents.data_profile(cell)
         dataset = Dataset(cell.data.name, cell.data.sha256[:36], "local", source, profile=profile)
         used = DatasetInput(dataset, [InputTag("mlflow.data.context", "train")])
-        self.experiment.client.log_inputs(run_id, [used])
+        # Of two that bring an experiment the same data set at once, MLflow refuses one.
+        with making(self.uri, self.root):
+            self.experiment.client.log_inputs(run_id, [used])
 
     def _log_training(self, child: Child, cell: Cell, folder: Path, status: Status, weights: str) -> None:
         timings = cell.trained.folder / "timings.csv"
