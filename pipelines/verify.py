@@ -120,12 +120,12 @@ def judge(clone: Path, study: str, tolerance: float) -> list[str]:
         say(f"{label}: comparing numbers within {tolerance:g}, for the bytes need not agree:")
         print("\n".join(f"  {reason}" for reason in reasons))
         say(f"{label}: {f'{len(other)} stages and files differ' if other else 'yet every byte is the same'}")
-        faults = [str(one) for one in numbers if not one.within(tolerance)]
+        faults = [str(one) for one in numbers if not one.size <= tolerance]
     else:
         say(f"{label}: comparing byte for byte, for this is the recorded platform, torch and thread count")
         versions = other_versions(recorded, here)
         faults = [*other, *(f"versions differ too: {one}" for one in versions if other)]
-    largest = max(numbers, key=lambda one: one.size / one.leeway)
+    largest = max(numbers, key=lambda one: one.size)
     say(f"{label}: largest difference of {len(numbers)} values: {largest if largest.size else 'none'}")
     headlines, plots = commit(f"{reports}/metrics.json"), commit(f"{reports}/plots/bits_per_dim.csv")
     faults += contradictions(committed, json.loads(headlines), table(plots))

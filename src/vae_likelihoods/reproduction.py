@@ -6,7 +6,6 @@ Compares texts and tables; pipelines/verify.py brings them here.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,13 +25,9 @@ WHOLE = {
     "effective_sample_size": "importance_samples",
     "active_units": "latent_dim",
 }
-"""What a number is a part of. It may be near 0, so its difference is measured against the whole."""
-SHARE = re.compile("accuracy|collapse|coverage|precision|recall|share")
-FURTHER_LEEWAY = 2
-"""How many tolerances a number of a further metric may be off, so one that no list here names.
+"""What a number is a part of. It may be near 0, so its difference is measured against the whole.
 
-Another processor's rounding ends training at another model. The bound hardly sees it; a metric that counts
-images, or compares few of them, does: of 180 images a share has a standard error of up to 0.04."""
+That of a number that no list here names, so of a further metric, is the largest of its column."""
 
 Stages = dict[str, dict[str, Any]]
 Environments = Sequence[Mapping[str, Any]]
@@ -45,20 +40,14 @@ class Difference(NamedTuple):
         place: which one, in words.
         committed: what the commit says.
         found: what the reproduction gave.
-        size: how far they are apart, as a part of the number or of its whole; infinite for what must be
+        size: how far they are apart, as a part of the number or of its WHOLE; infinite for what must be
             the same and is not.
-        leeway: how many tolerances that may be.
     """
 
     place: str
     committed: Any
     found: Any
     size: float
-    leeway: int = 1
-
-    def within(self, tolerance: float) -> bool:
-        """Whether they are close enough."""
-        return self.size <= self.leeway * tolerance
 
     def __str__(self) -> str:
         apart = f", {self.size:.1e} apart" if math.isfinite(self.size) else ""
@@ -162,23 +151,18 @@ def differences(committed: pd.DataFrame, found: pd.DataFrame) -> list[Difference
         return [
             Difference(f"the list of cells ({odd or 'one of them twice'})", len(left), len(right), math.inf)
         ]
-    wholes = {name: _whole(left, name) for name in sorted({*left} - {*EXACT, *CLOSE})}
+    further = sorted({*left} - {*EXACT, *CLOSE})
+    largest = {name: float(left[name].abs().max()) for name in further}
     return [
-        Difference(
-            f"{column} of {'/'.join(where)}",
-            a[column],
-            b[column],
-            _size(column, a, b, wholes),
-            FURTHER_LEEWAY if column in wholes else 1,
-        )
+        Difference(f"{column} of {'/'.join(where)}", a[column], b[column], _size(column, a, b, largest))
         for where, a, b in zip(left.index, rows(left), rows(right), strict=True)
-        for column in [*EXACT, *CLOSE, *wholes]
+        for column in [*EXACT, *CLOSE, *further]
     ]
 
 
 def compare(committed: pd.DataFrame, found: pd.DataFrame, tolerance: float) -> list[str]:
     """Return one sentence for everything in a summary that is not reproduced within `tolerance`."""
-    return [str(one) for one in differences(committed, found) if not one.within(tolerance)]
+    return [str(one) for one in differences(committed, found) if not one.size <= tolerance]
 
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -186,29 +170,13 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _whole(committed: pd.DataFrame, column: str) -> float:
-    """Return what the differences of a further metric are measured against.
-
-    1 for a share; the most latents for active units; for a standard error the largest of what it belongs to;
-    for nats, which may be a small part of the rate or the rest of a balance, at least the largest rate; for
-    all else the largest of the column.
-    """
-    quantity = column.replace("_se", "") if column.endswith(("_se", "_se_nats")) else column
-    if SHARE.search(quantity):
-        return 1.0
-    if column.startswith("active_units"):
-        return float(committed["latent_dim"].max())
-    like = [column, *({quantity} & {*committed}), *(["rate_nats"] if column.endswith("_nats") else [])]
-    return max(float(committed[name].abs().max()) for name in like)
-
-
 def _size(
-    column: str, committed: Mapping[str, Any], found: Mapping[str, Any], wholes: Mapping[str, float]
+    column: str, committed: Mapping[str, Any], found: Mapping[str, Any], largest: Mapping[str, float]
 ) -> float:
     a, b = committed[column], found[column]
     if a == b or (pd.isna(a) and pd.isna(b)):
         return 0.0
     if column in EXACT or pd.isna(a) or pd.isna(b):
         return math.inf
-    whole = wholes.get(column, abs(committed[WHOLE.get(column, column)]))
+    whole = largest.get(column, abs(committed[WHOLE.get(column, column)]))
     return abs(a - b) / whole if whole else math.inf

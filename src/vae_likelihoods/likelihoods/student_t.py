@@ -15,8 +15,6 @@ from vae_likelihoods.likelihoods.location_scale import LocationScale
 from vae_likelihoods.likelihoods.numerics import above, exp_
 from vae_likelihoods.likelihoods.scales import learned_scale
 
-_CLOSE = 0.02  # scales
-
 
 class StudentT(LocationScale):
     """u ~ t(df), p(u) proportional to (1 + u^2 / df)^(-(df + 1) / 2).
@@ -85,11 +83,10 @@ class StudentT(LocationScale):
         near = torch.lerp(near, 2 - near, around)
         log_mass = step.log_().sub_(ra_log).sub_(rb_log).add_(self._log_mean_law(near, self._distance(rb, b)))
         at_a, at_b = (self._density_over_mass(r_log, log_mass) for r_log in (ra_log, rb_log))
-        slope, by_width = at_b - at_a, at_a.add_(at_b).mul_(0.5)
-        if not slope.is_cpu or apart.min() < _CLOSE:
-            # Edges this close leave no digits in a difference: take the log-density's slope at the centre.
-            flat = centre.mul(-(self.df + 1)).div_(centre.square().add_(self.df))
-            slope = torch.lerp(flat, slope, above(apart, _CLOSE))
+        # at_b - at_a without a difference: rb^2 - ra^2 = 2 (b - a) centre.
+        log_ratio = (apart * centre).mul_(2).div_(ra.square()).log1p_().mul_(-0.5 * (self.df + 1))
+        slope = at_a * log_ratio.expm1_()
+        by_width = at_a.add_(at_b).mul_(0.5)
         return Slopes(log_mass, slope.mul_((upper + lower).sign_()), by_width)
 
     def _upper_tail(self, u: Tensor) -> Tensor:
