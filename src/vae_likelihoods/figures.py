@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
@@ -57,6 +54,11 @@ def reconstructions(model: VAE, levels: Tensor, rows: int = 4, columns: int = 8)
 
 def kl_bars(rates: Sequence[float]) -> Image.Image:
     """Show the KL of every latent in nats, the largest first."""
+    # Imported here, as it takes a third of a second and training draws no chart.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=(4.8, 2.4), dpi=100, layout="constrained")
     axes = figure.subplots()
     axes.bar(range(1, len(rates) + 1), sorted(rates, reverse=True), color="#4c6a92")

@@ -251,10 +251,9 @@ def expected_metrics(root: Path, study: str, cell: str, key: str) -> dict[str, l
         for column in history[0]
         if column not in {"epoch", "rate_weight", "best_epoch", "learning_rate"}
     }
-    timings = {
-        int(row["epoch"]): float(row["images_per_second"])
-        for row in rows(root / ".cells" / key / "timings.csv")
-    }
+    timings: dict[int, float] = {}
+    for row in rows(root / ".cells" / key / "timings.csv"):
+        timings.setdefault(int(row["epoch"]), float(row["images_per_second"]))
     shown["time/images_s"] = sorted(timings.items())
     scores = root / "evaluations" / study / cell / "metrics.json"
     if scores.exists():

@@ -15,15 +15,15 @@ from signal import SIGKILL
 import pytest
 from omegaconf import OmegaConf
 
-from processes import PROJECT, Start, Started, folder_with_data, run, wait_for
+from processes import PROJECT, Start, Started, folder_with_data, run
 from vae_likelihoods.files import sha256
 
 OBJECTIVES = sorted(path.stem for path in (PROJECT / "conf" / "objective").glob("*.yaml"))
 # Pixels drawn afresh every epoch, a likelihood with a parameter of its own, training that stops early.
 CELL = [
     *("likelihood=gaussian_learned", "levels=2", "binarize=stochastic", "latent_dim=2", "tracking=none"),
-    *("training.epochs=60", "training.patience=8", "training.grid_epochs=5", "optimizer.lr=0.1"),
-    *("training.schedule=constant", "metric.bound.samples=500"),
+    *("training.epochs=60", "training.patience=8", "training.grid_epochs=5", "optimizer.lr=1.0"),
+    *("training.batch_size=32", "training.schedule=constant", "metric.bound.samples=500"),
 ]
 # Where a process is caught: as soon as there is a new file of this name, in the store or where results are
 # laid out; a name with a dot in front is that of a file which is being written.
@@ -110,7 +110,7 @@ class Victim:
                 process.process.wait(moment)
         else:
             before = self._files(moment)
-            process = self.start(self.stage, self.root, *self.overrides)
+            process = self._begin()
             while process.alive and self._files(moment) <= before:
                 time.sleep(0.0002)
         with suppress(ProcessLookupError):
@@ -130,7 +130,8 @@ class Victim:
         """Start it and wait until it works on the cell: then it says again what the cell is."""
         said = self._identities()
         process = self.start(self.stage, self.root, *self.overrides)
-        wait_for(lambda: self._identities() != said or not process.alive)
+        while process.alive and self._identities() == said:
+            time.sleep(0.001)  # not less: others need the processor
         return process
 
     def _identities(self) -> set[int]:

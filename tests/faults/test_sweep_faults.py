@@ -331,7 +331,7 @@ def test_a_folder_that_is_read_only(root: Path, unshare: list[str], folder: str,
     blocked = root / folder
     blocked.mkdir(exist_ok=True)
     mount = f"mount --bind '{blocked}' '{blocked}'\nmount -o remount,bind,ro '{blocked}'"
-    few = ["likelihood=binomial", "latent_dim=2,3", "tracking=none"]
+    few = ["likelihood=binomial", "latent_dim=2,3", "tracking=none", "runtime.cells_at_once=1"]
     before = sorted(root.iterdir())
     with mounted(unshare, mount) as (within, _):
         if key:

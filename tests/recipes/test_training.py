@@ -176,7 +176,8 @@ def test_a_damaged_checkpoint_means_from_the_start(small_cell: MakeCell, tmp_pat
     train(cell, tmp_path / "damaged", epochs.append)
     assert [record.epoch for record in epochs] == [1, 2]
     assert contents(tmp_path / "damaged", names) == contents(tmp_path / "whole", names)
-    assert len((tmp_path / "damaged" / "timings.csv").read_text().splitlines()) == 3
+    timings = (tmp_path / "damaged" / "timings.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in timings] == ["epoch", "1", "1", "2"]
 
 
 def test_what_a_killed_process_left_half_written_is_no_result(small_cell: MakeCell, tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def train(
 ) -> list[str]:
     """Train a cell, or go on from its checkpoint; return the names of the result files in `folder`.
 
-    Beside the results `folder` gets timings.csv (seconds an epoch), which is no result: it differs each time.
+    Beside the results `folder` gets timings.csv, a row for each epoch that was trained, another if it was
+    trained again. It is no result: it differs each time.
 
     Args:
         cell: the checked configuration.
@@ -50,7 +51,6 @@ def train(
     checkpoint = Checkpoint(folder / "checkpoint.pt", cell.settings.runtime.checkpoint_seconds)
     if not checkpoint.restore(trainer):
         write_grids(folder / "grids", trainer, cell.settings.seed)
-        (folder / "timings.csv").unlink(missing_ok=True)
     write_json(folder / "units.json", plain(history_units(trainer)))
     for record in trainer.epochs():
         write_text(folder / "history.csv", as_csv(trainer.records))
@@ -138,8 +138,6 @@ def history_units(trainer: Trainer) -> dict[str, Unit]:
 
 def add_timing(path: Path, trainer: Trainer) -> None:
     """Append how fast the last epoch was."""
-    if not path.exists():
-        path.write_text("epoch,seconds,images_per_second\n")
+    before = path.read_text() if path.exists() else "epoch,seconds,images_per_second\n"
     speed = trainer.images_seen / trainer.seconds
-    with path.open("a") as handle:
-        handle.write(f"{trainer.epoch},{trainer.seconds:.4f},{speed:.1f}\n")
+    write_text(path, f"{before}{trainer.epoch},{trainer.seconds:.4f},{speed:.1f}\n")

@@ -45,6 +45,7 @@ def epochs(history: Path, timings: Path, after: int, ended: bool) -> dict[int, l
     """Return what every epoch later than `after` measured.
 
     While a cell trains, an epoch's timing is written after its row: such an epoch is left for the next time.
+    An epoch that was trained again after a kill has several. The first counts: MLflow may have it already.
 
     Args:
         history: history.csv.
@@ -53,7 +54,9 @@ def epochs(history: Path, timings: Path, after: int, ended: bool) -> dict[int, l
         ended: whether the files are what they will be.
     """
     found = {int(row["epoch"]): row for row in rows(history)}
-    speeds = {int(row["epoch"]): float(row["images_per_second"]) for row in rows(timings)}
+    speeds: dict[int, float] = {}
+    for row in rows(timings):
+        speeds.setdefault(int(row["epoch"]), float(row["images_per_second"]))
     new = [epoch for epoch in sorted(found) if epoch > after and (ended or epoch in speeds)]
     values: dict[int, list[Value]] = {}
     for epoch in new:
