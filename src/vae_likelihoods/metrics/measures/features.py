@@ -39,6 +39,8 @@ AT_ONCE = 1000  # images
 class Classifier(nn.Module):
     """Two strided convolutions and a layer of `SIZE` features, on which the classes are linear.
 
+    All in float64: from the rounding of float32, each kind of processor trains to other features.
+
     Args:
         shape: C, H, W of an image.
         classes: how many there are.
@@ -60,26 +62,29 @@ class Classifier(nn.Module):
             *(nn.Flatten(), nn.Linear(inner, SIZE), nn.ReLU()),
         )
         self.head = nn.Linear(SIZE, classes)
-        self.register_buffer("spread", torch.ones((), dtype=torch.float64))
+        self.register_buffer("spread", torch.ones(()))
+        self.double()
 
     @override
     def forward(self, points: Tensor) -> Tensor:
-        """Return the logits [B, classes] of points [B, C, H, W] in [0, 1]."""
+        """Return the logits [B, classes] of points [B, C, H, W] in [0, 1], all float64."""
         logits: Tensor = self.head(self.body(points))
         return logits
 
     @torch.no_grad()
     def features(self, points: Tensor) -> Tensor:
-        """Return the features [N, SIZE] of points [N, C, H, W] in [0, 1], in float64.
+        """Return the features [N, SIZE] of points [N, C, H, W] in [0, 1], as float64.
 
         In units of `spread`: a squared distance of 1 is the total variance of the train split's features.
         """
-        return torch.cat([self.body(part).double() for part in points.float().split(AT_ONCE)]) / self.spread
+        # An image's place in a batch moves the last digits; without them, equal images have equal features.
+        rounded = [self.body(part).float() for part in points.double().split(AT_ONCE)]
+        return torch.cat(rounded).double() / self.spread
 
     @torch.no_grad()
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Return which share of images with these features [N, SIZE] is given its label [N]."""
-        logits = self.head((features * self.spread).float())
+        logits = self.head(features * self.spread)
         return float((logits.argmax(1) == labels).double().mean())
 
 
@@ -116,7 +121,7 @@ def trained(prepared: PreparedDataset) -> Classifier:
     """
     images, labels = prepared.split("train")
     require(labels.ndim == 1, "dataset", prepared.name, "features need one class an image as its label")
-    points = images.float() / (prepared.native_levels - 1)
+    points = images.double() / (prepared.native_levels - 1)
     model = _untrained(prepared)
     with torch.enable_grad():
         optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
