@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,6 +32,16 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 few_steps = pytest.mark.usefixtures("_few_steps")
+
+# What an older processor has.
+PLAIN_KERNELS = {"ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
+TRAIN = """
+import sys
+from pathlib import Path
+from vae_likelihoods.datasets.prepared import PreparedDataset
+from vae_likelihoods.metrics.measures.features import classifier_of
+classifier_of(PreparedDataset(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +78,17 @@ def test_features_are_in_units_of_their_spread_over_train(digits: PreparedDatase
     assert found.shape == (len(train.images), SIZE)
     assert found.dtype == torch.float64
     assert found.var(0).sum() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_other_kernels_train_to_the_same_features(
+    digits: PreparedDataset, store: Path, prepared_root: Path, tmp_path: Path
+) -> None:
+    folder = str(prepared_root / "data" / "prepared" / "digits")
+    command = [sys.executable, "-c", TRAIN, folder, str(tmp_path)]
+    subprocess.run(command, env={**os.environ, **PLAIN_KERNELS, "OMP_NUM_THREADS": "1"}, check=True)
+    images = levels_of(digits, "test", 17).images / 16
+    here, there = (classifier_of(digits, each).features(images) for each in (store, tmp_path))
+    torch.testing.assert_close(there, here, rtol=1e-6, atol=1e-6)  # what is left of float64 by rounding
 
 
 def test_features_do_not_depend_on_how_many_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
