@@ -216,6 +216,18 @@ def test_a_failed_cell_gets_another_chance_in_the_next_sweep(cells: list[Cell]) 
     assert sweep.state(cells[0]) == "missing"
 
 
+def test_what_another_driver_lays_out_right_now_is_taken_from_the_store(
+    cells: list[Cell], capsys: pytest.CaptureFixture[str]
+) -> None:
+    TRAIN.perform(cells[0].named("elsewhere"), lambda record: None)
+    sweep = Sweep(TRAIN, cells[:1])
+    with TRAIN.entry(cells[0]).locked():
+        sweep.take_stored()
+    sweep.run(lambda indices: pytest.fail("it is there"))
+    assert (cells[0].run_folder / "model.safetensors").exists()
+    assert "1 taken from the store" in capsys.readouterr().out
+
+
 def test_what_another_driver_finishes_meanwhile_is_kept_and_laid_out(
     cells: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,11 +100,16 @@ class Sweep:
         self.stored: set[str] = set()
         self.errors: dict[str, str] = {}  # what jobs raised; a full disk keeps no record of it
         self.interrupted = False
+        self._held: set[str] = set()  # in the store from the start, and in another driver's hands right then
         self._laid_out: set[str] = set()  # by their jobs
 
     def take_stored(self) -> None:
         """Lay out every cell whose result is in the store, whole; forget damaged results and old failures."""
-        self.stored |= {cell.name for cell in self.cells if self._take(cell, wait_seconds=0)}
+        for cell in self.cells:
+            if self._take(cell, wait_seconds=0):
+                self.stored.add(cell.name)
+            elif self.stage.entry(cell).finished:
+                self._held.add(cell.name)
 
     def _take(self, cell: Cell, wait_seconds: float) -> bool:
         """Lay out the cell's result if it is whole, else forget it, unless another process works on it."""
@@ -196,7 +201,7 @@ class Sweep:
         """Lay out what jobs that were lost had finished, or another driver for a study of its own."""
         for cell in self.of("done"):
             if cell.name not in self._laid_out and self._take(cell, wait_seconds=-1):
-                self._laid_out.add(cell.name)
+                (self.stored if cell.name in self._held else self._laid_out).add(cell.name)
 
     def table(self) -> str:
         """Return counts by state, and a line for every cell without a result."""
