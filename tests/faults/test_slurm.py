@@ -233,17 +233,17 @@ def begun(root: Path, latent_dim: int) -> bool:
     return folder is not None and (folder / "checkpoint.pt").exists()
 
 
-def epochs(root: Path, latent_dim: int) -> list[int]:
-    """Return the epochs of a cell in the order in which they were trained, those that were lost too."""
+def timings(root: Path, latent_dim: int) -> list[tuple[str, ...]]:
+    """Return the rows of a cell's timings.csv: one for each time that an epoch was trained."""
     folder = entry(root, latent_dim)
     assert folder is not None
     with (folder / "timings.csv").open() as handle:
-        return [int(row["epoch"]) for row in csv.DictReader(handle)]
+        return [tuple(row) for row in csv.reader(handle)][1:]
 
 
 def not_begun_anew(root: Path, latent_dim: int) -> bool:
     """Whether the epoch of a cell's first checkpoint was trained once."""
-    return epochs(root, latent_dim).count(1) == 1
+    return [epoch for epoch, *_ in timings(root, latent_dim)].count("1") == 1
 
 
 def rows(root: Path, query: str) -> list[tuple[str, ...]]:
@@ -263,17 +263,19 @@ def weights(root: Path) -> dict[str, str]:
     return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-def as_they_begin(root: Path, acts: dict[int, Callable[[], None]]) -> None:
-    """Do each act as soon as its cell has a checkpoint, and has not trained all its epochs."""
-    waiting = dict(acts)
+def as_they_begin(root: Path, acts: dict[int, Callable[[], None]]) -> dict[int, list[tuple[str, ...]]]:
+    """Do each act as soon as its cell has a checkpoint; return the timings that the cells had until then."""
+    before: dict[int, list[tuple[str, ...]]] = {}
 
     def look() -> bool:
-        for latent_dim in [each for each in waiting if begun(root, each)]:
-            assert len(epochs(root, latent_dim)) < 250
-            waiting.pop(latent_dim)()
-        return not waiting
+        for latent_dim, act in acts.items():
+            if latent_dim not in before and begun(root, latent_dim):
+                before[latent_dim] = timings(root, latent_dim)
+                act()
+        return before.keys() == acts.keys()
 
     wait_for(look)
+    return before
 
 
 def process_of(root: Path, task: int) -> psutil.Process:
@@ -322,7 +324,7 @@ def test_cancelled_requeued_and_timed_out_cells_go_on_from_their_checkpoints(
         minutes = int((time.time() - job.create_time()) // 60) + 2
         cluster.do("scontrol", "update", f"JobId={timed_out}", f"TimeLimit={minutes}")
 
-    as_they_begin(
+    before = as_they_begin(
         root,
         {
             2: lambda: cluster.do("scancel", cancelled),
@@ -340,12 +342,14 @@ def test_cancelled_requeued_and_timed_out_cells_go_on_from_their_checkpoints(
     assert log_of(root, requeued).count("Starting with") == 2
     assert log_of(root, timed_out).count("Starting with") == 2
     assert "this job is timed-out" in log_of(root, timed_out)
-    for latent_dim in (2, 3, 4):
+    for latent_dim, rows in before.items():
+        after = timings(root, latent_dim)
+        assert after[: len(rows)] == rows
         assert not_begun_anew(root, latent_dim)
+        assert len(rows) < 250
         # an epoch that was timed but not yet in the checkpoint is there twice
-        trained = epochs(root, latent_dim)
-        assert list(dict.fromkeys(trained)) == list(range(1, 251))
-        assert len(trained) <= 252
+        assert [int(row[0]) for row in dict.fromkeys(row[:1] for row in after)] == list(range(1, 251))
+        assert len(after) <= 252
     names = [f"binomial-{latent_dim}-0" for latent_dim in range(2, 8)]
     finished = {(name, "FINISHED"): 1 for name in [*names, "scratch sweep"]}
     assert runs(root) == finished
@@ -376,7 +380,7 @@ def test_the_jobs_of_a_killed_driver_go_on_and_the_same_command_finds_their_cell
         process.resume()
     assert "2 done" in finish(again)
     for latent_dim in (2, 3):  # by the first job alone
-        assert epochs(root, latent_dim) == list(range(1, 251))
+        assert [int(epoch) for epoch, *_ in timings(root, latent_dim)] == list(range(1, 251))
     assert runs(root) == {(name, "FINISHED"): 1 for name in names}
     assert sorted(weights(root)) == names[:2]
 
@@ -406,10 +410,11 @@ def test_a_time_out_that_is_one_too_many_is_no_failure_of_the_cell(
         jobs.extend(cluster.states())
         cluster.do("scancel", "--signal=USR2", *jobs)
 
-    as_they_begin(root, {2: announce})
+    before = as_they_begin(root, {2: announce})
     output = finish(driver)
     assert f"SLURM job {jobs[0]} was lost: FAILED" in output
     assert "1 done" in output
+    assert timings(root, 2)[: len(before[2])] == before[2]
     assert not_begun_anew(root, 2)
     assert runs(root) == {(name, "FINISHED"): 1 for name in ("binomial-2-0", "scratch sweep")}
     assert not rows(root, "select value from tags where key = 'error'")
@@ -419,10 +424,11 @@ def test_a_cancelled_cell_of_several_processes_is_lost_and_not_failed(
     cluster: Cluster, root: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     driver = start("latent_dim=2", "runtime.processes=2", "hydra.launcher.engine.cpus_per_task=2")
-    as_they_begin(root, {2: lambda: cluster.do("scancel", *cluster.states())})
+    before = as_they_begin(root, {2: lambda: cluster.do("scancel", *cluster.states())})
     output = finish(driver)
     assert "was lost: CANCELLED" in output
     assert "1 done" in output
+    assert timings(root, 2)[: len(before[2])] == before[2]
     assert not_begun_anew(root, 2)
 
 
