@@ -27,15 +27,15 @@ import torch
 from torch import nn
 
 from timing import Result, cpu_seconds, in_own_process, machine, spread
-from vae_likelihoods.bounds import importance_weighted
-from vae_likelihoods.cpu import prepare_cpu
+from vae_likelihoods.cells.settings import cores
 from vae_likelihoods.files import write_json
+from vae_likelihoods.inference.bounds import importance_weighted
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.metrics.iwae_curve import MatMul, matmul_precision
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.mlp import mlp
+from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.settings import cores
 
 SHAPE, IMAGES = (1, 28, 28), 10_000
 PEER = Path(__file__).with_name("pythae_nll.py")

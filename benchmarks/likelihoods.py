@@ -21,13 +21,12 @@ import torch
 from omegaconf import OmegaConf
 
 from timing import machine, spread
-from vae_likelihoods.build import build
-from vae_likelihoods.cpu import prepare_cpu
-from vae_likelihoods.files import write_json
+from vae_likelihoods.cells.build import build
+from vae_likelihoods.files import PROJECT, write_json
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.networks.mlp import mlp
+from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.sources import PROJECT
 
 SHAPE, LATENT_DIM, HIDDEN = (1, 28, 28), 8, (512, 512)
 CONFIGS = sorted(path.stem for path in (PROJECT / "conf" / "likelihood").glob("*.yaml"))

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from vae_likelihoods.build import build
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.build import build
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.seeding import generator
-from vae_likelihoods.sources import PROJECT
 
 CONFIGS = {path.stem: path for path in sorted((PROJECT / "conf" / "metric").glob("*.yaml"))}
 

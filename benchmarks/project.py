@@ -13,8 +13,8 @@ from omegaconf import DictConfig, open_dict
 
 from timing import Result, timed
 from tutorial import Task
-from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.sweeps import run_job
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.sweeps.job import run_job
 from vae_likelihoods.tracking.connection import store_uri
 from vae_likelihoods.tracking.contents import rows
 from vae_likelihoods.tracking.experiment import Experiment

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from vae_likelihoods.settings import cores
+from vae_likelihoods.cells.settings import cores
 
 Result = dict[str, float]
 

@@ -22,18 +22,17 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from timing import Result, cpu_seconds, machine, spread
+from vae_likelihoods.cells.settings import cores
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.files import write_json
-from vae_likelihoods.settings import cores
-from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.files import PROJECT, write_json
 
 NONE, NEW, OLD = "tracking=none", "MLflow, new database", "MLflow, database there"
 SIDES = (NONE, NEW, OLD)
 # Imports MLflow and opens the database; says how much processor time that took.
 CONNECT = """
 import sys, time, pathlib
-import vae_likelihoods.sweeps
+import vae_likelihoods.sweeps.sweep
 from vae_likelihoods.tracking.experiment import Experiment
 began, root = time.process_time(), pathlib.Path(sys.argv[1])
 Experiment(f"sqlite:///{root}/mlflow.db", root, "any")

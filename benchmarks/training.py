@@ -23,12 +23,11 @@ import project
 import tutorial
 from timing import Result, in_own_process, machine, spread, timed
 from tutorial import Task
+from vae_likelihoods.cells.settings import cores
 from vae_likelihoods.datasets.manifest import manifest_sha256
 from vae_likelihoods.datasets.prepared import SPLITS, PreparedDataset
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.files import write_json
-from vae_likelihoods.settings import cores
-from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.files import PROJECT, write_json
 from vae_likelihoods.units import bits_per_dim
 
 DATASET = "fashion_mnist"

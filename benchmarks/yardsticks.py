@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae_likelihoods.cpu import prepare_cpu
 from vae_likelihoods.datasets.prepared import PreparedDataset
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.metrics.measures.features import classifier_of
 from vae_likelihoods.metrics.measures.frechet import frechet_distance
 from vae_likelihoods.metrics.measures.neighbours import likeness, nearest
+from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.seeding import generator
-from vae_likelihoods.sources import PROJECT
 
 NEIGHBOURS, QUANTILE = 5, 0.05
 

@@ -25,11 +25,10 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
-from vae_likelihoods.cells import identity_in, key_of
-from vae_likelihoods.environment import RECORD
-from vae_likelihoods.files import beside, write_whole
-from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.store import DONE, BusyError, DamagedError, Entry
+from vae_likelihoods.cells.cell import identity_in, key_of
+from vae_likelihoods.cells.environment import RECORD
+from vae_likelihoods.files import PROJECT, beside, write_whole
+from vae_likelihoods.store.entry import DONE, BusyError, DamagedError, Entry
 
 IDENTITY = "identity.json"
 PACKED = re.compile(r"([0-9a-f]{64})\.zip")

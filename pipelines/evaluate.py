@@ -7,7 +7,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from vae_likelihoods.sweeps import run_job, until_interrupted
+from vae_likelihoods.sweeps.job import run_job, until_interrupted
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")

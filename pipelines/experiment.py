@@ -17,7 +17,7 @@ from vae_likelihoods.errors import SettingError
 from vae_likelihoods.experiments.base import report
 from vae_likelihoods.experiments.collecting import collect, experiment_of, names
 from vae_likelihoods.experiments.page import check_page, write_page
-from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.files import PROJECT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

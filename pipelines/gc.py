@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.sweeps.studies import axes, grid, runtime
 from vae_likelihoods.upkeep.inventory import SHORT, Stored, inventory
-from vae_likelihoods.upkeep.studies import axes, grid, runtime
 from vae_likelihoods.upkeep.usage import Usage, drop
 
 DAY_SECONDS = 24 * 60 * 60

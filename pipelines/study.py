@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from vae_likelihoods.errors import SettingError, require
-from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.files import PROJECT
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.tracking import grids
 from vae_likelihoods.tracking.connection import mlflow_errors, silence, store_uri
 from vae_likelihoods.tracking.contents import varied

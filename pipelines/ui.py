@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.tracking.connection import connect, store_uri
 from vae_likelihoods.tracking.view import VIEW
 

@@ -24,10 +24,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from vae_likelihoods.clean_clone import DEFAULT, ENVIRONMENT, OPTIONAL, CleanClone, git
-from vae_likelihoods.contradictions import contradictions
 from vae_likelihoods.errors import SettingError, require
-from vae_likelihoods.reproduction import (
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.verify.clean_clone import DEFAULT, ENVIRONMENT, OPTIONAL, CleanClone, git
+from vae_likelihoods.verify.contradictions import contradictions
+from vae_likelihoods.verify.reproduction import (
     Environments,
     Stages,
     differences,
@@ -36,7 +37,6 @@ from vae_likelihoods.reproduction import (
     unlike,
     unlike_stages,
 )
-from vae_likelihoods.sources import PROJECT
 
 Read = Callable[[str], str]  # a file's path from the project -> its text, empty if there is no such file
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vae_likelihoods.errors import SettingError, require
-from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.sweeps.studies import runtime
 from vae_likelihoods.upkeep.asked import Place
 from vae_likelihoods.upkeep.identities import Identity, differences, nearest
 from vae_likelihoods.upkeep.inventory import SHORT, inventory
-from vae_likelihoods.upkeep.studies import runtime
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

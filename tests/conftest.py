@@ -15,11 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from processes import Start, starting
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.datasets.base import build
 from vae_likelihoods.datasets.preparing import prepare
-from vae_likelihoods.stages import STAGES
-from vae_likelihoods.upkeep import studies
+from vae_likelihoods.sweeps import studies
+from vae_likelihoods.sweeps.stages import STAGES
 
 CONF = Path(__file__).parents[1] / "conf"
 # A cell that trains in a second: 8x8 digits, two epochs.

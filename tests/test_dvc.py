@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from vae_likelihoods import sources
-from vae_likelihoods.build import likelihoods_for
+from vae_likelihoods.cells.build import likelihoods_for
+from vae_likelihoods.store import code as sources
 
 PROJECT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = yaml.safe_load((PROJECT / "params.yaml").read_text())
@@ -50,7 +50,7 @@ def test_every_module_that_a_stage_imports_is_among_its_deps(stage: dict[str, An
     found = (PROJECT / plugins).rglob("*.py") if covers(deps, plugins) else []
     imported = [module for path in (PROJECT / script, *found) for module in sources.imports(path)]
     for module in sources.closure(imported):
-        path = sources.module_path(module).relative_to(sources.PROJECT).as_posix()
+        path = sources.module_path(module).relative_to(PROJECT).as_posix()
         assert covers(deps, path), f"{script} imports {module}, no dep covers it"
     assert script in deps
 

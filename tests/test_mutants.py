@@ -50,10 +50,10 @@ MUTANTS = (
     # Seen in the loss written out by hand: the distortion of an image is a sum over its pixels.
     Mutant(
         "mean_reduction-elbo",
-        "objectives.py",
+        "objectives/elbo.py",
         old="distortion = -model.likelihood.log_prob(model.decode(z), levels)",
         new="distortion = -model.likelihood.log_prob(model.decode(z), levels) / levels[0].numel()",
-        tests=("tests/test_objectives.py::test_elbo_loss_is_distortion_plus_beta_rate",),
+        tests=("tests/objectives/test_objectives.py::test_elbo_loss_is_distortion_plus_beta_rate",),
     ),
     # Seen in torch's own cross-entropy, summed, and in the constant of 784 pixels.
     Mutant(
@@ -131,18 +131,18 @@ MUTANTS = (
     # Seen in log p(x) by quadrature, for a likelihood that is trained on its density.
     Mutant(
         "no_bin_width-bound",
-        "bounds.py",
+        "inference/bounds.py",
         old="model.likelihood.log_mass(",
         new="model.likelihood.log_prob(",
-        tests=("tests/test_bounds.py::test_bound_with_many_samples_is_log_p[gaussian-1]",),
+        tests=("tests/inference/test_bounds.py::test_bound_with_many_samples_is_log_p[gaussian-1]",),
     ),
     # Seen in the validation score of such a model, computed by hand.
     Mutant(
         "no_bin_width-validation",
-        "training.py",
+        "training/trainer.py",
         old="self.model.likelihood.log_mass(",
         new="self.model.likelihood.log_prob(",
-        tests=("tests/test_training.py::test_validation_is_scored_on_the_mass",),
+        tests=("tests/training/test_trainer.py::test_validation_is_scored_on_the_mass",),
     ),
     # Seen in a uniform pmf over two levels: one bit a pixel.
     Mutant(
@@ -155,29 +155,29 @@ MUTANTS = (
     # Seen in the record of an epoch, whose bits are its ELBO over 36 pixels.
     Mutant(
         "divided_by_latents-validation",
-        "training.py",
+        "training/trainer.py",
         old="self.validation[0].numel()",
         new="self.model.latent_dim",
-        tests=("tests/test_training.py::test_a_record_adds_up",),
+        tests=("tests/training/test_trainer.py::test_a_record_adds_up",),
     ),
     # Seen in the log-mean-exp written out, and by Jensen: the bound lies above the mean log weight.
     Mutant(
         "weights_from_loss-objective",
-        "objectives.py",
+        "objectives/several_draws.py",
         old="torch.logsumexp(log_weights, 0) - math.log(self.samples)",
         new="math.log(self.samples) - torch.logsumexp(-log_weights, 0)",
         tests=(
-            "tests/test_objectives.py::test_iwae_is_log_mean_weight",
-            "tests/test_objectives.py::test_iwae_weights_the_best_sample_most",
+            "tests/objectives/test_objectives.py::test_iwae_is_log_mean_weight",
+            "tests/objectives/test_objectives.py::test_iwae_weights_the_best_sample_most",
         ),
     ),
     # Seen in weights 1 and 3, whose mean is 2.
     Mutant(
         "weights_from_loss-bound",
-        "bounds.py",
+        "inference/bounds.py",
         old="torch.logsumexp(log_weights.double(), 0) - math.log(len(log_weights))",
         new="math.log(len(log_weights)) - torch.logsumexp(-log_weights.double(), 0)",
-        tests=("tests/test_bounds.py::test_bound_of_known_weights",),
+        tests=("tests/inference/test_bounds.py::test_bound_of_known_weights",),
     ),
     # Seen in the model, which a score must leave as it was, and in scores that depend on the other images.
     Mutant(
@@ -241,43 +241,43 @@ MUTANTS = (
     # Seen in the validation score computed by hand.
     Mutant(
         "wrong_split-weights_chosen_on_train",
-        "training.py",
+        "training/trainer.py",
         old="distortion, kl = self._validate()",
         new="distortion, kl = means[1:]",
-        tests=("tests/test_training.py::test_validation_is_scored_on_the_mass",),
+        tests=("tests/training/test_trainer.py::test_validation_is_scored_on_the_mass",),
     ),
     # Beyond the table. A KL averaged over latents: seen in the loss written out by hand.
     Mutant(
         "mean_rate-elbo",
-        "objectives.py",
+        "objectives/elbo.py",
         old="rate = model.rate_per_latent(posterior).sum(-1)  # [B]",
         new="rate = model.rate_per_latent(posterior).mean(-1)  # [B]",
-        tests=("tests/test_objectives.py::test_elbo_loss_is_distortion_plus_beta_rate",),
+        tests=("tests/objectives/test_objectives.py::test_elbo_loss_is_distortion_plus_beta_rate",),
     ),
     # Seen in the log ratio of torch's own normals, summed over latents.
     Mutant(
         "mean_rate-bound",
-        "bounds.py",
+        "inference/bounds.py",
         old="posterior.log_prob(z)).sum(-1)",
         new="posterior.log_prob(z)).mean(-1)",
-        tests=("tests/test_bounds.py::test_log_likelihood_and_log_ratio_are_the_model_s",),
+        tests=("tests/inference/test_bounds.py::test_log_likelihood_and_log_ratio_are_the_model_s",),
     ),
     # A bound without -log k: seen in the log-mean-exp written out.
     Mutant(
         "sum_of_weights-objective",
-        "objectives.py",
+        "objectives/several_draws.py",
         old=" - math.log(self.samples)",
         new="",
-        tests=("tests/test_objectives.py::test_iwae_is_log_mean_weight",),
+        tests=("tests/objectives/test_objectives.py::test_iwae_is_log_mean_weight",),
     ),
     # Seen in weights 1 to 100, and in a uniform pmf, whose score would fall with k.
     Mutant(
         "sum_of_weights-bound",
-        "bounds.py",
+        "inference/bounds.py",
         old=" - math.log(self.k)",
         new="",
         tests=(
-            "tests/test_bounds.py::test_running_bound_of_known_weights",
+            "tests/inference/test_bounds.py::test_running_bound_of_known_weights",
             "tests/metrics/test_metrics.py::test_a_uniform_pmf_scores_one_bit_a_pixel_at_two_levels",
         ),
     ),

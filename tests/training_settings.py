@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from vae_likelihoods.training import Training
+from vae_likelihoods.training.schedule import TrainingSettings
 
 
-def training(**changes: Any) -> Training:
+def training(**changes: Any) -> TrainingSettings:
     """Return settings that differ from plain ones in `changes`; grids are no business of a Trainer."""
     plain = {
         "epochs": 4,
@@ -22,4 +22,4 @@ def training(**changes: Any) -> Training:
         "matmul": "highest",
         "grid_epochs": 1000,
     }
-    return Training(**{**plain, **changes})
+    return TrainingSettings(**{**plain, **changes})

@@ -1,1 +1,1 @@
-"""VAE likelihoods compared on one scale."""
+"""Which likelihood, and how many latents? VAEs that are trained, scored and compared on one scale."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+PROJECT = Path(__file__).resolve().parents[2]  # conf/, params.yaml and, unless told otherwise, all results
 DAY_SECONDS = 24 * 60 * 60
 
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from vae_likelihoods.build import (
+from vae_likelihoods.cells.build import (
     build_likelihood,
     build_metrics,
     build_model,
     build_objective,
     build_optimizer,
 )
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.settings import read
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.experiments.collecting import experiment_of, grid, names
-from vae_likelihoods.objectives import IWAE, AveragedELBO
-from vae_likelihoods.settings import read
-from vae_likelihoods.sources import PROJECT
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.objectives.several_draws import IWAE, AveragedELBO
 
 YAMLS = sorted(path.stem for path in (PROJECT / "conf" / "experiment").glob("*.yaml"))
 # Configurations; each has three seeds.

@@ -10,13 +10,14 @@ import torch
 from omegaconf import OmegaConf
 
 from vae_likelihoods.experiments.dont_blame_the_elbo import eigenvalues, live_latents, optimal_rate_nats
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
-from vae_likelihoods.objectives import ELBO
+from vae_likelihoods.objectives.elbo import ELBO
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.training import Trainer, Training
+from vae_likelihoods.training.schedule import TrainingSettings
+from vae_likelihoods.training.trainer import Trainer
 
 STRETCH = (1.0, 0.7, 0.5, 0.35)  # standard deviations along four orthogonal directions; else 0
 LATENTS = 5
@@ -61,7 +62,7 @@ def test_as_many_latents_live_as_eigenvalues_lie_above_sigma_squared(
     centre(model, images)
     default = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "training" / "default.yaml"))
     assert isinstance(default, dict)
-    settings = Training.model_validate({**default, "epochs": 100, "batch_size": 200, "keep": "last"})
+    settings = TrainingSettings.model_validate({**default, "epochs": 100, "batch_size": 200, "keep": "last"})
     adam = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in Trainer(model, ELBO(1.0, 0), adam, settings, lambda epoch: images, images[:10], 0).epochs():
         pass

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.experiments.base import Experiment, Table, markdown, report
-from vae_likelihoods.experiments.continuous_bernoulli import ContinuousBernoulli
-from vae_likelihoods.experiments.dont_blame_the_elbo import DontBlameTheELBO
-from vae_likelihoods.experiments.iwae import IWAE
+from vae_likelihoods.experiments.base import ProtocolTable, PublishedProtocol, markdown, report
+from vae_likelihoods.experiments.continuous_bernoulli import ContinuousBernoulliProtocol
+from vae_likelihoods.experiments.dont_blame_the_elbo import DontBlameTheELBOProtocol
+from vae_likelihoods.experiments.iwae import IWAEProtocol
 from vae_likelihoods.experiments.page import check_page, write_page
-from vae_likelihoods.experiments.sigma_vae import SigmaVAE, found_sigma
+from vae_likelihoods.experiments.sigma_vae import SigmaVAEProtocol, found_sigma
 
 FACTS = {
     "dataset": "mnist5k", "train_images": 4000, "test_images": 500, "epochs": 50, "batch_size": 20,
@@ -47,7 +47,7 @@ def iwae_cells(nats: dict[tuple[str, int], float] = NATS, **facts: Any) -> pd.Da
 
 def test_iwae_stands_beside_the_paper() -> None:
     """Burda et al. 2016, table 1: 86.76, 85.54 and 84.78 nats with k = 1, 5 and 50."""
-    table = IWAE().table(iwae_cells({**NATS, ("IWAE", 1): 110.0}))
+    table = IWAEProtocol().table(iwae_cells({**NATS, ("IWAE", 1): 110.0}))
     assert (
         "VAE",
         "1",
@@ -65,7 +65,7 @@ def test_iwae_stands_beside_the_paper() -> None:
 
 
 def test_iwae_findings_say_by_how_much() -> None:
-    said = "\n".join(IWAE().findings(iwae_cells({**NATS, ("IWAE", 1): 110.02})))
+    said = "\n".join(IWAEProtocol().findings(iwae_cells({**NATS, ("IWAE", 1): 110.02})))
     assert "-log p(x) falls from VAE to IWAE with k = 5 to IWAE with k = 50: in 3 of 3 seeds." in said
     assert "gains 2.00 ± 0.00 nats on the VAE, k = 50 another 1.00 ± 0.00" in said
     assert said.count("in 3 of 3 seeds") == 3
@@ -77,7 +77,7 @@ def test_iwae_findings_can_be_false() -> None:
     cells = iwae_cells()
     worse = (cells["model"] == "IWAE") & (cells["k"] == 50) & (cells["seed"] == 1)
     cells.loc[worse, ["nll_nats", "active_units"]] = [108.5, 17]
-    said = IWAE().findings(cells)
+    said = IWAEProtocol().findings(cells)
     assert said[0].endswith("in 2 of 3 seeds.")
     assert said[2].endswith("in 2 of 3 seeds.")
     assert said[3].endswith("in 3 of 3 seeds.")
@@ -85,8 +85,8 @@ def test_iwae_findings_can_be_false() -> None:
 
 def test_iwae_with_one_draw_stands_in_for_the_vae() -> None:
     part = {("IWAE", 1): 110.0, ("IWAE", 5): 108.0, ("IWAE", 50): 107.0}
-    assert IWAE().findings(iwae_cells(part))[0].endswith("in 3 of 3 seeds.")
-    (said,) = IWAE().findings(iwae_cells({("IWAE", 5): 108.0}))
+    assert IWAEProtocol().findings(iwae_cells(part))[0].endswith("in 3 of 3 seeds.")
+    (said,) = IWAEProtocol().findings(iwae_cells({("IWAE", 5): 108.0}))
     assert said.startswith("Not all of")
 
 
@@ -103,7 +103,7 @@ def test_iwae_with_one_draw_stands_in_for_the_vae() -> None:
     ],
 )
 def test_iwae_says_what_differs(facts: dict[str, Any], said: list[str], unsaid: list[str]) -> None:
-    text = "\n".join(IWAE().differences(iwae_cells(**facts)))
+    text = "\n".join(IWAEProtocol().differences(iwae_cells(**facts)))
     assert all(words in text for words in said)
     assert not any(words in text for words in unsaid)
 
@@ -117,12 +117,12 @@ def linear_cells(live: list[int]) -> pd.DataFrame:
 
 
 def test_live_latents_stand_beside_eigenvalues() -> None:
-    (row,) = DontBlameTheELBO().table(linear_cells([6, 6, 6])).rows
+    (row,) = DontBlameTheELBOProtocol().table(linear_cells([6, 6, 6])).rows
     assert row == ("1.4", "1.960", "6", "1.180", "0.880", "6", "6", "2.500", "2.400 ± 0.000")
-    assert DontBlameTheELBO().findings(linear_cells([6, 6, 6]))[0].endswith("in 3 of 3 seeds.")
-    (row,) = DontBlameTheELBO().table(linear_cells([6, 7, 6])).rows
+    assert DontBlameTheELBOProtocol().findings(linear_cells([6, 6, 6]))[0].endswith("in 3 of 3 seeds.")
+    (row,) = DontBlameTheELBOProtocol().table(linear_cells([6, 7, 6])).rows
     assert row[6] == "6, 7, 6"
-    assert DontBlameTheELBO().findings(linear_cells([6, 7, 6]))[0].endswith("in 2 of 3 seeds.")
+    assert DontBlameTheELBOProtocol().findings(linear_cells([6, 7, 6]))[0].endswith("in 2 of 3 seeds.")
 
 
 def sigma_cells() -> pd.DataFrame:
@@ -146,13 +146,13 @@ def sigma_cells() -> pd.DataFrame:
 
 
 def test_sigma_is_compared_at_the_same_start_and_training_score() -> None:
-    table = SigmaVAE().table(sigma_cells())
+    table = SigmaVAEProtocol().table(sigma_cells())
     assert [row[:4] for row in table.rows] == [
         ("fixed", "1", "mass", ""),
         ("learned, shared", "1", "mass", "0.1100 ± 0.0000"),
         ("learned, per pixel", "1", "mass", ""),
     ]
-    fixed, per_pixel = SigmaVAE().findings(sigma_cells())
+    fixed, per_pixel = SigmaVAEProtocol().findings(sigma_cells())
     assert "fixed at 1: in 2 of 2 seeds. Bits/dim less: 0.800 ± 0.000." in fixed
     assert "of each pixel, begun at 1: in 0 of 2 seeds. Bits/dim less: -0.010 ± 0.000." in per_pixel
 
@@ -188,14 +188,14 @@ def grey_cells() -> pd.DataFrame:
 
 
 def test_cross_entropy_stands_under_each_likelihood_that_it_may_stand_for() -> None:
-    table = ContinuousBernoulli().table(grey_cells())
+    table = ContinuousBernoulliProtocol().table(grey_cells())
     assert [row[:3] for row in table.rows] == [
         ("`binomial`", "minus the ELBO", "9000.0 ± 0.0"),
         ("`binomial`", "cross-entropy + KL (wrong)", "8000.0 ± 0.0"),
         ("`continuous_bernoulli`", "minus the ELBO", "1800.0 ± 0.0"),
         ("`continuous_bernoulli`", "cross-entropy + KL (wrong)", "3000.0 ± 0.0"),
     ]
-    continuous, binomial, _ = ContinuousBernoulli().findings(grey_cells())
+    continuous, binomial, _ = ContinuousBernoulliProtocol().findings(grey_cells())
     assert "in 2 of 2 seeds. Cross-entropy loses 1200.0 ± 0.0 nats" in continuous
     assert "its rate is 0.100 ± 0.000 of the right one" in continuous
     assert "in 0 of 2 seeds. Cross-entropy loses -1000.0 ± 0.0 nats" in binomial
@@ -204,14 +204,16 @@ def test_cross_entropy_stands_under_each_likelihood_that_it_may_stand_for() -> N
 @pytest.mark.parametrize(
     ("experiment", "cells"),
     [
-        (IWAE(), iwae_cells()),
-        (DontBlameTheELBO(), linear_cells([6])),
-        (SigmaVAE(), sigma_cells()),
-        (ContinuousBernoulli(), grey_cells()),
+        (IWAEProtocol(), iwae_cells()),
+        (DontBlameTheELBOProtocol(), linear_cells([6])),
+        (SigmaVAEProtocol(), sigma_cells()),
+        (ContinuousBernoulliProtocol(), grey_cells()),
     ],
     ids=lambda part: type(part).__name__,
 )
-def test_a_report_is_a_table_findings_and_differences(experiment: Experiment, cells: pd.DataFrame) -> None:
+def test_a_report_is_a_table_findings_and_differences(
+    experiment: PublishedProtocol, cells: pd.DataFrame
+) -> None:
     table, text = experiment.table(cells), report(experiment, cells)
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert text.startswith("\n".join(markdown(table)))
@@ -222,7 +224,7 @@ def test_a_report_is_a_table_findings_and_differences(experiment: Experiment, ce
 
 
 def test_words_stand_left_and_numbers_right() -> None:
-    assert markdown(Table(["a", "b"], [("x", "1")], words=["a"])) == [
+    assert markdown(ProtocolTable(["a", "b"], [("x", "1")], words=["a"])) == [
         "| a | b |",
         "| --- | ---: |",
         "| x | 1 |",

@@ -35,8 +35,8 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from vae_likelihoods.cells import Cell
-from vae_likelihoods.stages import STAGES
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.tracking import grids
 from vae_likelihoods.tracking.contents import EPOCH_METRICS, TEST_METRICS
 from vae_likelihoods.tracking.mirror import Mirror

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from processes import folder_with_data, runs
-from vae_likelihoods.store import Entry
+from vae_likelihoods.store.entry import Entry
 
 pytestmark = pytest.mark.faults
 

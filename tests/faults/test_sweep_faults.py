@@ -29,7 +29,7 @@ from processes import (
     trained,
     wait_for,
 )
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.files import sha256
 from vae_likelihoods.tracking.connection import connect
 

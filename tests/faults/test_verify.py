@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from vae_likelihoods.clean_clone import CleanClone
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.verify.clean_clone import CleanClone
 
 pytestmark = pytest.mark.faults
 

@@ -11,7 +11,7 @@ from vae_likelihoods.datasets.base import build
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.record import GalleryRow
 from vae_likelihoods.gallery.rows import ROWS, computed
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -33,14 +33,14 @@ def images(mnist5k_root: Path) -> Images:
 
 
 @pytest.fixture(scope="session")
-def rows(images: Images) -> dict[str, Row]:
+def rows(images: Images) -> dict[str, GalleryRow]:
     """Every row that trains nothing, by name."""
     cheap = [entry for entry in ROWS if not entry.trains]
     return {entry.name: row for entry, row in computed(cheap, images, seed=0)}
 
 
 @pytest.fixture(scope="session")
-def trained_rows(images: Images) -> dict[str, Row]:
+def trained_rows(images: Images) -> dict[str, GalleryRow]:
     """Every row that trains, by name; takes a minute."""
     training = [entry for entry in ROWS if entry.trains]
     return {entry.name: row for entry, row in computed(training, images, seed=0)}

@@ -11,10 +11,11 @@ from scipy.integrate import quad
 
 from vae_likelihoods.gallery.cross_entropy import CrossEntropyOnGrey, minus_cross_entropy
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.record import GalleryRow
 from vae_likelihoods.gallery.training import make_trainer
 from vae_likelihoods.likelihoods.binomial import Binomial
-from vae_likelihoods.objectives import ELBO, Objective
+from vae_likelihoods.objectives.base import Objective
+from vae_likelihoods.objectives.elbo import ELBO
 from vae_likelihoods.seeding import generator
 
 
@@ -33,14 +34,14 @@ def test_cross_entropy_does_not_integrate_to_one(rho: float, missing: float) -> 
     assert -math.log(quad(wrong_density, 0, 1)[0]) == pytest.approx(missing, abs=5e-5)
 
 
-def test_at_least_543_nats_are_missing(rows: dict[str, Row]) -> None:
+def test_at_least_543_nats_are_missing(rows: dict[str, GalleryRow]) -> None:
     least, _ = rows["cross_entropy_on_grey"].findings
     assert least.right == pytest.approx(0, abs=1e-3)
     assert least.damage == pytest.approx(543.4, abs=0.05)
 
 
 def test_what_is_missing_with_the_train_splits_pixel_means_is_the_sum_of_the_normalisers(
-    images: Images, rows: dict[str, Row]
+    images: Images, rows: dict[str, GalleryRow]
 ) -> None:
     pixels = images.train.numpy().reshape(len(images.train), -1) / 255
     rho = (pixels.sum(0) + 0.5) / (len(pixels) + 1)
@@ -63,7 +64,7 @@ def test_training_on_it_is_training_a_binomial_with_beta_255(images: Images) -> 
 
 @pytest.mark.slow
 def test_a_model_trained_on_it_scores_worse_as_either_likelihood_and_uses_its_latents_less(
-    trained_rows: dict[str, Row],
+    trained_rows: dict[str, GalleryRow],
 ) -> None:
     weight, *compared = trained_rows["training_on_cross_entropy"].findings
     assert weight.damage == 255

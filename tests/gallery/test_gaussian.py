@@ -10,7 +10,7 @@ from scipy import stats
 
 from vae_likelihoods.gallery.gaussian import fitted_variance, log_density, log_density_without_half
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.record import GalleryRow
 
 RESIDUALS = np.linspace(-2, 3, 11)
 
@@ -26,7 +26,7 @@ def test_the_wrong_form_is_a_narrower_normal_times_a_root_of_one_half() -> None:
     assert log_density_without_half(RESIDUALS, 0.7) == pytest.approx(expected, rel=1e-12)
 
 
-def test_an_image_of_784_pixels_loses_271_nats(rows: dict[str, Row]) -> None:
+def test_an_image_of_784_pixels_loses_271_nats(rows: dict[str, GalleryRow]) -> None:
     integral, _ = rows["missing_half"].findings
     assert integral.right == pytest.approx(1, abs=1e-9)
     assert integral.wrong == pytest.approx(math.sqrt(0.5), abs=1e-9)
@@ -34,7 +34,7 @@ def test_an_image_of_784_pixels_loses_271_nats(rows: dict[str, Row]) -> None:
 
 
 def test_the_fitted_variance_of_real_residuals_is_twice_their_mean_square(
-    images: Images, rows: dict[str, Row]
+    images: Images, rows: dict[str, GalleryRow]
 ) -> None:
     pixels = images.train.numpy().reshape(len(images.train), -1) / 255
     _, fitted = rows["missing_half"].findings
@@ -49,7 +49,7 @@ def test_the_fit_finds_any_scale(scale: float) -> None:
     )
 
 
-def test_the_power_outside_the_logarithm_makes_720_nats_vanish(rows: dict[str, Row]) -> None:
+def test_the_power_outside_the_logarithm_makes_720_nats_vanish(rows: dict[str, GalleryRow]) -> None:
     (constant,) = rows["power_outside_log"].findings
     assert constant.right == pytest.approx(-720.45, abs=0.005)
     assert constant.right == pytest.approx(784 * stats.norm.logpdf(0), rel=1e-12)

@@ -12,7 +12,7 @@ from vae_likelihoods.gallery.importance import (
     weights_from_log_weights,
     weights_from_losses,
 )
-from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.record import GalleryRow
 
 
 def test_the_evidence_of_the_toy_is_what_its_weights_average_to() -> None:
@@ -28,13 +28,13 @@ def test_the_wrong_bound_is_a_harmonic_mean_by_hand() -> None:
     assert weights_from_log_weights(log_weights).squeeze().tolist() == pytest.approx([0.2, 0.8])
 
 
-def test_the_right_bound_rises_to_log_p_and_the_wrong_one_falls(rows: dict[str, Row]) -> None:
+def test_the_right_bound_rises_to_log_p_and_the_wrong_one_falls(rows: dict[str, GalleryRow]) -> None:
     one, ten, hundred, _ = rows["weights_from_loss"].findings
     assert one.right == one.wrong < 0
     assert one.right < ten.right < hundred.right < 0.01
     assert one.wrong > ten.wrong > hundred.wrong
 
 
-def test_the_worst_draw_weighs_least_or_most(rows: dict[str, Row]) -> None:
+def test_the_worst_draw_weighs_least_or_most(rows: dict[str, GalleryRow]) -> None:
     *_, worst = rows["weights_from_loss"].findings
     assert worst.right < 1 / 100 < worst.wrong

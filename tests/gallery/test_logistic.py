@@ -14,7 +14,7 @@ from vae_likelihoods.gallery.logistic import (
     pmf_with_last_bin_at_099,
     pmf_without_end_bins,
 )
-from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.record import GalleryRow
 
 CASES = [(1.0, -1.0), (1.0, -7.0), (-1.0, -3.0), (0.1, -2.0), (0.0, -6.0)]
 
@@ -35,7 +35,7 @@ def test_the_wrong_last_bin_counts_all_above_level_254_twice(mean: float, log_sc
     assert pmf_with_last_bin_at_099(mean, log_scale).sum() == pytest.approx(1 + twice, abs=1e-12)
 
 
-def test_the_published_sums_of_the_wrong_last_bin(rows: dict[str, Row]) -> None:
+def test_the_published_sums_of_the_wrong_last_bin(rows: dict[str, GalleryRow]) -> None:
     wide, sharp = rows["last_bin"].findings
     assert (wide.right, sharp.right) == pytest.approx((1, 1))
     assert (wide.wrong, sharp.wrong) == pytest.approx((1.50, 1.99), abs=0.005)
@@ -50,7 +50,7 @@ def test_pmfs_on_zero_to_one_are_scipys(mean: float, log_scale: float) -> None:
     assert pmf_with_end_bins(mean, log_scale) == pytest.approx(np.diff(cdf), abs=1e-12)
 
 
-def test_the_published_sums_without_end_bins(rows: dict[str, Row]) -> None:
+def test_the_published_sums_without_end_bins(rows: dict[str, GalleryRow]) -> None:
     black, white, grey = rows["no_end_bins"].findings
     assert (black.right, white.right, grey.right) == pytest.approx((1, 1, 1))
     assert (black.wrong, white.wrong) == pytest.approx((0.50, 0.50), abs=0.005)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.record import GalleryRow
 
 
 def pixels(images: Images) -> tuple[np.ndarray, np.ndarray]:
@@ -17,13 +17,13 @@ def pixels(images: Images) -> tuple[np.ndarray, np.ndarray]:
     return tuple(split.numpy().reshape(len(split), -1) / 255 for split in (images.train, images.test))
 
 
-def test_without_the_bin_width_the_score_is_7_bits_too_good(rows: dict[str, Row]) -> None:
+def test_without_the_bin_width_the_score_is_7_bits_too_good(rows: dict[str, GalleryRow]) -> None:
     width, _ = rows["no_bin_width"].findings
     assert width.damage == pytest.approx(6.994, abs=0.0005)
     assert width.wrong < width.right
 
 
-def test_both_quotes_are_those_of_scipys_normal(images: Images, rows: dict[str, Row]) -> None:
+def test_both_quotes_are_those_of_scipys_normal(images: Images, rows: dict[str, GalleryRow]) -> None:
     train, test = pixels(images)
     means, sigma = train.mean(0), math.sqrt(train.var(0).mean())
     width, mass = rows["no_bin_width"].findings
@@ -35,7 +35,7 @@ def test_both_quotes_are_those_of_scipys_normal(images: Images, rows: dict[str, 
     assert mass.right == pytest.approx(-np.log2(upper - lower).mean(), rel=1e-4)
 
 
-def test_division_by_8_latents_is_off_by_98(images: Images, rows: dict[str, Row]) -> None:
+def test_division_by_8_latents_is_off_by_98(images: Images, rows: dict[str, GalleryRow]) -> None:
     (bits,) = rows["divided_by_latents"].findings
     assert bits.damage == pytest.approx(784 / 8, rel=1e-12)
     train, test = (split >= 128 / 255 for split in pixels(images))

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.record import GalleryRow
 from vae_likelihoods.gallery.reduction import MeanReduced
 from vae_likelihoods.gallery.training import make_trainer
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.objectives import ELBO, Objective
+from vae_likelihoods.objectives.base import Objective
+from vae_likelihoods.objectives.elbo import ELBO
 from vae_likelihoods.seeding import generator
 
 
@@ -27,7 +28,7 @@ def test_it_is_the_elbo_with_beta_784(images: Images) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_trained_with_it_collapses(trained_rows: dict[str, Row]) -> None:
+def test_a_model_trained_with_it_collapses(trained_rows: dict[str, GalleryRow]) -> None:
     weight, score, rate, active = trained_rows["mean_reduction"].findings
     assert weight.damage == 784
     assert score.right < score.wrong - 0.05

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.record import GalleryRow
 from vae_likelihoods.gallery.sigma import decoded_by_pca, fitted_sigma, log_scores
 
 
@@ -23,7 +23,7 @@ def squared_errors(images: Images) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.square(split - split @ basis @ basis.T).mean(1) for split in centred)
 
 
-def test_the_scores_on_the_density_have_a_closed_form(images: Images, rows: dict[str, Row]) -> None:
+def test_the_scores_on_the_density_have_a_closed_form(images: Images, rows: dict[str, GalleryRow]) -> None:
     train, test = squared_errors(images)
     sigma2 = train.mean()
     right = 392 * (math.log(2 * math.pi * sigma2) + test.mean() / sigma2)
@@ -34,7 +34,7 @@ def test_the_scores_on_the_density_have_a_closed_form(images: Images, rows: dict
     assert batch.wrong == pytest.approx(392 * np.log(2 * math.pi * math.e * batches).mean(), abs=0.01)
 
 
-def test_fitting_to_what_is_scored_is_optimistic(rows: dict[str, Row]) -> None:
+def test_fitting_to_what_is_scored_is_optimistic(rows: dict[str, GalleryRow]) -> None:
     image, batch, image_mass, batch_mass = rows["sigma_from_test"].findings
     assert image.wrong < batch.wrong < image.right
     assert image_mass.wrong < batch_mass.wrong <= image_mass.right

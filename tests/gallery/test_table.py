@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.gallery.record import Finding, Row, difference
+from vae_likelihoods.gallery.record import GalleryRow, Price, difference
 from vae_likelihoods.gallery.rows import ROWS
 from vae_likelihoods.gallery.table import BEGIN, END, HEAD, check_page, lines, write_page
 
@@ -42,7 +42,7 @@ def test_the_committed_page_has_every_row_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in ROWS if not entry.trains])
-def test_the_committed_numbers_are_those_of_the_code(name: str, rows: dict[str, Row]) -> None:
+def test_the_committed_numbers_are_those_of_the_code(name: str, rows: dict[str, GalleryRow]) -> None:
     entry = next(entry for entry in ROWS if entry.name == name)
     fresh = list(lines(entry, rows[name]))
     for line, expected in zip(fresh, committed()[name], strict=True):
@@ -52,7 +52,9 @@ def test_the_committed_numbers_are_those_of_the_code(name: str, rows: dict[str, 
 
 
 def test_a_line_for_every_finding_and_the_words_once() -> None:
-    row = Row("wrong words", "right words", (difference("a", 2, 1, "nats"), Finding("b", 1, 3, 3, "times")))
+    row = GalleryRow(
+        "wrong words", "right words", (difference("a", 2, 1, "nats"), Price("b", 1, 3, 3, "times"))
+    )
     assert list(lines(ENTRY, row)) == [
         "| `last_bin` | scored | wrong words | right words | a | 2 | 1 | 1 nats |",
         "|  |  |  |  | b | 1 | 3 | 3 times |",
@@ -60,7 +62,7 @@ def test_a_line_for_every_finding_and_the_words_once() -> None:
 
 
 def test_a_damage_has_no_more_digits_than_its_parts() -> None:
-    row = Row(
+    row = GalleryRow(
         "",
         "",
         (

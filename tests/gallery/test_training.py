@@ -11,7 +11,7 @@ import torch
 from vae_likelihoods.gallery.images import Images
 from vae_likelihoods.gallery.training import LATENTS, make_trainer, scored, trained
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.objectives import ELBO
+from vae_likelihoods.objectives.elbo import ELBO
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from vae_likelihoods.build import build
+from vae_likelihoods.cells.build import build
 from vae_likelihoods.errors import SettingError
 
 CONF = Path(__file__).parents[2] / "conf" / "metric"

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from metrics.given import given
-from vae_likelihoods.build import build, likelihoods_for
+from vae_likelihoods.cells.build import build, likelihoods_for
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
 from vae_likelihoods.likelihoods.gaussian import Gaussian

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from metrics.given import counted, given
-from vae_likelihoods.build import build
+from vae_likelihoods.cells.build import build
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli

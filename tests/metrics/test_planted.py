@@ -14,7 +14,6 @@ from torch import Tensor
 from metrics.given import Given
 from training_settings import training
 from vae_likelihoods.datasets.quantise import Levels
-from vae_likelihoods.diagnostics import Finding, diagnose
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.binomial import Binomial
 from vae_likelihoods.likelihoods.gaussian import Gaussian
@@ -27,9 +26,10 @@ from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.metrics.refit import Refit
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.mlp import mlp
-from vae_likelihoods.objectives import ELBO
+from vae_likelihoods.objectives.elbo import ELBO
+from vae_likelihoods.report.diagnostics import Finding, diagnose
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.training import Trainer
+from vae_likelihoods.training.trainer import Trainer
 
 K = 17
 SETTINGS = training(epochs=25, batch_size=50, warmup_steps=20)

@@ -22,9 +22,10 @@ from vae_likelihoods.likelihoods.gaussian import Gaussian, LearnedGaussian
 from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
-from vae_likelihoods.objectives import ELBO, IWAE
+from vae_likelihoods.objectives.elbo import ELBO
+from vae_likelihoods.objectives.several_draws import IWAE
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.training import Trainer
+from vae_likelihoods.training.trainer import Trainer
 
 SETTINGS = training(epochs=120, batch_size=64, evaluation_batch_size=2000, warmup_steps=10)
 

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.distributions import Normal, kl_divergence
 
-from vae_likelihoods.build import build, likelihoods_for
+from vae_likelihoods.cells.build import build, likelihoods_for
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.models.vae import VAE, reparameterised

@@ -11,7 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from vae_likelihoods.build import build
+from vae_likelihoods.cells.build import build
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.networks.base import Networks, Shape
 from vae_likelihoods.networks.conv import conv

@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from vae_likelihoods.cells import key_of
-from vae_likelihoods.store import DONE, Entry
+from vae_likelihoods.cells.cell import key_of
+from vae_likelihoods.store.entry import DONE, Entry
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from vae_likelihoods.contradictions import contradictions
 from vae_likelihoods.report.summary import COLUMNS
-from vae_likelihoods.reproduction import (
+from vae_likelihoods.verify.contradictions import contradictions
+from vae_likelihoods.verify.reproduction import (
     CELL,
     CLOSE,
     EXACT,

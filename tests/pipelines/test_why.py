@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from vae_likelihoods import sources
-from vae_likelihoods.cells import key_of
+from vae_likelihoods.cells.cell import key_of
+from vae_likelihoods.store import code as sources
 from vae_likelihoods.upkeep.inventory import Stored, inventory
 
 PROJECT = Path(__file__).parents[2]
@@ -160,8 +160,8 @@ def test_a_cell_that_only_lies_in_runs_is_read_from_there(run: Run, monkeypatch:
     assert run("tiny/gaussian-2-0", "--evaluation")[-1] == DONE  # with the metrics that it was evaluated with
     shutil.rmtree(run.root / "evaluations")
     assert ["metric.bound.samples", "128 | 8"] in differing(run("tiny/gaussian-2-0", "--evaluation"))
-    edited(monkeypatch, "training.py")
-    assert ["src/vae_likelihoods/training.py", "changed"] in differing(run("tiny/gaussian-2-0"))
+    edited(monkeypatch, "trainer.py")
+    assert ["src/vae_likelihoods/training/trainer.py", "changed"] in differing(run("tiny/gaussian-2-0"))
 
 
 def test_an_empty_store_is_said(run: Run) -> None:

@@ -15,13 +15,13 @@ import psutil
 import pytest
 import torch
 
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.files import sha256
 from vae_likelihoods.models.vae import Rows, standard_normal
 from vae_likelihoods.recipes.distributed import LostProcessError, share, train_together
 from vae_likelihoods.recipes.training import train
 from vae_likelihoods.seeding import generator
-from vae_likelihoods.training import EpochRecord, NonFiniteLossError
+from vae_likelihoods.training.trainer import EpochRecord, NonFiniteLossError
 
 MakeCell = Callable[..., Cell]
 RESULTS = ("history.csv", "model.safetensors", "samples.png", "reconstructions.png")

@@ -16,16 +16,16 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
 
-from vae_likelihoods.build import build_metrics, build_model
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.build import build_metrics, build_model
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds
 from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.recipes.training import make_trainer, train
 from vae_likelihoods.seeding import generator
-from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.stages import STAGES
+from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.units import Unit
 
 MakeCell = Callable[..., Cell]

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.recipes.training import RESULTS, make_trainer, train
-from vae_likelihoods.training import EpochRecord, NonFiniteLossError
+from vae_likelihoods.training.trainer import EpochRecord, NonFiniteLossError
 from vae_likelihoods.units import Unit
 
 MakeCell = Callable[..., Cell]

@@ -5,10 +5,10 @@ import re
 import pandas as pd
 import pytest
 
-from vae_likelihoods.contradictions import contradictions
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report import ranking, recommend, summary, tables
 from vae_likelihoods.report.recommend import Recommendation
+from vae_likelihoods.verify.contradictions import contradictions
 
 UNIT = "bits per dimension (mass, test, D=784, K=256, k=128)"
 

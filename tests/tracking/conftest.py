@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from vae_likelihoods.cells import Cell
-from vae_likelihoods.stages import STAGES
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.tracking.connection import connect
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.tracking.contents import (
     epochs,
     identifying,

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.tracking import grids
 from vae_likelihoods.tracking.connection import driver, lock_of
 from vae_likelihoods.tracking.experiment import PARENT, batches

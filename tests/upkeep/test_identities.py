@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from vae_likelihoods.cells import key_of
-from vae_likelihoods.store import Entry
+from vae_likelihoods.cells.cell import key_of
+from vae_likelihoods.store.entry import Entry
 from vae_likelihoods.upkeep.identities import Identity, differences, nearest
 from vae_likelihoods.upkeep.inventory import Stored
 
@@ -21,7 +21,7 @@ CONTENT: dict[str, Any] = {
     "torch": "2.8.0",
     "source": "cd" * 32,
 }
-MODULES = {"vae_likelihoods.units": "1", "vae_likelihoods.training": "2"}
+MODULES = {"vae_likelihoods.units": "1", "vae_likelihoods.training.trainer": "2"}
 
 
 def identity(modules: Mapping[str, str] | None = MODULES, label: str = "a", **changes: Any) -> Identity:
@@ -72,11 +72,11 @@ def test_files_are_named_that_changed_or_that_one_of_the_two_does_not_need() -> 
     assert lines(identity(), identity(modules, "b", source="ef" * 32)) == [
         ("src/vae_likelihoods/datasets/__init__.py", "only in b"),
         ("vae_likelihoods.gone", "only in b"),
-        ("src/vae_likelihoods/training.py", "only in a"),
+        ("src/vae_likelihoods/training/trainer.py", "only in a"),
     ]
-    changed = {**MODULES, "vae_likelihoods.training": "5"}
+    changed = {**MODULES, "vae_likelihoods.training.trainer": "5"}
     assert lines(identity(), identity(changed, source="ef" * 32)) == [
-        ("src/vae_likelihoods/training.py", "changed")
+        ("src/vae_likelihoods/training/trainer.py", "changed")
     ]
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from vae_likelihoods.cells import key_of
-from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.store import Entry
+from vae_likelihoods.cells.cell import key_of
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.store.entry import Entry
 from vae_likelihoods.upkeep.inventory import Stored, inventory, likelihood_name
 
 KEY = "0123456789abcdef" * 4

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from vae_likelihoods.cells import Cell, key_of
-from vae_likelihoods.stages import STAGES
-from vae_likelihoods.store import DONE, Entry
-from vae_likelihoods.upkeep import studies
+from vae_likelihoods.cells.cell import Cell, key_of
+from vae_likelihoods.store.entry import DONE, Entry
+from vae_likelihoods.sweeps import studies
+from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.upkeep.inventory import Stored, inventory
 from vae_likelihoods.upkeep.usage import Usage, drop
 

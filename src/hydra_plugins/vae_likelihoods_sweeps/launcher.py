@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ class CellLauncher(Launcher):
 
     @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from vae_likelihoods.sweeps import check_writable
+        from vae_likelihoods.sweeps.checks import check_writable
 
         # Hydra writes there next; by default it is in the folder of all results.
         where = "runtime.root" if config.runtime.root is None else "hydra.sweep.dir"
@@ -66,9 +65,12 @@ class CellLauncher(Launcher):
         """
         # Hydra imports every plugin at its start; torch and the rest only when a sweep is launched.
         from vae_likelihoods.errors import SettingError
-        from vae_likelihoods.stages import STAGES, named
-        from vae_likelihoods.sweeps import Sweep, Watch, check_folders, check_names
-        from vae_likelihoods.tracking.watching import mirror_for
+        from vae_likelihoods.sweeps.checks import check_folders, check_names
+        from vae_likelihoods.sweeps.mirroring import mirror_for
+        from vae_likelihoods.sweeps.names import name_with, swept
+        from vae_likelihoods.sweeps.stages import STAGES, named
+        from vae_likelihoods.sweeps.sweep import Sweep
+        from vae_likelihoods.sweeps.watch import Watch
 
         cells = [self._cell(job) for job in job_overrides]
         extra = swept(job_overrides)
@@ -106,7 +108,7 @@ class CellLauncher(Launcher):
     def _cell(self, overrides: Sequence[str]) -> Any:
         from hydra.core.hydra_config import HydraConfig
 
-        from vae_likelihoods.cells import Cell
+        from vae_likelihoods.cells.cell import Cell
 
         config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
         HydraConfig.instance().set_config(config)
@@ -125,31 +127,3 @@ class CellLauncher(Launcher):
     def _set_parallel(self, count: int) -> None:
         if "n_jobs" in (settings := getattr(self.engine, "joblib", {})):
             settings["n_jobs"] = count
-
-
-def swept(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Return the keys that the sweep varies, beyond those that every cell's name has.
-
-    Example:
-        >>> swept([["seed=0", "network=mlp"], ["seed=1", "network=conv"]])
-        ['network']
-    """
-    always = {"likelihood", "latent_dim", "seed", "cell", "study"}
-    values: dict[str, set[str]] = {}
-    for job in jobs:
-        for setting in job:
-            key, _, value = setting.lstrip("+").partition("=")
-            values.setdefault(key, set()).add(value)
-    return sorted(key for key, found in values.items() if len(found) > 1 and key not in always)
-
-
-def name_with(name: str, job: Sequence[str], extra: Sequence[str]) -> str:
-    """Return a cell's name with the values of the `extra` keys that the sweep varies.
-
-    Example:
-        >>> name_with("gaussian-8-0", ["network.hidden=[64,64]", "seed=0"], ["network.hidden"])
-        'gaussian-8-0-hidden=64,64'
-    """
-    values = dict(setting.lstrip("+").partition("=")[::2] for setting in job)
-    plain = {key: re.sub(r"[^A-Za-z0-9_.,+-]", "", values[key]) for key in extra if key in values}
-    return name + "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in plain.items())

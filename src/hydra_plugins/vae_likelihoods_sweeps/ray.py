@@ -105,7 +105,7 @@ class RayLauncher(Launcher):
 
     def _claim(self) -> dict[str, float]:
         """Return what Ray sets aside for each cell."""
-        from vae_likelihoods.settings import available_devices
+        from vae_likelihoods.cells.settings import available_devices
 
         runtime = self.config.runtime
         device = available_devices()[0] if runtime.device == "auto" else runtime.device
@@ -143,7 +143,7 @@ class RayLauncher(Launcher):
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
     def _connect(self, ray: Any) -> None:
-        from vae_likelihoods.settings import cores
+        from vae_likelihoods.cells.settings import cores
 
         quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
         if self.address is None:

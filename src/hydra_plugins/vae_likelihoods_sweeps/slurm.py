@@ -132,7 +132,7 @@ class SlurmLauncher(Submitit):
     def _submit(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
         import submitit
 
-        from vae_likelihoods.sources import PROJECT
+        from vae_likelihoods.files import PROJECT
 
         folder = Path(self.config.runtime.root or PROJECT).expanduser().absolute() / self.folder
         overrides = [list(each) for each in job_overrides]

@@ -1,9 +1,4 @@
-"""Where the images come from: sources (``conf/dataset``), their splits, and what training reads of them.
+"""Where images come from, which of them is in which split, and how they become K levels.
 
-``base``       the contract of a source and the cutting of splits
-``idx_files``  sources that are IDX files; ``mirrors`` and ``transfer`` bring them, ``idx`` parses them
-``embedded``   sources that installed packages carry
-``preparing``  writes ``data/prepared/<dataset>/``; ``contact_sheet`` draws its picture
-``prepared``   opens it
-``quantise``   native levels -> the K levels of a study
+Knows files and arrays, nothing of models or cells.
 """

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 
 
-class Table(NamedTuple):
+class ProtocolTable(NamedTuple):
     """Text in columns; those named in `words` are not numbers."""
 
     columns: Sequence[str]
@@ -24,7 +24,7 @@ class Table(NamedTuple):
     words: Sequence[str] = ()
 
 
-class Experiment(ABC):
+class PublishedProtocol(ABC):
     """A published protocol.
 
     Attributes:
@@ -40,7 +40,7 @@ class Experiment(ABC):
         """Return what the table needs of an evaluated cell, beside what `facts` says of every cell."""
 
     @abstractmethod
-    def table(self, cells: pd.DataFrame) -> Table:
+    def table(self, cells: pd.DataFrame) -> ProtocolTable:
         """Return a row for every configuration, over seeds: the paper's numbers beside ours."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ def facts(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def report(experiment: Experiment, cells: pd.DataFrame) -> str:
+def report(experiment: PublishedProtocol, cells: pd.DataFrame) -> str:
     """Return the table, the findings and the differences of evaluated cells as Markdown."""
     lines = [
         *markdown(experiment.table(cells)),
@@ -84,7 +84,7 @@ def report(experiment: Experiment, cells: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def markdown(table: Table) -> list[str]:
+def markdown(table: ProtocolTable) -> list[str]:
     """Return the lines of a Markdown table, numbers to the right."""
     rules = ["---" if name in table.words else "---:" for name in table.columns]
     return [f"| {' | '.join(row)} |" for row in (table.columns, rules, *table.rows)]

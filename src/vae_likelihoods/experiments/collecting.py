@@ -15,13 +15,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from hydra_plugins.vae_likelihoods_sweeps.launcher import name_with, swept
 from vae_likelihoods import experiments
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError, require
-from vae_likelihoods.experiments.base import Experiment, facts
-from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.upkeep import studies
+from vae_likelihoods.experiments.base import PublishedProtocol, facts
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.sweeps import studies
+from vae_likelihoods.sweeps.names import name_with, swept
 
 
 def names() -> list[str]:
@@ -31,7 +31,7 @@ def names() -> list[str]:
     return [name for name in found if name.partition("-")[0] in modules]
 
 
-def experiment_of(name: str) -> Experiment:
+def experiment_of(name: str) -> PublishedProtocol:
     """Return the experiment that is called `name`, or of which that is a variant.
 
     Raises:
@@ -39,7 +39,7 @@ def experiment_of(name: str) -> Experiment:
     """
     require(name in names(), "experiment", name or "(none)", "there is no such experiment", names())
     module = importlib.import_module(f"vae_likelihoods.experiments.{name.partition('-')[0]}")
-    found: Experiment = module.EXPERIMENT
+    found: PublishedProtocol = module.EXPERIMENT
     return found
 
 

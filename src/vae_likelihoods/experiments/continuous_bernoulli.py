@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 from typing_extensions import override
 
-from vae_likelihoods.cells import Cell
-from vae_likelihoods.experiments.base import Experiment, Table, by_seed, holds, one, over_seeds
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.experiments.base import ProtocolTable, PublishedProtocol, by_seed, holds, one, over_seeds
 
 _LOSSES = {"elbo": "minus the ELBO", "cross_entropy_on_grey": "cross-entropy + KL (wrong)"}
 _RIGHT, _WRONG = _LOSSES.values()
 
 
-class ContinuousBernoulli(Experiment):
+class ContinuousBernoulliProtocol(PublishedProtocol):
     """The same network trained on cross-entropy and on the likelihoods that it may stand for."""
 
     paper = "Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845"
@@ -35,7 +35,7 @@ class ContinuousBernoulli(Experiment):
         }
 
     @override
-    def table(self, cells: pd.DataFrame) -> Table:
+    def table(self, cells: pd.DataFrame) -> ProtocolTable:
         columns = (
             "scored as", "trained on", "-log p(x), nats", "bits/dim", "rate, nats", "squared error",
             "active units",
@@ -52,7 +52,7 @@ class ContinuousBernoulli(Experiment):
             )
             for (likelihood, loss), found in cells.groupby(["likelihood", "loss"], sort=False)
         ]
-        return Table(columns, sorted(rows, key=lambda row: row[0]), words=("scored as", "trained on"))
+        return ProtocolTable(columns, sorted(rows, key=lambda row: row[0]), words=("scored as", "trained on"))
 
     @override
     def findings(self, cells: pd.DataFrame) -> list[str]:
@@ -83,4 +83,4 @@ class ContinuousBernoulli(Experiment):
         ]
 
 
-EXPERIMENT = ContinuousBernoulli()
+EXPERIMENT = ContinuousBernoulliProtocol()

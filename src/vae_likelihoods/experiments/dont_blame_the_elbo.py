@@ -12,14 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.datasets.prepared import PreparedDataset
-from vae_likelihoods.experiments.base import Experiment, Table, each, holds, one, over_seeds
+from vae_likelihoods.experiments.base import ProtocolTable, PublishedProtocol, each, holds, one, over_seeds
 
 Floats = NDArray[np.float64]
 
 
-class DontBlameTheELBO(Experiment):
+class DontBlameTheELBOProtocol(PublishedProtocol):
     """Linear VAEs with a fixed sigma; the optimum is probabilistic PCA (Tipping and Bishop 1999)."""
 
     paper = "Lucas, Tucker, Grosse and Norouzi 2019, arXiv:1911.02469"
@@ -40,7 +40,7 @@ class DontBlameTheELBO(Experiment):
         }
 
     @override
-    def table(self, cells: pd.DataFrame) -> Table:
+    def table(self, cells: pd.DataFrame) -> ProtocolTable:
         columns = (
             "sigma", "sigma²", "eigenvalues above", "nearest above, of sigma²", "nearest below, of sigma²",
             "live latents, theory", "live latents, each seed", "rate, nats, theory", "rate, nats",
@@ -62,7 +62,7 @@ class DontBlameTheELBO(Experiment):
                     over_seeds(found["rate_nats"], 3),
                 )
             )
-        return Table(columns, rows)
+        return ProtocolTable(columns, rows)
 
     @override
     def findings(self, cells: pd.DataFrame) -> list[str]:
@@ -110,4 +110,4 @@ def optimal_rate_nats(values: Floats, sigma: float, latent_dim: int) -> float:
     return float(0.5 * np.log(values[: live_latents(values, sigma, latent_dim)] / sigma**2).sum())
 
 
-EXPERIMENT = DontBlameTheELBO()
+EXPERIMENT = DontBlameTheELBOProtocol()

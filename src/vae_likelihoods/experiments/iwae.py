@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from typing_extensions import override
 
-from vae_likelihoods.cells import Cell
-from vae_likelihoods.experiments.base import Experiment, Table, by_seed, holds, one, over_seeds
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.experiments.base import ProtocolTable, PublishedProtocol, by_seed, holds, one, over_seeds
 
 # Table 1, MNIST, one stochastic layer: nats, with 5000 importance samples, and active units.
 PUBLISHED = {
@@ -27,7 +27,7 @@ _NAMES = {"averaged_elbo": "VAE", "iwae": "IWAE"}
 _CHAIN = ("IWAE, k = 50", "IWAE, k = 5", "VAE, k = 1")
 
 
-class IWAE(Experiment):
+class IWAEProtocol(PublishedProtocol):
     """VAE and IWAE with k = 1, 5 and 50 on pixels that are drawn afresh every epoch."""
 
     paper = "Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519"
@@ -45,7 +45,7 @@ class IWAE(Experiment):
         }
 
     @override
-    def table(self, cells: pd.DataFrame) -> Table:
+    def table(self, cells: pd.DataFrame) -> ProtocolTable:
         columns = (
             "model", "k", "-log p(x), nats", "paper, MNIST", "-ELBO, nats", "active units", "paper, MNIST",
             f"latents above {CARRIES} nats",
@@ -65,7 +65,7 @@ class IWAE(Experiment):
                     over_seeds(found["carrying"], 1),
                 )
             )
-        return Table(columns, rows, words=("model",))
+        return ProtocolTable(columns, rows, words=("model",))
 
     @override
     def findings(self, cells: pd.DataFrame) -> list[str]:
@@ -151,4 +151,4 @@ def _more_draws(nats: pd.DataFrame) -> list[str]:
     return said
 
 
-EXPERIMENT = IWAE()
+EXPERIMENT = IWAEProtocol()

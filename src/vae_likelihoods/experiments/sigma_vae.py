@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from typing_extensions import override
 
-from vae_likelihoods.cells import Cell
-from vae_likelihoods.experiments.base import Experiment, Table, by_seed, holds, one, over_seeds
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.experiments.base import ProtocolTable, PublishedProtocol, by_seed, holds, one, over_seeds
 
 _NAMES = {
     "gaussian": "fixed",
@@ -25,7 +25,7 @@ _SAID = {
 }
 
 
-class SigmaVAE(Experiment):
+class SigmaVAEProtocol(PublishedProtocol):
     """A Gaussian's sigma: fixed, one learned number, or the decoder's for every pixel."""
 
     paper = "Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202"
@@ -46,7 +46,7 @@ class SigmaVAE(Experiment):
         }
 
     @override
-    def table(self, cells: pd.DataFrame) -> Table:
+    def table(self, cells: pd.DataFrame) -> ProtocolTable:
         columns = (
             "sigma", "fixed at, or begun at", "trained on the", "found", "bits/dim", "squared error",
             "rate, nats", "active units", "the paper",
@@ -67,7 +67,7 @@ class SigmaVAE(Experiment):
                     _SAID[str(kind)],
                 )
             )
-        return Table(columns, rows, words=("sigma", "trained on the", "the paper"))
+        return ProtocolTable(columns, rows, words=("sigma", "trained on the", "the paper"))
 
     @override
     def findings(self, cells: pd.DataFrame) -> list[str]:
@@ -105,4 +105,4 @@ def found_sigma(history: Path) -> float:
     return float(epochs.loc[epochs["epoch"] == kept, "sigma"].iloc[0])
 
 
-EXPERIMENT = SigmaVAE()
+EXPERIMENT = SigmaVAEProtocol()

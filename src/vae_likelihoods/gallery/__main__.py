@@ -12,10 +12,10 @@ from pathlib import Path
 
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.gallery.images import Images
 from vae_likelihoods.gallery.rows import ROWS, computed
 from vae_likelihoods.gallery.table import HEAD, check_page, lines, write_page
-from vae_likelihoods.sources import PROJECT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,13 +8,14 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, Row, difference, factor
+from vae_likelihoods.gallery.record import GalleryRow, Price, difference, factor
 from vae_likelihoods.gallery.training import Score, scored, trained
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.binomial import Binomial
 from vae_likelihoods.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from vae_likelihoods.models.vae import VAE, Noise, reparameterised
-from vae_likelihoods.objectives import ELBO, Objective, Terms
+from vae_likelihoods.objectives.base import Objective, Terms
+from vae_likelihoods.objectives.elbo import ELBO
 
 _EPOCHS = 20
 
@@ -37,10 +38,10 @@ class CrossEntropyOnGrey(Objective):
         return Terms(loss, -model.likelihood.log_prob(logits, levels), rate)
 
 
-def cross_entropy_on_grey(images: Images, seed: int) -> Row:
+def cross_entropy_on_grey(images: Images, seed: int) -> GalleryRow:
     """Say what cross-entropy lacks: at lambda = 1/2, where that is least, and at the pixels' train means."""
     logits = images.pixel_logits()
-    return Row(
+    return GalleryRow(
         written="`-BCE(lambda, x)` as log p(x), x in [0, 1]",
         right="`-BCE(lambda, x) + log C(lambda)`, the continuous Bernoulli",
         findings=(
@@ -50,25 +51,25 @@ def cross_entropy_on_grey(images: Images, seed: int) -> Row:
     )
 
 
-def training_on_cross_entropy(images: Images, seed: int) -> Row:
+def training_on_cross_entropy(images: Images, seed: int) -> GalleryRow:
     """Train small VAEs on cross-entropy, and on the two likelihoods that it may stand for."""
     shape = {"levels": images.levels, "channels": images.shape[0]}
     honest: tuple[Likelihood, ...] = (Binomial(**shape), ContinuousBernoulli(**shape, trained_on="density"))
     model = trained(images, Binomial(**shape), CrossEntropyOnGrey(), _EPOCHS, seed)
-    findings: list[Finding] = [factor("weight of the KL against the binomial", 1, images.levels - 1)]
+    findings: list[Price] = [factor("weight of the KL against the binomial", 1, images.levels - 1)]
     for likelihood in honest:
         right = trained(images, likelihood, ELBO(beta=1.0, warmup_epochs=0), _EPOCHS, seed)
         model.likelihood = likelihood
         name = type(likelihood).__name__
         findings += _compared(name, scored(right, images.test, seed), scored(model, images.test, seed))
-    return Row(
+    return GalleryRow(
         written="minimise `sum(BCE) + sum(KL)`, x in [0, 1]",
         right="minimise minus the ELBO of a likelihood that exists",
         findings=tuple(findings),
     )
 
 
-def _missing(where: str, images: Images, logits: Tensor) -> Finding:
+def _missing(where: str, images: Images, logits: Tensor) -> Price:
     density = ContinuousBernoulli(levels=images.levels, channels=images.shape[0], trained_on="density")
     outputs = logits[None]
     right = density.log_prob(outputs, images.test).double().mean().item()
@@ -76,7 +77,7 @@ def _missing(where: str, images: Images, logits: Tensor) -> Finding:
     return difference(f"log p(x) at {where}, nats", right, wrong, "nats an image")
 
 
-def _compared(name: str, right: Score, wrong: Score) -> tuple[Finding, ...]:
+def _compared(name: str, right: Score, wrong: Score) -> tuple[Price, ...]:
     return (
         difference(f"as {name}: test ELBO, bits/dim", right.bits_per_dim, wrong.bits_per_dim, "bits/dim"),
         difference(f"as {name}: rate, nats", right.rate_nats, wrong.rate_nats, "nats an image"),

@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, Row, difference, factor
+from vae_likelihoods.gallery.record import GalleryRow, Price, difference, factor
 
 Floats = NDArray[np.float64]
 LogForm = Callable[[Floats, float], Floats]
@@ -57,7 +57,7 @@ def fitted_variance(log_form: LogForm, residuals: Floats) -> float:
     return math.exp(2 * float(best.x))
 
 
-def missing_half(images: Images, seed: int) -> Row:
+def missing_half(images: Images, seed: int) -> GalleryRow:
     """Price the Gaussian exponent without its 1/2."""
     residuals = (images.points(images.train) - images.pixel_means()).numpy()
     right, wrong = (integral(form) for form in (log_density, log_density_without_half))
@@ -65,19 +65,19 @@ def missing_half(images: Images, seed: int) -> Row:
     right_fit, wrong_fit = (
         fitted_variance(form, residuals) for form in (log_density, log_density_without_half)
     )
-    return Row(
+    return GalleryRow(
         written="`exp(-(x - mu)² / sigma²) / (sigma sqrt(2 pi))`",
         right="`exp(-(x - mu)² / (2 sigma²)) / (sigma sqrt(2 pi))`",
         findings=(
-            Finding("integral over a pixel", right, wrong, lost, "nats an image"),
+            Price("integral over a pixel", right, wrong, lost, "nats an image"),
             factor("sigma² fitted to the train images less their pixel means", right_fit, wrong_fit),
         ),
     )
 
 
-def power_outside_log(images: Images, seed: int) -> Row:
+def power_outside_log(images: Images, seed: int) -> GalleryRow:
     """Price (log c)^D for D log c."""
-    return Row(
+    return GalleryRow(
         written="`log(c)^D`, c = 1 / sqrt(2 pi)",
         right="`log(c^D) = D log(c)`",
         findings=(

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from vae_likelihoods.bounds import importance_weighted_bound
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, Row, difference
+from vae_likelihoods.gallery.record import GalleryRow, Price, difference
+from vae_likelihoods.inference.bounds import importance_weighted_bound
 from vae_likelihoods.seeding import generator
 
 _LATENTS, _COUNT, _DRAWS = 8, 1000, 100
@@ -49,17 +49,17 @@ def linear_gaussian(seed: int) -> tuple[Tensor, Tensor]:
     return log_weights.sum(-1), evidence.log_prob(x).sum(-1)
 
 
-def weights_from_loss(images: Images, seed: int) -> Row:
+def weights_from_loss(images: Images, seed: int) -> GalleryRow:
     """Compare both bounds with log p(x), and both weights of the worst draw."""
     log_weights, log_p = linear_gaussian(seed)
-    return Row(
+    return GalleryRow(
         written="`-(logsumexp(loss) - log k)`",
         right="`logsumexp(-loss) - log k`",
         findings=(*(_bound(log_weights[:k], log_p) for k in (1, 10, _DRAWS)), _worst(log_weights)),
     )
 
 
-def _bound(log_weights: Tensor, log_p: Tensor) -> Finding:
+def _bound(log_weights: Tensor, log_p: Tensor) -> Price:
     right, wrong = importance_weighted_bound(log_weights), bound_from_losses(-log_weights)
     return difference(
         f"linear Gaussian model, k = {len(log_weights)}: bound less log p(x), nats",
@@ -69,7 +69,7 @@ def _bound(log_weights: Tensor, log_p: Tensor) -> Finding:
     )
 
 
-def _worst(log_weights: Tensor) -> Finding:
+def _worst(log_weights: Tensor) -> Price:
     worst = log_weights.argmin(0, keepdim=True)
     right, wrong = weights_from_log_weights(log_weights), weights_from_losses(-log_weights)
     return difference(

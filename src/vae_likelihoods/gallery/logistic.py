@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, Row, difference
+from vae_likelihoods.gallery.record import GalleryRow, Price, difference
 
 Floats = NDArray[np.float64]
 Pmf = Callable[[float, float], Floats]
@@ -50,25 +50,25 @@ def pmf_with_end_bins(mean: float, log_scale: float) -> Floats:
     return np.diff(cdf, prepend=0.0, append=1.0)
 
 
-def last_bin(images: Images, seed: int) -> Row:
+def last_bin(images: Images, seed: int) -> GalleryRow:
     """Add up the pmf whose last bin is tested at 0.99."""
-    return Row(
+    return GalleryRow(
         written="`x > 0.99` is the last bin, pixels in [-1, 1]",
         right="`x > 0.999`: 254 of 255 is 0.9922",
         findings=_sums(pmf_on_minus_one_to_one, pmf_with_last_bin_at_099, ((1, -1), (1, -7))),
     )
 
 
-def no_end_bins(images: Images, seed: int) -> Row:
+def no_end_bins(images: Images, seed: int) -> GalleryRow:
     """Add up the pmf whose tails belong to no level."""
-    return Row(
+    return GalleryRow(
         written="`F((k+1)/256) - F(k/256)` for every k",
         right="tails to the end bins: `F(0) := 0`, `F(1) := 1`",
         findings=_sums(pmf_with_end_bins, pmf_without_end_bins, ((0, -3), (1, -3), (0.5, 0))),
     )
 
 
-def _sums(right: Pmf, wrong: Pmf, cases: tuple[tuple[float, float], ...]) -> tuple[Finding, ...]:
+def _sums(right: Pmf, wrong: Pmf, cases: tuple[tuple[float, float], ...]) -> tuple[Price, ...]:
     return tuple(
         difference(
             f"sum of the pmf, mean {mean:g}, log-scale {log_scale:g}",

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Row, difference, factor
+from vae_likelihoods.gallery.record import GalleryRow, difference, factor
 from vae_likelihoods.gallery.training import LATENTS
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.gaussian import Gaussian
@@ -26,7 +26,7 @@ def bits_of_density_times_width(log_density: Tensor, width: float) -> float:
     return bits_of_density(log_density + math.log(width))
 
 
-def no_bin_width(images: Images, seed: int) -> Row:
+def no_bin_width(images: Images, seed: int) -> GalleryRow:
     """Price a density on [-1, 1] that is quoted as bits per dimension."""
     means = images.pixel_means()
     sigma = (images.points(images.train) - means).square().mean().sqrt()
@@ -35,7 +35,7 @@ def no_bin_width(images: Images, seed: int) -> Row:
     mass = Gaussian(levels=images.levels, channels=images.shape[0], sigma=sigma.item())
     nats = -mass.log_mass(means[None], images.test).double().mean().item()
     wrong = bits_of_density(log_density)
-    return Row(
+    return GalleryRow(
         written="`-log p(x) / (D ln 2)` of a density, pixels in [-1, 1]",
         right="`-log P(k) / (D ln 2)` of the mass of a bin",
         findings=(
@@ -50,12 +50,12 @@ def no_bin_width(images: Images, seed: int) -> Row:
     )
 
 
-def divided_by_latents(images: Images, seed: int) -> Row:
+def divided_by_latents(images: Images, seed: int) -> GalleryRow:
     """Price bits per dimension whose dimensions are those of z."""
     binary = images.at(2)
     likelihood = Bernoulli(levels=2, channels=binary.shape[0])
     nats = -likelihood.log_mass(binary.pixel_logits()[None], binary.test).double().mean().item()
-    return Row(
+    return GalleryRow(
         written=f"`nats / (L ln 2)`, L = {LATENTS} latents",
         right="`nats / (D ln 2)`, D pixels times channels",
         findings=(factor("bits/dim", bits_per_dim(nats, images.dimensions), bits_per_dim(nats, LATENTS)),),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class Price:
     """One number, come by in the right way and in the wrong one."""
 
     measured: str  # what the numbers are, with their unit
@@ -17,19 +17,19 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Row:
+class GalleryRow:
     """One error: what people write, what is right, and the numbers that say what the difference costs."""
 
     written: str
     right: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Price, ...]
 
 
-def difference(measured: str, right: float, wrong: float, unit: str) -> Finding:
+def difference(measured: str, right: float, wrong: float, unit: str) -> Price:
     """Return a finding whose damage is |wrong - right|."""
-    return Finding(measured, right, wrong, abs(wrong - right), unit)
+    return Price(measured, right, wrong, abs(wrong - right), unit)
 
 
-def factor(measured: str, right: float, wrong: float) -> Finding:
+def factor(measured: str, right: float, wrong: float) -> Price:
     """Return a finding whose damage is wrong / right."""
-    return Finding(measured, right, wrong, wrong / right, "times")
+    return Price(measured, right, wrong, wrong / right, "times")

@@ -7,11 +7,12 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Row, difference, factor
+from vae_likelihoods.gallery.record import GalleryRow, difference, factor
 from vae_likelihoods.gallery.training import scored, trained
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.models.vae import VAE, Noise, reparameterised
-from vae_likelihoods.objectives import ELBO, Objective, Terms
+from vae_likelihoods.objectives.base import Objective, Terms
+from vae_likelihoods.objectives.elbo import ELBO
 
 _EPOCHS = 20
 
@@ -29,14 +30,14 @@ class MeanReduced(Objective):
         return Terms(loss, -model.likelihood.log_prob(logits, levels), rate)
 
 
-def mean_reduction(images: Images, seed: int) -> Row:
+def mean_reduction(images: Images, seed: int) -> GalleryRow:
     """Train a small VAE on binary images with either loss."""
     binary = images.at(2)
     right, wrong = (
         scored(trained(binary, _bernoulli(binary), objective, _EPOCHS, seed), binary.test, seed)
         for objective in (ELBO(beta=1.0, warmup_epochs=0), MeanReduced())
     )
-    return Row(
+    return GalleryRow(
         written="`mean(BCE) + sum(KL)`",
         right="`sum(BCE) + sum(KL)`",
         findings=(

@@ -13,16 +13,16 @@ from vae_likelihoods.gallery.images import Images
 from vae_likelihoods.gallery.importance import weights_from_loss
 from vae_likelihoods.gallery.logistic import last_bin, no_end_bins
 from vae_likelihoods.gallery.quoting import divided_by_latents, no_bin_width
-from vae_likelihoods.gallery.record import Row
+from vae_likelihoods.gallery.record import GalleryRow
 from vae_likelihoods.gallery.reduction import mean_reduction
 from vae_likelihoods.gallery.sigma import sigma_from_test
 from vae_likelihoods.gallery.splits import wrong_split
 
 
-class Entry(NamedTuple):
+class GalleryEntry(NamedTuple):
     """A function that computes a row of images and a seed, and whether it trains."""
 
-    measure: Callable[[Images, int], Row]
+    measure: Callable[[Images, int], GalleryRow]
     trains: bool
 
     @property
@@ -32,22 +32,24 @@ class Entry(NamedTuple):
 
 
 ROWS = (
-    Entry(mean_reduction, trains=True),
-    Entry(missing_half, trains=False),
-    Entry(power_outside_log, trains=False),
-    Entry(cross_entropy_on_grey, trains=False),
-    Entry(training_on_cross_entropy, trains=True),
-    Entry(last_bin, trains=False),
-    Entry(no_end_bins, trains=False),
-    Entry(no_bin_width, trains=False),
-    Entry(divided_by_latents, trains=False),
-    Entry(weights_from_loss, trains=False),
-    Entry(sigma_from_test, trains=False),
-    Entry(wrong_split, trains=True),
+    GalleryEntry(mean_reduction, trains=True),
+    GalleryEntry(missing_half, trains=False),
+    GalleryEntry(power_outside_log, trains=False),
+    GalleryEntry(cross_entropy_on_grey, trains=False),
+    GalleryEntry(training_on_cross_entropy, trains=True),
+    GalleryEntry(last_bin, trains=False),
+    GalleryEntry(no_end_bins, trains=False),
+    GalleryEntry(no_bin_width, trains=False),
+    GalleryEntry(divided_by_latents, trains=False),
+    GalleryEntry(weights_from_loss, trains=False),
+    GalleryEntry(sigma_from_test, trains=False),
+    GalleryEntry(wrong_split, trains=True),
 )
 
 
-def computed(entries: Iterable[Entry], images: Images, seed: int) -> Iterator[tuple[Entry, Row]]:
+def computed(
+    entries: Iterable[GalleryEntry], images: Images, seed: int
+) -> Iterator[tuple[GalleryEntry, GalleryRow]]:
     """Compute the rows of `entries`, one after another, the same numbers every time."""
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")

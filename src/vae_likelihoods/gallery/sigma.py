@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, Row, difference
+from vae_likelihoods.gallery.record import GalleryRow, Price, difference
 from vae_likelihoods.gallery.training import LATENTS
 from vae_likelihoods.likelihoods.base import TrainedOn
 from vae_likelihoods.likelihoods.gaussian import Gaussian
@@ -61,24 +61,24 @@ def score_with_sigma_of_scored(images: Images, test: Tensor, score: TrainedOn, t
     return total / len(test)
 
 
-def sigma_from_test(images: Images, seed: int) -> Row:
+def sigma_from_test(images: Images, seed: int) -> GalleryRow:
     """Score test images with sigma from the train split, from each image itself, and from its batch."""
     train, test = (decoded_by_pca(images, levels) for levels in (images.train[:_FITTED], images.test))
-    return Row(
+    return GalleryRow(
         written="`sigma` fitted to the images that are scored",
         right="`sigma` fitted to train images",
         findings=(*_on_density(images, train, test), *_on_mass(images, train, test)),
     )
 
 
-def _on_density(images: Images, train: Tensor, test: Tensor) -> Iterator[Finding]:
+def _on_density(images: Images, train: Tensor, test: Tensor) -> Iterator[Price]:
     right = right_score(images, train, test, "density")
     for name, together in _TOGETHER.items():
         wrong = score_with_sigma_of_scored(images, test, "density", together)
         yield difference(f"sigma of {name}: minus log-density, nats", right, wrong, "nats an image")
 
 
-def _on_mass(images: Images, train: Tensor, test: Tensor) -> Iterator[Finding]:
+def _on_mass(images: Images, train: Tensor, test: Tensor) -> Iterator[Price]:
     right = bits_per_dim(right_score(images, train, test, "mass"), images.dimensions)
     for name, together in _TOGETHER.items():
         nats = score_with_sigma_of_scored(images, test, "mass", together)

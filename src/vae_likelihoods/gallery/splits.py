@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Row, difference
+from vae_likelihoods.gallery.record import GalleryRow, difference
 from vae_likelihoods.gallery.training import make_trainer, scored
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.objectives import ELBO
+from vae_likelihoods.objectives.elbo import ELBO
 
 _TRAIN, _VALIDATION = 300, 100  # few, so that it overfits
 _EPOCHS = 200
 
 
 # Seen in tutorials: both loaders are given train=True, or the checkpoint kept is the one best on test.
-def wrong_split(images: Images, seed: int) -> Row:
+def wrong_split(images: Images, seed: int) -> GalleryRow:
     """Overfit a small VAE on binary images; score it on the train and the test split, epoch by epoch."""
     binary = images.at(2)
     few = replace(binary, train=binary.train[:_TRAIN], validation=binary.validation[:_VALIDATION])
@@ -23,7 +23,7 @@ def wrong_split(images: Images, seed: int) -> Row:
     trainer = make_trainer(few, likelihood, ELBO(beta=1.0, warmup_epochs=0), _EPOCHS, seed)
     tests = [scored(trainer.model, few.test, seed).bits_per_dim for _ in trainer.epochs()]
     train = scored(trainer.model, few.train, seed).bits_per_dim
-    return Row(
+    return GalleryRow(
         written="score the train split; stop at the epoch that is best on test",
         right="score the test split; stop at the epoch that is best on validation",
         findings=(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import write_text
-from vae_likelihoods.gallery.record import Finding, Row
-from vae_likelihoods.gallery.rows import Entry
+from vae_likelihoods.gallery.record import GalleryRow, Price
+from vae_likelihoods.gallery.rows import GalleryEntry
 
 BEGIN, END = "<!-- gallery -->", "<!-- /gallery -->"
 DIGITS = 5
@@ -19,7 +19,7 @@ HEAD = (
 )
 
 
-def lines(entry: Entry, row: Row) -> Iterator[str]:
+def lines(entry: GalleryEntry, row: GalleryRow) -> Iterator[str]:
     """Yield a line of the table for every finding; the first says what the error is."""
     first = (f"`{entry.name}`", "trained" if entry.trains else "scored", row.written, row.right)
     for index, found in enumerate(row.findings):
@@ -34,7 +34,7 @@ def digits(value: float) -> str:
     return f"{value + 0.0:.{DIGITS}g}"  # 0.0: no minus before a zero
 
 
-def shown(found: Finding) -> float:
+def shown(found: Price) -> float:
     """Return the damage, rounded where the larger of its two numbers is."""
     largest = max(abs(found.right), abs(found.wrong))
     if largest == 0:

@@ -8,14 +8,15 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.gallery.images import Images
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.networks.mlp import mlp
-from vae_likelihoods.objectives import Objective
+from vae_likelihoods.objectives.base import Objective
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.training import Trainer, Training
+from vae_likelihoods.training.schedule import TrainingSettings
+from vae_likelihoods.training.trainer import Trainer
 from vae_likelihoods.units import bits_per_dim
 
 LATENTS = 8
@@ -79,8 +80,9 @@ def scored(model: VAE, levels: Tensor, seed: int) -> Score:
     )
 
 
-def _settings(epochs: int) -> Training:
+def _settings(epochs: int) -> TrainingSettings:
     """Return the project's own settings of training, but for these."""
     default = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "training" / "default.yaml"))
     assert isinstance(default, dict)
-    return Training.model_validate({**default, "epochs": epochs, "batch_size": 64, "matmul": "highest"})
+    chosen = {"epochs": epochs, "batch_size": 64, "matmul": "highest"}
+    return TrainingSettings.model_validate({**default, **chosen})

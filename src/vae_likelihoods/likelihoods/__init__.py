@@ -1,1 +1,4 @@
-"""p(x given z) over K levels: one file a family, all under the contract of `base.Likelihood`."""
+"""p(x given z) over the K levels of a pixel: one contract, one file a family.
+
+Knows outputs and levels, nothing of networks, latents or training.
+"""

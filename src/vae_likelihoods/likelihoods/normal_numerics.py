@@ -26,7 +26,7 @@ def log_normal_density(x: Tensor) -> Tensor:
     return -0.5 * x.square() - LOG_SQRT_2PI
 
 
-class Interval(NamedTuple):
+class NormalInterval(NamedTuple):
     """An interval [a, b] of the standard normal, reflected so that its centre c is not negative."""
 
     a: Tensor
@@ -39,7 +39,7 @@ class Interval(NamedTuple):
     narrow: Tensor | None  # 1 where the Taylor series holds, 0 elsewhere; None if it does nowhere
 
     @classmethod
-    def of(cls, lower: Tensor, upper: Tensor, width: Tensor) -> Interval:
+    def of(cls, lower: Tensor, upper: Tensor, width: Tensor) -> NormalInterval:
         """Return the interval with these edges."""
         negative = -lower
         a, b = torch.minimum(upper, negative).neg_(), torch.maximum(upper, negative, out=negative)
@@ -61,13 +61,13 @@ class Interval(NamedTuple):
 
 def log_normal_bin(lower: Tensor, upper: Tensor, width: Tensor, inner: Tensor) -> Slopes:
     """Return log(Phi(upper) - Phi(lower)) and its derivatives (a `bins.Law`)."""
-    where = Interval.of(lower, upper, width)
+    where = NormalInterval.of(lower, upper, width)
     beyond = log_beyond(where)
     by_position, by_width = slopes(where, beyond)
     return Slopes(beyond.sub_(where.half_square), by_position, by_width)
 
 
-def log_beyond(where: Interval) -> Tensor:
+def log_beyond(where: NormalInterval) -> Tensor:
     """Return log(mass) + half_square, in which the square of a far interval is never formed.
 
     Three forms: a Taylor series for narrow intervals, a difference of complementary error functions, and in
@@ -84,7 +84,7 @@ def log_beyond(where: Interval) -> Tensor:
     return beyond
 
 
-def _taylor(where: Interval) -> Tensor:
+def _taylor(where: NormalInterval) -> Tensor:
     """Return `log_beyond` as a series around the centre, to change^6 and width^2."""
     square, w2 = where.small_squares
     series = (square * (1 / 181440)).sub_(1 / 2880).mul_(square).add_(1 / 24)
@@ -94,7 +94,7 @@ def _taylor(where: Interval) -> Tensor:
     return series.add_(where.width.log()).sub_(w2, alpha=1 / 24).sub_(LOG_SQRT_2PI)
 
 
-def slopes(where: Interval, beyond: Tensor) -> tuple[Tensor, Tensor]:
+def slopes(where: NormalInterval, beyond: Tensor) -> tuple[Tensor, Tensor]:
     """Return the derivatives of the log-mass by position and by width, from what `log_beyond` returned."""
     a, b = where.a, where.b
     at_a = exp_(a.clamp_max(0).square_().mul_(-0.5).sub_(beyond).sub_(LOG_SQRT_2PI))  # phi(a) / mass
@@ -109,7 +109,7 @@ def slopes(where: Interval, beyond: Tensor) -> tuple[Tensor, Tensor]:
     return by_position.mul_(where.side), by_width
 
 
-def _taylor_slopes(where: Interval) -> tuple[Tensor, Tensor]:
+def _taylor_slopes(where: NormalInterval) -> tuple[Tensor, Tensor]:
     """Return the derivatives of `_taylor`, less those of half_square, by c and by width."""
     square, w2 = where.small_squares
     terms = (square * (1 / 30240)).sub_(1 / 720).mul_(square).add_(1 / 12)

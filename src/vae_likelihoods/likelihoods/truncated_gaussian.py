@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_likelihoods.likelihoods.base import TrainedOn
 from vae_likelihoods.likelihoods.location_scale import ScaledLikelihood
-from vae_likelihoods.likelihoods.normal_numerics import Interval, log_beyond, slopes
+from vae_likelihoods.likelihoods.normal_numerics import NormalInterval, log_beyond, slopes
 from vae_likelihoods.likelihoods.numerics import above, mirrored
 from vae_likelihoods.likelihoods.pointwise import Values, pointwise
 from vae_likelihoods.likelihoods.scales import Scale, learned_scale
@@ -101,8 +101,8 @@ def _log_share(
     per_sigma = sigma.reciprocal()
     width, below = per_sigma * (1 / levels), start - levels * mu  # width: of a bin, in standard deviations
     own_width = width if length == 1 else length * width
-    part = Interval.of(below * width, (below + length).mul_(width), own_width)
-    whole = Interval.of((mu * per_sigma).neg_(), (1 - mu).mul_(per_sigma), per_sigma)
+    part = NormalInterval.of(below * width, (below + length).mul_(width), own_width)
+    whole = NormalInterval.of((mu * per_sigma).neg_(), (1 - mu).mul_(per_sigma), per_sigma)
     own, total = log_beyond(part), log_beyond(whole)
     from_end = mirrored(start, levels - length, whole.side)
     outside = from_end.mul_(width).mul_(part.a + whole.a).mul_(0.5)

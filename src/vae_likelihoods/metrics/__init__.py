@@ -1,1 +1,4 @@
-"""What is measured on a trained model: collecting over a split kept apart from computing on arrays."""
+"""What is measured on a trained model, one file a metric.
+
+Knows models and data at K levels, nothing of stores, keys or reports.
+"""

@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from vae_likelihoods.ais import log_joint_of, prior_of, simulated
-from vae_likelihoods.bounds import effective_sample_size, importance_weighted, importance_weighted_bound
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.freezing import frozen
-from vae_likelihoods.hmc import Path
+from vae_likelihoods.inference.ais import log_joint_of, prior_of, simulated
+from vae_likelihoods.inference.bounds import (
+    effective_sample_size,
+    importance_weighted,
+    importance_weighted_bound,
+)
+from vae_likelihoods.inference.freezing import frozen
+from vae_likelihoods.inference.hmc import Path
 from vae_likelihoods.metrics.annealed import Annealed
 from vae_likelihoods.metrics.base import Measured, Number, in_batches, numpy
 from vae_likelihoods.metrics.data import Data

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vae_likelihoods.ais import Annealing, Schedule
 from vae_likelihoods.errors import SettingError, require_count
+from vae_likelihoods.inference.ais import Annealing, Schedule
 from vae_likelihoods.metrics.base import Metric
 
 

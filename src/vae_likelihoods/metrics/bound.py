@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from typing_extensions import override
 
-from vae_likelihoods.bounds import importance_weighted
 from vae_likelihoods.errors import require_count
+from vae_likelihoods.inference.bounds import importance_weighted
 from vae_likelihoods.metrics.base import Floats, Measured, Metric, Number, averaged, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from vae_likelihoods.bounds import effective_sample_size, importance_weighted_bound
 from vae_likelihoods.errors import require, require_count
+from vae_likelihoods.inference.bounds import effective_sample_size, importance_weighted_bound
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.metrics.base import Measured, Metric, Number, averaged, in_batches, numpy
 from vae_likelihoods.metrics.data import Data

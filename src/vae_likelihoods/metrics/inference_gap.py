@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.distributions import Normal
 from typing_extensions import override
 
-from vae_likelihoods.ais import log_joint_of
-from vae_likelihoods.bounds import importance_weighted, importance_weighted_bound
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.freezing import frozen
-from vae_likelihoods.hmc import Path
-from vae_likelihoods.inference import optimised
+from vae_likelihoods.inference.ais import log_joint_of
+from vae_likelihoods.inference.bounds import importance_weighted, importance_weighted_bound
+from vae_likelihoods.inference.freezing import frozen
+from vae_likelihoods.inference.hmc import Path
+from vae_likelihoods.inference.posteriors import optimised
 from vae_likelihoods.metrics.annealed import Annealed
 from vae_likelihoods.metrics.base import Measured, in_batches, numpy
 from vae_likelihoods.metrics.data import Data

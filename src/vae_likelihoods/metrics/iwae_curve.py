@@ -10,8 +10,8 @@ from typing import Literal, get_args
 import torch
 from typing_extensions import override
 
-from vae_likelihoods.bounds import importance_weighted
 from vae_likelihoods.errors import require, require_count
+from vae_likelihoods.inference.bounds import importance_weighted
 from vae_likelihoods.metrics.base import Floats, Measured, Metric, Number, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.uncertainty import with_error

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from typing_extensions import override
 
-from vae_likelihoods.bounds import Bounds, importance_weighted
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.inference import refitted
+from vae_likelihoods.inference.bounds import Bounds, importance_weighted
+from vae_likelihoods.inference.posteriors import refitted
 from vae_likelihoods.metrics.base import Floats, Measured, Metric, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.uncertainty import with_error
 from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.training import Training
+from vae_likelihoods.training.schedule import TrainingSettings
 from vae_likelihoods.units import NATS, Quantity
 
 
@@ -60,8 +60,8 @@ class Refit(Metric):
         )
 
     @property
-    def _training(self) -> Training:
-        return Training(
+    def _training(self) -> TrainingSettings:
+        return TrainingSettings(
             epochs=self.epochs,
             batch_size=self.batch_size,
             evaluation_batch_size=1024,

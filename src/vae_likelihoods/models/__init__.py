@@ -1,1 +1,4 @@
-"""Models of images: prior, posterior and decoder."""
+"""Models of images: prior, posterior, decoder and likelihood.
+
+Knows how a score is made of them, nothing of losses or optimisers.
+"""

@@ -1,1 +1,4 @@
-"""Encoders and decoders: they know shapes, nothing of distributions."""
+"""Encoders and decoders.
+
+Know shapes, nothing of distributions.
+"""

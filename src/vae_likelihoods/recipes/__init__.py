@@ -1,1 +1,4 @@
-"""How a cell is trained and how it is evaluated: build the parts, run, write."""
+"""What a stage computes for one cell: build the parts, run, write.
+
+Knows one cell and one folder, nothing of grids or MLflow.
+"""

@@ -27,14 +27,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
-from vae_likelihoods.checkpoints import Checkpoint
 from vae_likelihoods.models.vae import VAE, Noise, Rows
-from vae_likelihoods.objectives import Objective
+from vae_likelihoods.objectives.base import Objective
 from vae_likelihoods.recipes.training import make_trainer, train
-from vae_likelihoods.training import EpochRecord, NonFiniteLossError, Trainer
+from vae_likelihoods.training.checkpoints import Checkpoint
+from vae_likelihoods.training.trainer import EpochRecord, NonFiniteLossError, Trainer
 
 if TYPE_CHECKING:
-    from vae_likelihoods.cells import Cell
+    from vae_likelihoods.cells.cell import Cell
 
 
 class LostProcessError(RuntimeError):
@@ -182,8 +182,8 @@ def group(cell: Cell, meeting: Path, rank: int, size: int) -> Iterator[None]:
 
 def follow(told: dict[str, Any]) -> None:
     """Train along with rank 0, and write nothing."""
-    from vae_likelihoods.cells import Cell
-    from vae_likelihoods.settings import Settings
+    from vae_likelihoods.cells.cell import Cell
+    from vae_likelihoods.cells.settings import Settings
 
     cell = Cell(Settings.model_validate(told["settings"]))
     if told["gpu"] is not None:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vae_likelihoods.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.files import write_json, write_text, write_whole
 from vae_likelihoods.metrics.base import Measured
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.recipes.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.recipes.measuring import Trained, measure
 from vae_likelihoods.units import Unit, plain
 
 if TYPE_CHECKING:
-    from vae_likelihoods.cells import Cell
+    from vae_likelihoods.cells.cell import Cell
 
 RESULTS = ("metrics.json", "per_image.csv", "samples.png", "reconstructions.png", "latents.png")
 

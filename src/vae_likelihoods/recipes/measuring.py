@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from vae_likelihoods.build import build_metrics, build_model
-from vae_likelihoods.checkpoints import load_weights
-from vae_likelihoods.cpu import prepare_cpu
+from vae_likelihoods.cells.build import build_metrics, build_model
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import write_json, write_whole
 from vae_likelihoods.metrics.base import Measured, Number
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.seeding import generator
+from vae_likelihoods.training.checkpoints import load_weights
 from vae_likelihoods.units import Quantity
 
 if TYPE_CHECKING:
-    from vae_likelihoods.cells import Cell
+    from vae_likelihoods.cells.cell import Cell
 
 MEASURED = "measured.json"
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vae_likelihoods.build import build_model, build_objective, build_optimizer
-from vae_likelihoods.checkpoints import Checkpoint, save_weights
-from vae_likelihoods.cpu import prepare_cpu
+from vae_likelihoods.cells.build import build_model, build_objective, build_optimizer
 from vae_likelihoods.datasets.quantise import levels_of
-from vae_likelihoods.figures import reconstructions, samples
 from vae_likelihoods.files import write_json, write_text, write_whole
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.recipes.cpu import prepare_cpu
+from vae_likelihoods.recipes.figures import reconstructions, samples
 from vae_likelihoods.seeding import seeded
-from vae_likelihoods.training import EpochRecord, Trainer
+from vae_likelihoods.training.checkpoints import Checkpoint, save_weights
+from vae_likelihoods.training.trainer import EpochRecord, Trainer
 from vae_likelihoods.units import BITS, NATS, Quantity, Unit, plain
 
 if TYPE_CHECKING:
-    from vae_likelihoods.cells import Cell
+    from vae_likelihoods.cells.cell import Cell
 
 RESULTS = ("history.csv", "units.json", "model.safetensors", "samples.png", "reconstructions.png")
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vae_likelihoods.diagnostics import diagnose
 from vae_likelihoods.report import purposes, ranking, stability
+from vae_likelihoods.report.diagnostics import diagnose
 from vae_likelihoods.report.purposes import Preference, is_number
 from vae_likelihoods.report.ranking import Answer, Setting, mean
 from vae_likelihoods.report.stability import Agreement

@@ -1,6 +1,4 @@
-"""MLflow shows what the files say: the only package that knows MLflow.
+"""MLflow as a view of the files.
 
-`contents` reads from files what MLflow shows of a cell; `connection` and `experiment` speak with MLflow;
-`mirror` brings the runs of cells up to date and `grids` those of whole grids, `watching` both while a sweep
-runs; `view` says how a study looks.
+The only package that knows MLflow; it computes nothing, and nothing that computes knows it.
 """

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_likelihoods.cells import Cell, differences
+from vae_likelihoods.cells.cell import Cell, differences
 from vae_likelihoods.units import Unit
 
 Value = tuple[str, float, int]  # metric, value, step

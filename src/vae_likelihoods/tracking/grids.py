@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vae_likelihoods.cells import Cell, key_of
-from vae_likelihoods.store import FAILURE
+from vae_likelihoods.cells.cell import Cell, key_of
+from vae_likelihoods.store.entry import FAILURE
 from vae_likelihoods.tracking.connection import alive, driver, making
 from vae_likelihoods.tracking.contents import constants
 from vae_likelihoods.tracking.experiment import PARENT, Experiment

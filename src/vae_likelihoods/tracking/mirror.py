@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from vae_likelihoods.cells import Cell, key_of
+from vae_likelihoods.cells.cell import Cell, key_of
 from vae_likelihoods.files import sha256
-from vae_likelihoods.store import FAILURE
+from vae_likelihoods.store.entry import FAILURE
 from vae_likelihoods.tracking import contents, grids
 from vae_likelihoods.tracking.connection import driver, lock_of, making
 from vae_likelihoods.tracking.experiment import PARENT, Experiment, Status

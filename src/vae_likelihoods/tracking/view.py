@@ -11,8 +11,8 @@ import json
 import time
 from typing import Any
 
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.palette import SCHEMES, marks
-from vae_likelihoods.sources import PROJECT
 
 VIEW = "study"  # name of the prepared view in the experiment's tags
 TABLE = ["metrics.`test/bpd`", "metrics.`test/nll`", "metrics.`test/rate`", "metrics.`test/active`"]

@@ -1,4 +1,7 @@
-"""The loss translator: which likelihood, sigma and beta somebody's loss is."""
+"""The loss translator: which likelihood, scale and beta somebody's loss is.
+
+Knows formulas, nothing of models or data.
+"""
 
 from vae_likelihoods.translate.losses import Reading, Translation, translate
 

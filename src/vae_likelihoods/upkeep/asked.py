@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae_likelihoods.cells import Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.store import hashes
-from vae_likelihoods.upkeep import studies
+from vae_likelihoods.store.entry import hashes
+from vae_likelihoods.sweeps import studies
 from vae_likelihoods.upkeep.inventory import SHORT, Stored
 
 LISTED = 8  # so many keys are named in a message

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vae_likelihoods import sources
-from vae_likelihoods.cells import Cell, key_of
-from vae_likelihoods.stages import STAGES
+from vae_likelihoods.cells.cell import Cell, key_of
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.store import code as sources
+from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.upkeep.inventory import SHORT, Stored
 
 STAGE_OF = {"training": STAGES["train"], "evaluation": STAGES["evaluate"]}
@@ -55,7 +56,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Difference:
+class IdentityDifference:
     """One thing in which two identities differ."""
 
     name: str
@@ -66,15 +67,17 @@ class Difference:
         return f"{self.name:<40}  {self.text}"
 
 
-def differences(left: Identity, right: Identity) -> list[Difference]:
+def differences(left: Identity, right: Identity) -> list[IdentityDifference]:
     """Return everything in which two identities of one kind differ, settings first."""
     a, b = flat(left.content), flat(right.content)
     found = []
     for name in sorted({*a, *b} - {"source"}, key=lambda name: (not _setting(name), name)):
         if a.get(name) != b.get(name):
-            found.append(Difference(name, f"{_shown(a.get(name))} | {_shown(b.get(name))}", _setting(name)))
+            found.append(
+                IdentityDifference(name, f"{_shown(a.get(name))} | {_shown(b.get(name))}", _setting(name))
+            )
     if a["source"] != b["source"]:
-        found += [Difference(name, text, False) for name, text in _of_source(left, right)]
+        found += [IdentityDifference(name, text, False) for name, text in _of_source(left, right)]
     return found
 
 
@@ -110,7 +113,7 @@ def _of_source(left: Identity, right: Identity) -> Iterator[tuple[str, str]]:
 
 def _file(module: str) -> str:
     try:
-        return sources.module_path(module).relative_to(sources.PROJECT).as_posix()
+        return sources.module_path(module).relative_to(PROJECT).as_posix()
     except ModuleNotFoundError:  # it is no more
         return module
 
@@ -130,13 +133,13 @@ def _shown(leaf: str | None) -> str:
     return value[:SHORT] if is_hash else value
 
 
-def nearest(asked: Identity, entries: Sequence[Stored]) -> list[tuple[Stored, list[Difference]]]:
+def nearest(asked: Identity, entries: Sequence[Stored]) -> list[tuple[Stored, list[IdentityDifference]]]:
     """Return the entries of the same kind with the same settings, or else those that differ least; three."""
     same_kind = [each for each in entries if each.kind == asked.kind and each.key != asked.key]
     found = [(each, differences(asked, Identity.stored(each))) for each in same_kind]
     same_settings = [one for one in found if not any(each.setting for each in one[1])]
 
-    def distance(one: tuple[Stored, list[Difference]]) -> tuple[int, bool, float]:
+    def distance(one: tuple[Stored, list[IdentityDifference]]) -> tuple[int, bool, float]:
         return len(one[1]), not one[0].entry.finished, one[0].age_seconds
 
     return sorted(same_settings or found, key=distance)[:NEAREST]

@@ -13,9 +13,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from vae_likelihoods.cells import identity_in, key_of
-from vae_likelihoods.sources import PROJECT
-from vae_likelihoods.store import LOCK, Entry
+from vae_likelihoods.cells.cell import identity_in, key_of
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.store.entry import LOCK, Entry
 
 KEY = re.compile(r"[0-9a-f]{64}")
 SHORT = 12  # so many digits of a key are shown

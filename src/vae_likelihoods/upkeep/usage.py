@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from vae_likelihoods.cells import Cell, key_of
+from vae_likelihoods.cells.cell import Cell, key_of
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import sha256
-from vae_likelihoods.store import BusyError, hashes
+from vae_likelihoods.store.entry import BusyError, hashes
 from vae_likelihoods.upkeep.inventory import Stored
 
 WEIGHTS = "model.safetensors"

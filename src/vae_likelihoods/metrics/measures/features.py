@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
-from vae_likelihoods import sources
-from vae_likelihoods.checkpoints import load_weights, save_weights
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import write_json
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.store import Entry
+from vae_likelihoods.store import code as sources
+from vae_likelihoods.store.entry import Entry
+from vae_likelihoods.training.checkpoints import load_weights, save_weights
 
 WEIGHTS = "features.safetensors"
 SIZE = 64  # features of an image

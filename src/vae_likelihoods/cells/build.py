@@ -1,0 +1,89 @@
+"""The parts of a cell, built from its configuration: the `_target_` lines are the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.likelihoods.base import Likelihood, UnsupportedLevels
+from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.networks.base import Networks
+from vae_likelihoods.objectives.base import Objective
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from vae_likelihoods.cells.settings import Settings
+    from vae_likelihoods.metrics.base import Metric
+
+
+def build(group: str, node: Mapping[str, Any], *arguments: Any, **named: Any) -> Any:
+    """Call the class or function that `node` names in `_target_`, with its settings and what is given here.
+
+    Raises:
+        SettingError: if the class refuses its settings, or does not know one of them.
+    """
+    # Partial first: what is given (networks, parameters) must not pass through OmegaConf.
+    maker: Callable[..., Any] = instantiate(dict(node), _partial_=True, _convert_="all")
+    try:
+        return maker(*arguments, **named)
+    except SettingError:
+        raise
+    except (TypeError, ValueError) as error:  # how torch's own classes refuse
+        raise SettingError(group, node.get("_target_"), str(error)) from error
+
+
+def build_likelihood(settings: Settings, channels: int) -> Likelihood:
+    """Build p(x | z) for the configuration's K.
+
+    Raises:
+        SettingError: if the likelihood cannot model K levels, naming those that can.
+    """
+    try:
+        made: Likelihood = build("likelihood", settings.likelihood, levels=settings.levels, channels=channels)
+    except UnsupportedLevels as error:
+        name = settings.names["likelihood"]
+        reason = f"cannot model levels={settings.levels}: {error.reason}"
+        raise SettingError("likelihood", name, reason, likelihoods_for(settings.levels)) from None
+    return made
+
+
+def likelihoods_for(levels: int) -> Iterator[str]:
+    """Yield the names in conf/likelihood that model `levels` levels."""
+    for path in sorted((PROJECT / "conf" / "likelihood").glob("*.yaml")):
+        try:
+            build("likelihood", OmegaConf.to_container(OmegaConf.load(path)), levels=levels, channels=1)  # type: ignore[arg-type]
+        except UnsupportedLevels:
+            continue
+        yield path.stem
+
+
+def build_model(settings: Settings, shape: tuple[int, int, int]) -> VAE:
+    """Build likelihood, networks and model for images of `shape` (C, H, W), on the CPU."""
+    likelihood = build_likelihood(settings, shape[0])
+    outputs = likelihood.output_channels
+    networks: Networks = build("network", settings.network, shape, settings.latent_dim, outputs)
+    model: VAE = build("model", settings.model, networks, likelihood, settings.latent_dim)
+    return model
+
+
+def build_objective(settings: Settings) -> Objective:
+    """Build the loss."""
+    objective: Objective = build("objective", settings.objective)
+    return objective
+
+
+def build_metrics(settings: Settings) -> dict[str, Metric]:
+    """Build every metric of the configuration, by name."""
+    return {name: build(f"metric.{name}", node) for name, node in sorted(settings.metric.items())}
+
+
+def build_optimizer(settings: Settings, model: VAE) -> Optimizer:
+    """Build the optimiser on all parameters of the model, the likelihood's included."""
+    optimizer: Optimizer = build("optimizer", settings.optimizer, model.parameters())
+    return optimizer

@@ -1,0 +1,150 @@
+"""What a composed configuration may say: names, types and ranges."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pydantic import Field, ValidationError
+
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.training.schedule import TrainingSettings
+from vae_likelihoods.training.sections import Count, Section
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.=,+-]*$")]
+
+
+class Runtime(Section):
+    """Where and how fast; nothing that changes what is learned."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    threads: Count
+    processes: Count
+    cells_per_gpu: Count
+    cells_at_once: Count | Literal["auto"]
+    checkpoint_seconds: Annotated[float, Field(ge=0)]
+    root: str | None
+    store: str | None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds data/, runs/, evaluations/, .cells/ and logs/."""
+        return PROJECT if self.root is None else Path(self.root).expanduser().absolute()
+
+    @property
+    def cell_store(self) -> Path:
+        """The folder of all that was computed, by key."""
+        return self.folder / ".cells" if self.store is None else Path(self.store).expanduser().absolute()
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device to train on.
+
+        Raises:
+            SettingError: if the device asked for is not there.
+        """
+        there = available_devices()
+        if self.device != "auto" and self.device not in there:
+            raise SettingError("runtime.device", self.device, "is not on this machine", ["auto", *there])
+        device = torch.device(there[0] if self.device == "auto" else self.device)
+        if self.processes > 1 and (reason := cannot_join(device.type, self.processes)):
+            raise SettingError("runtime.processes", self.processes, reason)
+        return device
+
+    @property
+    def parallel(self) -> int:
+        """How many cells run at once."""
+        if self.cells_at_once != "auto":
+            return self.cells_at_once
+        kind = self.torch_device.type
+        if kind == "cuda":
+            return max(1, torch.cuda.device_count() * self.cells_per_gpu // self.processes)
+        return max(1, cores() // (self.threads * self.processes)) if kind == "cpu" else 1
+
+
+class Tracking(Section):
+    """Where MLflow is; see conf/tracking."""
+
+    uri: str | None
+
+
+class Settings(Section):
+    """A whole resolved configuration. The groups that name a class stay plain mappings."""
+
+    study: Name
+    cell: Name | None
+    dataset: dict[str, Any]
+    levels: Annotated[int, Field(ge=2, le=256)]
+    binarize: Literal["threshold", "stochastic"]
+    latent_dim: Count
+    seed: Annotated[int, Field(ge=0)]
+    likelihood: dict[str, Any]
+    model: dict[str, Any]
+    network: dict[str, Any]
+    objective: dict[str, Any]
+    optimizer: dict[str, Any]
+    training: TrainingSettings
+    metric: dict[str, dict[str, Any]]
+    tracking: Tracking
+    runtime: Runtime
+    names: dict[str, str]
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """The settings that change a cell's numbers, as plain data."""
+        return {key: value for key, value in self.model_dump().items() if key not in NOT_LEARNED}
+
+
+# What a run is called, where its data lie (their hash counts instead), how it is measured, where it runs.
+NOT_LEARNED = ("study", "cell", "names", "dataset", "metric", "tracking", "runtime")
+
+
+def read(config: DictConfig) -> Settings:
+    """Check a composed configuration.
+
+    Raises:
+        SettingError: naming the first key whose value cannot be, and what could.
+    """
+    try:
+        return Settings.model_validate(OmegaConf.to_container(config, resolve=True))
+    except ValidationError as error:
+        found = [(_key(one["loc"]), one) for one in error.errors()]
+        key, first = found[0]
+        # A union has one message for each of its branches.
+        reason = ", or ".join(one["msg"].removeprefix("Input ") for other, one in found if other == key)
+        value = None if first["type"] == "missing" else first["input"]
+        raise SettingError(key, value, reason) from None
+
+
+def _key(path: Sequence[Any]) -> str:
+    """Return the key that the user wrote; Pydantic adds the branches of unions to an error's path."""
+    return ".".join(str(part) for part in path if not _is_branch(str(part)))
+
+
+def _is_branch(part: str) -> bool:
+    return part in ("int", "float", "str") or part.startswith("constrained-") or "[" in part
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cannot_join(kind: str, processes: int) -> str | None:
+    """Say why so many processes cannot train one cell on this kind of device; None if they can."""
+    if kind == "mps":
+        return "on mps a cell is trained by one process"
+    gpus = torch.cuda.device_count() if kind == "cuda" else processes
+    return f"needs a GPU each, and {gpus} are visible" if gpus < processes else None
+
+
+def available_devices() -> list[str]:
+    """Return the kinds of device of this machine, the fastest first."""
+    cuda = ["cuda"] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]

@@ -1,0 +1,148 @@
+"""Annealed importance sampling: log p(x) bounded from below, and for data of the model from above, in nats.
+
+Neal 2001 (arXiv:physics/9803008); for decoders Wu et al. 2017 (arXiv:1611.04273); from both ends,
+bidirectional Monte Carlo, Grosse et al. 2015 (arXiv:1511.02543).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from vae_likelihoods.errors import require, require_count
+from vae_likelihoods.inference.hmc import LogJoint, Path, Point, hamiltonian_step
+from vae_likelihoods.models.vae import VAE, reparameterised, standard_normal
+
+Schedule = Literal["sigmoid", "geometric", "linear"]
+_FIRST_STEP = 0.5  # of the leapfrog integrator, before it is adapted; the prior's scale is 1
+_GAIN = 0.25  # by how much log step size moves for each unit of acceptance off its target
+_WIDTH = 4.0  # the sigmoid schedule's delta
+_FIRST_BETA = 1e-4  # where the geometric schedule leaves 0
+
+
+class Chains(NamedTuple):
+    """What S chains for each of B images found."""
+
+    log_weights: Tensor  # [S, B]  float64
+    acceptance: Tensor  # [B]  mean over chains and temperatures
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """How chains go from an initial density to the posterior, or back.
+
+    The step sizes are adapted towards an acceptance in a pilot run with noise of its own, one for each
+    temperature and image, and then fixed. Were a chain to adapt its own, its weights would be no unbiased
+    estimate of p(x), and nothing a bound.
+
+    Args:
+        chains: S, for each image.
+        temperatures: T, the steps of beta from 0 to 1.
+        schedule: how beta rises: ``sigmoid`` (slow at both ends; Grosse et al. 2015, section 5),
+            ``geometric`` (by a constant factor from 1e-4) or ``linear``.
+        leapfrog_steps: of every transition; there is one at each temperature.
+        acceptance: the share of transitions that should be accepted.
+
+    Raises:
+        SettingError: a setting is out of range.
+    """
+
+    chains: int
+    temperatures: int
+    schedule: Schedule
+    leapfrog_steps: int
+    acceptance: float
+
+    def __post_init__(self) -> None:
+        for name in ("chains", "temperatures", "leapfrog_steps"):
+            require_count(f"ais.{name}", getattr(self, name))
+        schedules = get_args(Schedule)
+        require(self.schedule in schedules, "ais.schedule", self.schedule, "no such schedule", schedules)
+        share = "must lie between 0 and 1"
+        require(0 < self.acceptance < 1, "ais.acceptance", self.acceptance, share)
+
+    def betas(self) -> list[float]:
+        """Return beta_0 = 0 < ... < beta_T = 1.
+
+        Example:
+            >>> Annealing(1, 4, "linear", 1, 0.65).betas()
+            [0.0, 0.25, 0.5, 0.75, 1.0]
+        """
+        shares = [index / self.temperatures for index in range(self.temperatures + 1)]
+        if self.schedule == "linear":
+            return shares
+        if self.schedule == "geometric":
+            return [0.0, *(_FIRST_BETA ** (1 - share) for share in shares[1:])]
+        ends = [1 / (1 + math.exp(-_WIDTH * (2 * share - 1))) for share in shares]
+        return [(one - ends[0]) / (ends[-1] - ends[0]) for one in ends]
+
+    def step_sizes(self, path: Path, noise: torch.Generator) -> Tensor:
+        """Return the step size at each inner temperature for each image, [T - 1, B], from a pilot run."""
+        betas, found = self.betas(), []
+        point = path.at(reparameterised(path.initial, noise, max(1, self.chains // 4)))
+        log_step = torch.full_like(point.log_joint[0], math.log(_FIRST_STEP))
+        for beta in betas[1:-1]:
+            found.append(log_step.exp())
+            point, accepted = hamiltonian_step(path, beta, point, found[-1], self.leapfrog_steps, noise)
+            log_step = log_step + _GAIN * (accepted.mean(0) - self.acceptance)
+        return torch.stack(found) if found else log_step.new_empty((0, len(log_step)))
+
+    def up(self, path: Path, steps: Tensor, noise: torch.Generator) -> Chains:
+        """Anneal draws of the initial density; the mean weight is an unbiased estimate of p(x).
+
+        So log mean w is in expectation a lower bound on log p(x), as IWAE_S is, and rises with S and T.
+        """
+        point = path.at(reparameterised(path.initial, noise, self.chains))
+        return self._anneal(path, self.betas(), point, steps, noise)
+
+    def down(self, path: Path, exact: Tensor, steps: Tensor, noise: torch.Generator) -> Chains:
+        """Anneal an exact draw of the posterior, z [B, L], back; the mean weight is unbiased for 1 / p(x).
+
+        So -log mean w is in expectation an upper bound on log p(x).
+        """
+        point = path.at(exact.expand(self.chains, *exact.shape))
+        return self._anneal(path, self.betas()[::-1], point, steps.flip(0), noise)
+
+    def _anneal(
+        self, path: Path, betas: list[float], point: Point, steps: Tensor, noise: torch.Generator
+    ) -> Chains:
+        """Take the weight of each change of beta, and between two of them a transition."""
+        log_weights, accepted = torch.zeros_like(point.log_joint, dtype=torch.float64), []
+        for index, (beta, following) in enumerate(itertools.pairwise(betas)):
+            log_ratio = point.log_joint.double() - path.log_initial(point.z).double()
+            log_weights += (following - beta) * log_ratio
+            if index < len(steps):
+                point, share = hamiltonian_step(
+                    path, following, point, steps[index], self.leapfrog_steps, noise
+                )
+                accepted.append(share.mean(0))
+        rates = torch.stack(accepted) if accepted else torch.ones_like(point.log_joint[:1])
+        return Chains(log_weights, rates.mean(0))
+
+
+def log_joint_of(model: VAE, levels: Tensor) -> LogJoint:
+    """Return log p(x, z) as a function of z [S, B, L] for levels [B, C, H, W]: the mass over K levels."""
+
+    def log_joint(z: Tensor) -> Tensor:
+        log_prior: Tensor = model.prior().log_prob(z).sum(-1)
+        return log_prior + model.likelihood.log_mass(model.decode(z), levels)
+
+    return log_joint
+
+
+def prior_of(model: VAE, images: int) -> Normal:
+    """Return the prior of z with mean and scale [B, L], where every chain can start."""
+    one = next(model.parameters()).new_ones((images, model.latent_dim), dtype=torch.float32)
+    return Normal(0 * one, one, validate_args=False)
+
+
+def simulated(model: VAE, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw latents z [N, L] from the prior and levels [N, C, H, W] from p(x | z): z is exact given x."""
+    z = standard_normal((count, model.latent_dim), noise)
+    return z, model.likelihood.sample(model.decode(z), noise)

@@ -1,0 +1,82 @@
+"""The studies of params.yaml as grids of cells, composed as their sweeps compose them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.settings import Runtime, Settings, read
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.sweeps.names import name_with, swept
+
+
+def runtime(root: Path) -> Runtime:
+    """Return the default runtime settings with results in `root`; they say where the store is."""
+    default = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf/runtime/default.yaml"), resolve=True)
+    return Runtime.model_validate({**dict(default), "root": str(root)})  # type: ignore[arg-type]
+
+
+def axes(params: Path) -> dict[str, Any]:
+    """Return the axes of every study of a params.yaml, default or optional, by its name.
+
+    Raises:
+        SettingError: if there is no such file.
+    """
+    if not params.is_file():
+        raise SettingError("params", params, "no such file")
+    named = [OmegaConf.select(OmegaConf.load(params), kind) or {} for kind in ("studies", "optional")]
+    return {str(name): of for studies in named for name, of in studies.items()}
+
+
+def grid(study: str, of: Any, root: Path) -> list[Cell]:
+    """Return the cells that the sweep of `study` would have, neither built nor compared with their data.
+
+    Args:
+        study: its name.
+        of: its axes, as params.yaml has them.
+        root: folder of all results.
+
+    Raises:
+        SettingError: if its axes or options cannot be composed.
+    """
+    try:
+        overrides = OverridesParser.create().parse_overrides(_overrides(study, of))
+        (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+        cells = [Cell(settings) for settings in composed(jobs, root)]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingError("study", study, f"cannot be composed: {str(error).splitlines()[0]}") from None
+    extra = swept(jobs)
+    return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
+
+
+def _overrides(study: str, of: Any) -> list[str]:
+    """Return what the stage `train` of dvc.yaml hands to Hydra: its command is the one list of the axes."""
+    stages = OmegaConf.load(PROJECT / "dvc.yaml")
+    command = OmegaConf.select(OmegaConf.merge(stages, {"key": study, "item": of}), "stages.train.do.cmd")
+    return [word for word in shlex.split(command)[2:] if word != "-m"]
+
+
+def composed(jobs: Sequence[Sequence[str]], root: Path) -> list[Settings]:
+    """Compose conf/config.yaml once for each list of overrides, as a pipeline script does, and check it."""
+    found = []
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        for job in jobs:
+            config = compose("config", list(job), return_hydra_config=True)
+            HydraConfig.instance().set_config(config)
+            with open_dict(config):
+                del config["hydra"]
+            config.runtime.root = str(root)
+            found.append(read(config))
+    return found

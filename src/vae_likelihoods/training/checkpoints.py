@@ -1,0 +1,68 @@
+"""Weights as safetensors, and the state of a training run that can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vae_likelihoods.files import write_whole
+
+if TYPE_CHECKING:
+    from vae_likelihoods.training.trainer import Trainer
+
+DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights; the same weights give the same bytes whatever the file's name."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_whole(path, lambda aside: save_file(contiguous, aside))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load weights into `model`, which must have the same parameters."""
+    model.load_state_dict(load_file(path))
+
+
+class Checkpoint:
+    """The state of training in one file, replaced in one step: a sha256, then what torch.save wrote.
+
+    Args:
+        path: the file.
+        every_seconds: how long at least between two writes; 0: every epoch.
+    """
+
+    def __init__(self, path: Path, every_seconds: float) -> None:
+        self.path, self.every_seconds = path, every_seconds
+        self.written = time.monotonic()
+
+    def restore(self, trainer: Trainer) -> bool:
+        """Bring `trainer` to the state of the file; a missing or damaged file means from the start."""
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            return False
+        digest, state = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
+        # torch.load checks no sum: it would take changed weights for good ones.
+        if hashlib.sha256(state).digest() != digest:
+            self.path.unlink()
+            return False
+        loaded = torch.load(io.BytesIO(state), map_location=trainer.device, weights_only=True)
+        trainer.load_state_dict(loaded)
+        return True
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the trainer's state if the last write is long enough ago."""
+        if time.monotonic() - self.written >= self.every_seconds:
+            buffer = io.BytesIO()
+            torch.save(trainer.state_dict(), buffer)
+            state = buffer.getvalue()
+            write_whole(self.path, lambda aside: aside.write_bytes(hashlib.sha256(state).digest() + state))
+            self.written = time.monotonic()

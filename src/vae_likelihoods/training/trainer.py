@@ -1,0 +1,203 @@
+"""Training of one model: yields one `EpochRecord` an epoch and opens no file.
+
+The data set is one uint8 tensor on the device; a batch is an index_select. Nothing in a step waits for
+the device: losses stay there until the epoch ends. Every random draw is derived from (seed, purpose,
+epoch), so training that stops after any epoch and goes on from its state gives the same bits.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from vae_likelihoods.models.vae import VAE, reparameterised
+from vae_likelihoods.objectives.base import Objective
+from vae_likelihoods.seeding import generator
+from vae_likelihoods.training.schedule import TrainingSettings
+from vae_likelihoods.units import bits_per_dim
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch gave; nats per image unless the name says otherwise.
+
+    The `train_` fields are means over the epoch's batches, on the scale that the likelihood is trained on
+    (a density may be positive). The `val_` fields are on the scale of the scores: the mass over K levels.
+    recipes/training.py states their units.
+    """
+
+    epoch: int
+    learning_rate: float
+    rate_weight: float
+    train_loss: float
+    train_elbo: float
+    train_distortion: float
+    train_rate: float
+    val_elbo: float
+    val_distortion: float
+    val_rate: float
+    val_bits_per_dim: float
+    best_epoch: int
+    shared: dict[str, float] = field(default_factory=dict)  # the likelihood's shared parameters
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss became infinite or not a number; says in which epoch and step."""
+
+
+class Trainer:
+    """Fits a model to the levels of a train split, watching a validation split.
+
+    Args:
+        model: the VAE, on its device.
+        objective: the loss.
+        optimizer: built on the model's parameters.
+        settings: how long and how.
+        train: gives the train split's levels [N, C, H, W] (uint8, on the model's device) for an epoch;
+            a constant function unless pixels are drawn afresh every epoch.
+        validation: levels [M, C, H, W], uint8, on the model's device.
+        seed: all noise and order derives from it.
+    """
+
+    def __init__(
+        self,
+        model: VAE,
+        objective: Objective,
+        optimizer: Optimizer,
+        settings: TrainingSettings,
+        train: Callable[[int], Tensor],
+        validation: Tensor,
+        seed: int,
+    ) -> None:
+        self.model, self.objective, self.optimizer, self.settings = model, objective, optimizer, settings
+        self.train, self.validation, self.seed = train, validation, seed
+        self.device = validation.device
+        self.epoch = 0
+        self.records: list[EpochRecord] = []
+        self.best_elbo, self.best_epoch = -math.inf, 0
+        self.best_weights = copy.deepcopy(model.state_dict())
+        self.images_seen, self.seconds = 0, 0.0  # in the last epoch: a timing, not a result
+        self._base_rates = [group["lr"] for group in optimizer.param_groups]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs ran, or validation stopped improving."""
+        patience = self.settings.patience
+        stopped = patience is not None and self.epoch - self.best_epoch >= patience
+        return self.epoch >= self.settings.epochs or (self.epoch > 0 and stopped)
+
+    def epochs(self) -> Iterator[EpochRecord]:
+        """Train on; yield a record after each epoch. Ends when `finished`.
+
+        Raises:
+            NonFiniteLossError: when the loss of any step, or the validation ELBO, is not finite.
+        """
+        while not self.finished:
+            self.epoch += 1
+            began = time.perf_counter()
+            means, rate = self._train_epoch()
+            distortion, kl = self._validate()
+            elbo = -(distortion + kl)
+            if not math.isfinite(elbo):
+                raise NonFiniteLossError(f"the validation ELBO is not finite after epoch {self.epoch}")
+            if elbo > self.best_elbo or self.settings.keep == "last":
+                self.best_elbo, self.best_epoch = elbo, self.epoch
+                self.best_weights = copy.deepcopy(self.model.state_dict())
+            self.seconds = time.perf_counter() - began
+            record = EpochRecord(
+                epoch=self.epoch,
+                learning_rate=rate,
+                rate_weight=self.objective.rate_weight(self.epoch),
+                train_loss=means[0],
+                train_elbo=-(means[1] + means[2]),
+                train_distortion=means[1],
+                train_rate=means[2],
+                val_elbo=elbo,
+                val_distortion=distortion,
+                val_rate=kl,
+                val_bits_per_dim=bits_per_dim(-elbo, self.validation[0].numel()),
+                best_epoch=self.best_epoch,
+                shared=self.model.likelihood.summary(),
+            )
+            self.records.append(record)
+            yield record
+
+    def _train_epoch(self) -> tuple[list[float], float]:
+        """Run one epoch; return the means of loss, distortion and rate, and the last learning rate."""
+        levels = self.train(self.epoch)
+        self.images_seen = len(levels)
+        order = torch.randperm(len(levels), generator=generator(self.seed, "order", self.epoch))
+        batches = order.to(self.device).split(self.settings.batch_size)
+        noise = generator(self.seed, "noise", self.epoch, device=self.device)
+        seen: list[Tensor] = []
+        for index, rows in enumerate(batches):
+            step = (self.epoch - 1) * len(batches) + index
+            factor = self.settings.learning_rate_factor(step, self.settings.epochs * len(batches))
+            for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
+                group["lr"] = base * factor
+            seen.append(self._step(levels.index_select(0, rows), noise) * len(rows))
+        sums = torch.stack(seen).double()  # [steps, 3]
+        bad = (~sums[:, 0].isfinite()).nonzero()
+        if len(bad) > 0:
+            raise NonFiniteLossError(f"the loss is not finite in epoch {self.epoch}, step {int(bad[0]) + 1}")
+        means: list[float] = (sums.sum(0) / len(levels)).tolist()
+        return means, self.optimizer.param_groups[0]["lr"]
+
+    def _step(self, levels: Tensor, noise: torch.Generator) -> Tensor:
+        """Take one step; return loss, mean distortion and mean rate as a tensor [3] on the device."""
+        means = self._means(levels, noise)
+        self.optimizer.zero_grad(set_to_none=True)
+        means[0].backward()
+        if self.settings.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        return means.detach()
+
+    def _means(self, levels: Tensor, noise: torch.Generator) -> Tensor:
+        """Return loss, mean distortion and mean rate of a batch, [3]; the loss has a gradient."""
+        with self._autocast():
+            terms = self.objective(self.model, levels, noise, self.epoch)
+        return terms.means()
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float, float]:
+        """Return mean distortion and rate of the validation split, the same noise in every epoch."""
+        noise = generator(self.seed, "validation", device=self.device)
+        distortion, rate = [], []
+        for levels in self.validation.split(self.settings.evaluation_batch_size):
+            with self._autocast():
+                posterior = self.model.posterior(levels)
+                outputs = self.model.decode(reparameterised(posterior, noise))
+            distortion.append(-self.model.likelihood.log_mass(outputs, levels))
+            rate.append(self.model.rate_per_latent(posterior).sum(-1))
+        return torch.cat(distortion).double().mean().item(), torch.cat(rate).double().mean().item()
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.settings.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next epoch depends on."""
+        return {
+            "epoch": self.epoch,
+            "records": [vars(record) for record in self.records],
+            "best": (self.best_elbo, self.best_epoch, self.best_weights),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, as if training had never stopped."""
+        self.epoch = state["epoch"]
+        self.records = [EpochRecord(**record) for record in state["records"]]
+        self.best_elbo, self.best_epoch, self.best_weights = state["best"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])

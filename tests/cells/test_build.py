@@ -1,0 +1,98 @@
+"""Building the parts of a cell: what a class refuses becomes one line that names the group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from vae_likelihoods.cells.build import (
+    build,
+    build_likelihood,
+    build_model,
+    build_objective,
+    build_optimizer,
+    likelihoods_for,
+)
+from vae_likelihoods.cells.settings import Settings, read
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.objectives.elbo import ELBO
+
+LIKELIHOODS = {path.stem for path in (Path(__file__).parents[2] / "conf" / "likelihood").glob("*.yaml")}
+
+
+@pytest.fixture
+def settings(configuration: Callable[..., DictConfig]) -> Callable[..., Settings]:
+    return lambda *overrides: read(configuration("dataset=digits", "network.hidden=[8]", *overrides))
+
+
+def test_parts_are_built_from_their_targets(settings: Callable[..., Settings]) -> None:
+    found = settings("levels=5", "latent_dim=3", "objective.beta=0.5")
+    model = build_model(found, (3, 8, 8))
+    assert (model.latent_dim, model.likelihood.levels, model.likelihood.channels) == (3, 5, 3)
+    outputs = model.decode(torch.zeros(2, 3))
+    assert outputs.shape == (2, model.likelihood.output_channels, 8, 8)
+    assert build_objective(found) == ELBO(beta=0.5, warmup_epochs=0)
+
+
+def test_the_optimiser_has_every_parameter_those_of_the_likelihood_too(
+    settings: Callable[..., Settings],
+) -> None:
+    found = settings("likelihood=gaussian_learned", "optimizer.lr=0.25")
+    model = build_model(found, (1, 8, 8))
+    optimizer = build_optimizer(found, model)
+    (group,) = optimizer.param_groups
+    assert {id(p) for p in group["params"]} == {id(p) for p in model.parameters()}
+    assert any(p is model.likelihood.scale.log_excess for p in group["params"])
+    assert group["lr"] == 0.25
+
+
+def test_a_likelihood_that_cannot_model_the_levels_names_those_that_can(
+    settings: Callable[..., Settings],
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        build_likelihood(settings("likelihood=bernoulli", "levels=17"), channels=1)
+    assert str(caught.value).startswith("likelihood=bernoulli: cannot model levels=17: ")
+    assert set(caught.value.choices) == LIKELIHOODS - {"bernoulli"}
+
+
+@pytest.mark.parametrize("levels", [2, 256])
+def test_likelihoods_for_are_those_that_build(levels: int) -> None:
+    assert set(likelihoods_for(levels)) == LIKELIHOODS - ({"bernoulli"} if levels > 2 else set())
+
+
+REFUSED = [
+    ("likelihood=gaussian", "likelihood.sigma=-1", "likelihood.sigma=-1"),
+    ("likelihood=gaussian", "+likelihood.sigmaa=1", "likelihood=vae_likelihoods.likelihoods.gaussian"),
+    ("network=mlp", "network.hidden=[]", "network.hidden="),
+    ("network=mlp", "network.hidden=16", "network=vae_likelihoods.networks.mlp"),
+    ("network=mlp", "network.hidden=[2.5]", "network=vae_likelihoods.networks.mlp"),
+    ("network=mlp", "+network.depth=3", "network=vae_likelihoods.networks.mlp"),
+    ("objective=elbo", "objective.beta=-1", "objective.beta=-1"),
+    ("objective=elbo", "objective.beta=abc", "objective=vae_likelihoods.objectives.elbo.ELBO"),
+    ("objective=iwae", "objective.samples=2.5", "objective.samples=2.5"),
+    ("optimizer=adam", "optimizer.lr=-1", "optimizer=torch.optim.Adam: Invalid learning rate"),
+    ("optimizer=adam", "+optimizer.momentum=1", "optimizer=torch.optim.Adam"),
+]
+
+
+@pytest.mark.parametrize(("choice", "override", "message"), REFUSED, ids=[row[1] for row in REFUSED])
+def test_settings_that_a_class_refuses_are_one_line(
+    settings: Callable[..., Settings], choice: str, override: str, message: str
+) -> None:
+    def build_all(found: Settings) -> None:
+        build_objective(found)
+        build_optimizer(found, build_model(found, (1, 8, 8)))
+
+    with pytest.raises(SettingError) as caught:
+        build_all(settings(choice, override))
+    assert str(caught.value).startswith(message)
+
+
+def test_what_is_given_is_not_copied() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(2))]
+    made = build("optimizer", {"_target_": "torch.optim.SGD", "lr": 0.5}, parameters)
+    assert made.param_groups[0]["params"][0] is parameters[0]

@@ -1,0 +1,86 @@
+"""Memory that tensors give back is kept for the next ones: counted in fresh pages of a process of its own."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+COUNT = """
+import resource, sys, torch
+from vae_likelihoods.recipes.cpu import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def step():
+    parts = [torch.zeros(300_000) for _ in range(20)]  # 1.2 MB each
+    return sum(part.sum() for part in parts)
+step(), step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_step_takes_no_fresh_pages() -> None:
+    left, kept = (
+        int(subprocess.run([sys.executable, "-c", COUNT, how], capture_output=True, check=True).stdout)
+        for how in ("leave", "keep")
+    )
+    assert kept < 1000 < left  # 5 steps of 24 MB are 29,000 pages of 4 kB
+
+
+ADAM = """
+import sys, time, torch
+from vae_likelihoods.recipes.cpu import prepare_cpu
+prepare_cpu(threads=1)
+weight = torch.nn.Parameter(torch.ones(1000))
+optimizer = torch.optim.Adam([weight], fused=True)
+weight.grad = torch.full_like(weight, 1e-3)
+optimizer.step()
+weight.grad.zero_()
+for _ in range(900):  # 0.9^900 1e-4 = 7e-46
+    optimizer.step()
+average = optimizer.state[weight]["exp_avg"]
+print(torch.get_num_threads(), int((average == 0).all()))
+"""
+
+
+GROW = """
+import psutil, torch
+from vae_likelihoods.recipes.cpu import prepare_cpu
+from vae_likelihoods.sweeps.job import give_back_memory
+prepare_cpu(threads=1)
+size = lambda: psutil.Process().memory_info().rss
+before = size()
+parts = [torch.ones(2_000_000) for _ in range(60)]  # 8 MB each
+last = torch.ones(10)
+del parts
+kept = size() - before
+give_back_memory()
+print(kept, size() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_after_a_cell_the_memory_goes_back() -> None:
+    """Joblib ends workers that have grown by 300 MB."""
+    found = subprocess.run([sys.executable, "-c", GROW], capture_output=True, check=True).stdout
+    kept, left = map(int, found.split())
+    assert kept > 300e6 > 100e6 > left
+
+
+def test_averages_of_a_gradient_that_is_gone_become_zero_and_not_denormal() -> None:
+    found = subprocess.run([sys.executable, "-c", ADAM], capture_output=True, check=True).stdout
+    assert found.split() == [b"1", b"1"]
+
+
+def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vae_likelihoods.recipes import cpu
+
+    monkeypatch.setattr(cpu.platform, "libc_ver", lambda: ("musl", "1.2"))
+    assert cpu.keep_freed_memory() is False
