@@ -12,8 +12,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from vae_likelihoods.datasets.base import build
-from vae_likelihoods.errors import require
+from vae_likelihoods.datasets.base import KEY, build
+from vae_likelihoods.errors import require, under
 
 ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ def main(config: DictConfig) -> None:
         config.dataset.name == chosen, "dataset.name", config.dataset.name, f"must be {chosen}, as its file"
     )
     source, folder = build(config.dataset), ROOT / config.raw_folder
-    brought = source.download(folder)
+    with under(KEY):
+        brought = source.download(folder)
     log.info("%s: %s in %s", source.name, ", ".join(brought) or "everything was already", folder)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
 
 from hydra.errors import CompactHydraException
 
@@ -11,8 +12,10 @@ from hydra.errors import CompactHydraException
 class SettingError(CompactHydraException, ValueError):
     """A setting that cannot work; Hydra prints it as one line, without a traceback.
 
+    A part names its own argument; who builds the part adds where that stands in the configuration (`under`).
+
     Args:
-        key: the configuration key as the user writes it, such as ``training.epochs``.
+        key: the argument, such as ``epochs``; empty: the part as a whole.
         value: what was given.
         reason: why it is refused, or what is accepted.
         choices: the values that would do, if they can be listed.
@@ -21,11 +24,42 @@ class SettingError(CompactHydraException, ValueError):
     def __init__(self, key: str, value: Any, reason: str, choices: Iterable[Any] = ()) -> None:
         self.key, self.value, self.reason, self.choices = key, value, reason, list(choices)
         listed = f" Choices: {', '.join(map(str, self.choices))}." if self.choices else ""
-        super().__init__(f"{key}={value}: {reason.removesuffix('.')}.{listed}")
+        subject = f"{key}={value}" if key else str(value)
+        super().__init__(f"{subject}: {reason.removesuffix('.')}.{listed}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors travel from a worker to the driver as pickles.
         return type(self), (self.key, self.value, self.reason, self.choices)
+
+    def renamed(self, key: str) -> Self:
+        """Return the same error of another key."""
+        return type(self)(key, self.value, self.reason, self.choices)
+
+    def within(self, path: str) -> Self:
+        """Return the same error of the part at `path` of the configuration.
+
+        Example:
+            >>> str(SettingError("scale", -1, "must be positive").within("likelihood.law"))
+            'likelihood.law.scale=-1: must be positive.'
+        """
+        return self.renamed(f"{path}.{self.key}" if self.key else path)
+
+
+class UnavailableError(RuntimeError):
+    """What a part needs is not on this machine: a package, a program, a service."""
+
+
+@contextmanager
+def under(path: str) -> Iterator[None]:
+    """Add `path` to what a part refuses inside the block.
+
+    Raises:
+        SettingError: with the whole key.
+    """
+    try:
+        yield
+    except SettingError as error:
+        raise error.within(path) from error.__cause__
 
 
 def require(condition: bool, key: str, value: Any, reason: str, choices: Iterable[Any] = ()) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, get_args
 
-from vae_likelihoods.errors import SettingError, require, require_count
+from vae_likelihoods.errors import SettingError, require, require_count, under
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,11 +49,11 @@ class Quantity:
 
     def __post_init__(self) -> None:
         named = isinstance(self.measure, str) and self.measure != ""
-        require(named, "unit.measure", repr(self.measure), "needs words such as 'nats per image'")
+        require(named, "measure", repr(self.measure), "needs words such as 'nats per image'")
         scales = (*get_args(Scale), None)
-        require(self.scale in scales, "unit.scale", self.scale, "no such scale", scales)
+        require(self.scale in scales, "scale", self.scale, "no such scale", scales)
         if self.importance_samples is not None:
-            require_count("unit.importance_samples", self.importance_samples)
+            require_count("importance_samples", self.importance_samples)
 
     def on(self, split: Split, dimensions: int, levels: int) -> Unit:
         """Return the unit of this quantity, measured on a split of images."""
@@ -80,9 +80,9 @@ class Unit(Quantity):
     def __post_init__(self) -> None:
         super().__post_init__()
         splits = get_args(Split)
-        require(self.split in splits, "unit.split", self.split, "no such split", splits)
-        require_count("unit.dimensions", self.dimensions)
-        require_count("unit.levels", self.levels, least=2)
+        require(self.split in splits, "split", self.split, "no such split", splits)
+        require_count("dimensions", self.dimensions)
+        require_count("levels", self.levels, least=2)
 
     @classmethod
     def from_dict(cls, found: Any) -> Unit:
@@ -94,7 +94,8 @@ class Unit(Quantity):
         names = sorted(field.name for field in fields(cls))
         known = isinstance(found, Mapping) and sorted(found) == names
         require(known, "unit", found, f"needs exactly the fields {', '.join(names)}")
-        return cls(**found)
+        with under("unit"):
+            return cls(**found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data, by name, sorted."""

@@ -18,7 +18,7 @@ from vae_likelihoods.cells.build import (
     likelihoods_for,
 )
 from vae_likelihoods.cells.settings import Settings, read
-from vae_likelihoods.errors import SettingError
+from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.objectives.elbo import ELBO
 
 LIKELIHOODS = {path.stem for path in (Path(__file__).parents[2] / "conf" / "likelihood").glob("*.yaml")}
@@ -94,5 +94,60 @@ def test_settings_that_a_class_refuses_are_one_line(
 
 def test_what_is_given_is_not_copied() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(2))]
-    made = build("optimizer", {"_target_": "torch.optim.SGD", "lr": 0.5}, parameters)
+    made = build("optimizer", {"_target_": "torch.optim.SGD", "lr": 0.5}, params=parameters)
     assert made.param_groups[0]["params"][0] is parameters[0]
+
+
+class Spring:
+    """A part with an argument of its own."""
+
+    def __init__(self, stiffness: float) -> None:
+        require(stiffness > 0, "stiffness", stiffness, "must be positive")
+
+
+class Clock:
+    """A part that is made of others."""
+
+    def __init__(self, springs: object, teeth: int = 1, levels: int = 2) -> None:
+        self.springs = springs
+        require(teeth > 0, "teeth", teeth, "must be positive")
+        require(levels > 1, "levels", levels, "must be at least 2")
+        require(levels < 9, "", "the clock", "is too fine")
+
+
+def spring(stiffness: float) -> dict[str, object]:
+    return {"_target_": f"{__name__}.Spring", "stiffness": stiffness}
+
+
+NESTED = [
+    (spring(-1), {}, "metric.mine.springs.stiffness=-1: "),
+    ([spring(1), [spring(2), spring(-3)]], {}, "metric.mine.springs.1.1.stiffness=-3: "),
+    (spring(1), {"teeth": 0}, "metric.mine.teeth=0: "),
+    (spring(1), {"levels": 1}, "metric.mine.levels=1: "),
+    ({**spring(1), "colour": 2}, {}, "metric.mine.springs="),
+]
+
+
+@pytest.mark.parametrize(("springs", "others", "message"), NESTED)
+def test_a_refusal_has_the_path_at_which_the_user_wrote_the_setting(
+    springs: object, others: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        build("metric.mine", {"_target_": f"{__name__}.Clock", "springs": springs, **others})
+    assert str(caught.value).startswith(message)
+
+
+def test_what_is_given_keeps_its_own_key_and_the_part_as_a_whole_has_its_path() -> None:
+    node = {"_target_": f"{__name__}.Clock", "springs": spring(1)}
+    with pytest.raises(SettingError, match=r"^levels=1: "):
+        build("metric.mine", node, levels=1)
+    with pytest.raises(SettingError, match=r"^metric\.mine=the clock: is too fine"):
+        build("metric.mine", node, levels=9)
+
+
+def test_parts_in_lists_are_built() -> None:
+    made = build("x", {"_target_": f"{__name__}.Clock", "springs": [spring(1), [spring(2)], 3, {"a": 1}]})
+    first, (second,), *rest = made.springs
+    assert isinstance(first, Spring)
+    assert isinstance(second, Spring)
+    assert rest == [3, {"a": 1}]

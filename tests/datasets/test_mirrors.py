@@ -141,7 +141,7 @@ def test_the_last_error_lists_every_mirror_and_why(tmp_path: Path, server, files
     for line, mirror, reason in zip(lines[1:6], mirrors, reasons, strict=True):
         assert line.startswith(f"  {mirror}: ")
         assert reason in line
-    assert "dataset.mirrors=" in lines[6]
+    assert "mirrors=" in lines[6]
     assert ENVIRONMENT in lines[6]
 
 
@@ -263,7 +263,7 @@ def test_leftovers_of_killed_downloads_are_removed_after_a_day(tmp_path: Path, s
 
 @pytest.mark.parametrize("given", [{}, {"md5": "0", "sha256": "0"}, {"md5": "0", "compressed_md5": "0"}])
 def test_a_file_has_exactly_one_checksum(given: dict[str, str]) -> None:
-    with pytest.raises(SettingError, match=r"dataset\.files=.*exactly one checksum"):
+    with pytest.raises(SettingError, match=r"files=.*exactly one checksum"):
         RemoteFile("file.gz", **given)
 
 
@@ -288,11 +288,11 @@ def test_a_file_has_exactly_one_checksum(given: dict[str, str]) -> None:
 def test_settings_that_cannot_work_are_refused_by_name(files, key: str, value: Any) -> None:
     good = {"name": "tiny", "native_levels": 256, "mirrors": [], "files": files, "validation_size": 12}
     IdxFiles(**good)
-    with pytest.raises(SettingError, match=f"^dataset.{key}="):
+    with pytest.raises(SettingError, match=f"^{key}="):
         IdxFiles(**{**good, key: value})
 
 
 @pytest.mark.parametrize("wrong", [None, "name.gz", {"md5": "0"}, {"name": "a", "mdfive": "0"}])
 def test_a_file_that_is_described_wrongly_is_refused(files, wrong: Any) -> None:
-    with pytest.raises(SettingError, match=r"^dataset\.files\.test_labels="):
+    with pytest.raises(SettingError, match=r"^files\.test_labels="):
         IdxFiles("tiny", 256, [], {**files, "test_labels": wrong}, 12)

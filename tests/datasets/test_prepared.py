@@ -130,7 +130,7 @@ def test_an_unknown_split_is_refused(folder: Path) -> None:
 
 
 def test_a_source_without_test_images_needs_a_test_size(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"dataset\.test_size=None: .*no official test images"):
+    with pytest.raises(SettingError, match=r"test_size=None: .*no official test images"):
         Colours("colours", 8, 9, None, 0).splits(tmp_path)
 
 
@@ -143,7 +143,7 @@ class OfficialTest(Colours):
 
 
 def test_official_test_images_cannot_be_replaced(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"dataset\.test_size=12: the official test images"):
+    with pytest.raises(SettingError, match=r"test_size=12: the official test images"):
         OfficialTest("colours", 8, 9, 12, 0).splits(tmp_path)
 
 

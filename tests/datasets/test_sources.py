@@ -164,9 +164,7 @@ class Changed(Embedded):
 
 def test_a_package_with_other_data_is_refused(tmp_path: Path) -> None:
     known = {"images": "0" * 64, "labels": "0" * 64}
-    with pytest.raises(
-        SettingError, match=r"dataset\.sha256\.images=0+: the installed package carries other"
-    ):
+    with pytest.raises(SettingError, match=r"sha256\.images=0+: the installed package carries other"):
         Changed("changed", 256, known, 4, 4).download(tmp_path / "changed")
     assert list(tmp_path.iterdir()) == []
 
@@ -198,14 +196,14 @@ def test_the_official_test_images_stay_the_test_split(idx, arrays) -> None:
 def test_a_validation_split_that_cannot_be_cut_is_refused(idx, size: int) -> None:
     source, raw = idx
     source.validation_size = size
-    with pytest.raises(SettingError, match=rf"dataset\.validation_size={size}: 4 to 56 can be cut"):
+    with pytest.raises(SettingError, match=rf"validation_size={size}: 4 to 56 can be cut"):
         source.splits(raw)
 
 
 def test_too_few_native_levels_are_refused(idx) -> None:
     source, raw = idx
     source.native_levels = 17
-    with pytest.raises(SettingError, match=r"dataset\.native_levels=17: the images of tiny reach level 255"):
+    with pytest.raises(SettingError, match=r"native_levels=17: the images of tiny reach level 255"):
         source.splits(raw)
 
 
@@ -231,7 +229,7 @@ def rewrite(raw: Path, source: IdxFiles, role: str, content: bytes) -> None:
 def test_files_of_another_kind_are_refused(idx, content: bytes, reason: str) -> None:
     source, raw = idx
     rewrite(raw, source, "train_images", content)
-    with pytest.raises(SettingError, match=rf"^dataset\.files\.train_images=.*{reason}"):
+    with pytest.raises(SettingError, match=rf"^files\.train_images=.*{reason}"):
         source.splits(raw)
 
 

@@ -210,11 +210,11 @@ def test_simulated_images_have_the_marginals_of_the_model() -> None:
 @pytest.mark.parametrize(
     ("settings", "key"),
     [
-        ((0, 5, "linear", 1, 0.65), "ais.chains"),
-        ((4, 0, "linear", 1, 0.65), "ais.temperatures"),
-        ((4, 5, "cosine", 1, 0.65), "ais.schedule"),
-        ((4, 5, "linear", 0, 0.65), "ais.leapfrog_steps"),
-        ((4, 5, "linear", 1, 1.0), "ais.acceptance"),
+        ((0, 5, "linear", 1, 0.65), "chains"),
+        ((4, 0, "linear", 1, 0.65), "temperatures"),
+        ((4, 5, "cosine", 1, 0.65), "schedule"),
+        ((4, 5, "linear", 0, 0.65), "leapfrog_steps"),
+        ((4, 5, "linear", 1, 1.0), "acceptance"),
     ],
 )
 def test_settings_that_cannot_be(settings: tuple[int, int, Schedule, int, float], key: str) -> None:

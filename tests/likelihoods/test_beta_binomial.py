@@ -99,5 +99,5 @@ def test_two_levels_are_the_bernoulli_whatever_the_concentration():
     ("key", "value"), [("concentration", 0.0), ("concentration", 1e9), ("spread", 1.0), ("spread", 1e9)]
 )
 def test_impossible_bounds_are_refused(key: str, value: float):
-    with pytest.raises(SettingError, match=f"likelihood.{key}="):
+    with pytest.raises(SettingError, match=f"{key}="):
         BetaBinomial(levels=256, channels=1, **{key: value})

@@ -143,5 +143,5 @@ def test_table_is_learned():
 
 @pytest.mark.parametrize("rank", [1, 0, -3, 2.0, True, None])
 def test_impossible_ranks_are_refused(rank: object):
-    with pytest.raises(SettingError, match=rf"^likelihood\.rank={rank}: must be a whole number, at least 2"):
+    with pytest.raises(SettingError, match=rf"^rank={rank}: must be a whole number, at least 2"):
         Categorical(levels=256, channels=1, rank=rank)

@@ -122,12 +122,12 @@ def test_learned_sigma_has_the_gradient_of_the_mass(sigma: float):
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.inf, math.nan, "wide", None])
 def test_impossible_sigmas_are_refused(sigma: object):
     for family in (Gaussian, LearnedGaussian):
-        with pytest.raises(SettingError, match=r"likelihood\.sigma="):
+        with pytest.raises(SettingError, match=r"sigma="):
             family(levels=256, channels=1, sigma=sigma)
 
 
 def test_impossible_floors_are_refused():
-    with pytest.raises(SettingError, match=r"likelihood\.min_sigma=0"):
+    with pytest.raises(SettingError, match=r"min_sigma=0"):
         LearnedGaussian(levels=256, channels=1, min_sigma=0)
-    with pytest.raises(SettingError, match=r"likelihood\.sigma=0.1"):
+    with pytest.raises(SettingError, match=r"sigma=0.1"):
         LearnedGaussian(levels=2, channels=1, sigma=0.1, min_sigma=0.25)

@@ -202,5 +202,5 @@ def test_mean_is_the_average_of_samples_to_the_lattice_error():
     ],
 )
 def test_impossible_settings_are_refused(key: str, value: object):
-    with pytest.raises(SettingError, match=rf"^likelihood\.{key}={value}: "):
+    with pytest.raises(SettingError, match=rf"^{key}={value}: "):
         LogisticMixture(levels=256, channels=3, **{key: value})

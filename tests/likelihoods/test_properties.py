@@ -360,7 +360,7 @@ def test_density_approaches_mass_over_width_and_can_be_switched_off(path: Path, 
         near = density > -10
         torch.testing.assert_close(density[near], (mass + np.log(256))[near], rtol=0, atol=0.02)
         assert near.float().mean() > 0.5
-    with pytest.raises(SettingError, match=r"likelihood\.trained_on=both.*Choices: density, mass"):
+    with pytest.raises(SettingError, match=r"trained_on=both.*Choices: density, mass"):
         build(path, levels, trained_on="both")
 
 

@@ -111,14 +111,14 @@ def refusal(family: Callable, **settings: object) -> str:
 @pytest.mark.parametrize("value", [0, -0.1, math.nan, math.inf, 1e9, 1e-9, "wide", None])
 def test_an_impossible_start_is_refused_with_its_range(key: str, family: Callable, value: object):
     said = refusal(family, **{key: value})
-    assert said.startswith(f"likelihood.{key}={value}: ")
+    assert said.startswith(f"{key}={value}: ")
     assert "1e-08 .. 1e+08 of the [0, 1] range" in said
 
 
 @pytest.mark.parametrize("value", [0, -0.1, math.nan, math.inf, 1e9, 1e-9, "wide", None])
 def test_an_impossible_fixed_sigma_is_refused_with_its_range(value: object):
     said = refusal(Gaussian, sigma=value)
-    assert said.startswith(f"likelihood.sigma={value}: ")
+    assert said.startswith(f"sigma={value}: ")
     assert "1e-08 .. 1e+08 of the [0, 1] range" in said
 
 
@@ -126,7 +126,7 @@ def test_an_impossible_fixed_sigma_is_refused_with_its_range(value: object):
 @pytest.mark.parametrize("least", [0, -1, math.nan, math.inf, 1e-9, "small", None])
 def test_an_impossible_floor_is_refused_with_its_range(key: str, family: Callable, least: object):
     said = refusal(family, **{f"min_{key}": least})
-    assert said.startswith(f"likelihood.min_{key}={least}: ")
+    assert said.startswith(f"min_{key}={least}: ")
     assert "part of a bin, at least 1.7e-07" in said
 
 
@@ -134,7 +134,7 @@ def test_an_impossible_floor_is_refused_with_its_range(key: str, family: Callabl
 def test_a_start_at_or_below_its_floor_is_refused_with_both(key: str, family: Callable):
     for start in (0.05, 0.5 / 17):
         said = refusal(family, **{key: start, f"min_{key}": start * 17})
-        assert said.startswith(f"likelihood.{key}={start}: ")
+        assert said.startswith(f"{key}={start}: ")
         assert f"above min_{key} / K = {start:.4g}" in said
 
 
@@ -142,7 +142,7 @@ def test_a_start_at_or_below_its_floor_is_refused_with_both(key: str, family: Ca
 @pytest.mark.parametrize("per_pixel", ["yes", 1, None])
 def test_a_doubtful_source_is_refused_with_the_choices(key: str, family: Callable, per_pixel: object):
     said = refusal(family, per_pixel=per_pixel)
-    assert said.startswith(f"likelihood.per_pixel={per_pixel}: ")
+    assert said.startswith(f"per_pixel={per_pixel}: ")
     assert said.endswith("Choices: True, False.")
 
 
@@ -155,6 +155,6 @@ def test_a_mixture_has_the_same_ranges():
 @pytest.mark.parametrize("df", [1, 3, 0, -2, 32, 4.0, True, None])
 def test_impossible_degrees_of_freedom_are_refused_with_the_choices(df: object):
     said = refusal(StudentT, df=df)
-    assert said.startswith(f"likelihood.df={df}: ")
+    assert said.startswith(f"df={df}: ")
     assert "Choices: 2, 4, 6," in said
     assert said.endswith("28, 30.")

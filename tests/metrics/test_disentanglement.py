@@ -71,4 +71,4 @@ def test_classes_give_no_number_and_the_log_says_so(caplog: pytest.LogCaptureFix
 def test_settings_that_cannot_be(key: str, value: Any) -> None:
     with pytest.raises(SettingError) as caught:
         Disentanglement(**{**GOOD, key: value})
-    assert caught.value.key == f"metric.disentanglement.{key}"
+    assert caught.value.key == f"{key}"

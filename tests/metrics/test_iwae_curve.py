@@ -120,13 +120,13 @@ def test_summary_of_planted_scores() -> None:
 @pytest.mark.parametrize(
     ("make", "key"),
     [
-        (lambda: IWAECurve([], 8), "metric.iwae_curve.k"),
-        (lambda: IWAECurve([5, 1], 8), "metric.iwae_curve.k"),
-        (lambda: IWAECurve([1, 1], 8), "metric.iwae_curve.k"),
-        (lambda: IWAECurve([0, 1], 8), "metric.iwae_curve.k"),
-        (lambda: IWAECurve([1, 2.5], 8), "metric.iwae_curve.k"),  # type: ignore[list-item]
-        (lambda: IWAECurve([1], 0), "metric.iwae_curve.decoded_at_once"),
-        (lambda: IWAECurve([1], 8, "low"), "metric.iwae_curve.matmul"),  # type: ignore[arg-type]
+        (lambda: IWAECurve([], 8), "k"),
+        (lambda: IWAECurve([5, 1], 8), "k"),
+        (lambda: IWAECurve([1, 1], 8), "k"),
+        (lambda: IWAECurve([0, 1], 8), "k"),
+        (lambda: IWAECurve([1, 2.5], 8), "k"),  # type: ignore[list-item]
+        (lambda: IWAECurve([1], 0), "decoded_at_once"),
+        (lambda: IWAECurve([1], 8, "low"), "matmul"),  # type: ignore[arg-type]
     ],
 )
 def test_settings_that_cannot_be(make: Any, key: str) -> None:

@@ -69,4 +69,4 @@ def test_a_threshold_as_part_of_a_name(threshold: float, name: str) -> None:
 def test_settings_that_cannot_be(key: str, value: Any) -> None:
     with pytest.raises(SettingError) as caught:
         Latents(**{**GOOD, key: value})
-    assert caught.value.key == f"metric.latents.{key}"
+    assert caught.value.key == f"{key}"

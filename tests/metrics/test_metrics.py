@@ -348,10 +348,10 @@ def test_squared_error_of_a_constant_picture() -> None:
 @pytest.mark.parametrize(
     ("make", "key"),
     [
-        (lambda: Bound(samples=0, decoded_at_once=8), "metric.bound.samples"),
-        (lambda: Bound(samples=1.5, decoded_at_once=8), "metric.bound.samples"),  # type: ignore[arg-type]
-        (lambda: Bound(samples=1, decoded_at_once=0), "metric.bound.decoded_at_once"),
-        (lambda: Reconstruction(batch_size=-3), "metric.reconstruction.batch_size"),
+        (lambda: Bound(samples=0, decoded_at_once=8), "samples"),
+        (lambda: Bound(samples=1.5, decoded_at_once=8), "samples"),  # type: ignore[arg-type]
+        (lambda: Bound(samples=1, decoded_at_once=0), "decoded_at_once"),
+        (lambda: Reconstruction(batch_size=-3), "batch_size"),
     ],
 )
 def test_settings_that_cannot_be(make: Any, key: str) -> None:

@@ -98,4 +98,4 @@ def test_accuracy_and_its_standard_error_of_planted_answers() -> None:
 def test_settings_that_cannot_be(key: str, value: Any) -> None:
     with pytest.raises(SettingError) as caught:
         Probe(**{**GOOD, key: value})
-    assert caught.value.key == f"metric.probe.{key}"
+    assert caught.value.key == f"{key}"

@@ -148,4 +148,4 @@ def test_where_test_images_lie_in_train_there_is_no_ratio(digits: dict[str, Leve
 def test_settings_that_cannot_be(key: str, value: Any) -> None:
     with pytest.raises(SettingError) as caught:
         Samples(**{**GOOD, key: value})
-    assert caught.value.key == f"metric.samples.{key}"
+    assert caught.value.key == f"{key}"

@@ -127,7 +127,9 @@ def test_every_network_goes_with_every_likelihood(network: Path, name: str, leve
         return dict(OmegaConf.load(path))
 
     likelihood = build("likelihood", node(CONF / "likelihood" / f"{name}.yaml"), levels=levels, channels=3)
-    networks = build("network", node(network), (3, 8, 8), 2, likelihood.output_channels)
+    networks = build(
+        "network", node(network), shape=(3, 8, 8), latent_dim=2, output_channels=likelihood.output_channels
+    )
     model = VAE(networks, likelihood, latent_dim=2)
     k = torch.randint(levels, (4, 3, 8, 8), generator=generator(0, "k"), dtype=torch.uint8)
     mass = likelihood.log_mass(model.decode(reparameterised(model.posterior(k), generator(0, "z"), 3)), k)

@@ -29,7 +29,9 @@ every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".joi
 
 def networks_of(path: Path, shape: Shape, latent_dim: int = LATENTS) -> Networks:
     node = OmegaConf.to_container(OmegaConf.load(path))
-    made: Networks = build("network", node, shape, latent_dim, OUTPUTS_PER_CHANNEL * shape[0])
+    made: Networks = build(
+        "network", node, shape=shape, latent_dim=latent_dim, output_channels=OUTPUTS_PER_CHANNEL * shape[0]
+    )
     return made
 
 
@@ -83,14 +85,14 @@ def test_one_latent_is_enough(path: Path) -> None:
 @pytest.mark.parametrize("build_mlp", [mlp, tanh_mlp])
 @pytest.mark.parametrize("hidden", [[], [0], [16, -1]])
 def test_mlp_refuses_widths(build_mlp: Callable[..., Networks], hidden: list[int]) -> None:
-    with pytest.raises(SettingError, match=r"network\.hidden=") as caught:
+    with pytest.raises(SettingError, match=r"hidden=") as caught:
         build_mlp((1, 8, 8), 2, 1, hidden=hidden)
     assert caught.value.value == hidden
 
 
 @pytest.mark.parametrize(
     ("widths", "hidden", "key"),
-    [([], 8, "network.widths"), ([4, 0], 8, "network.widths"), ([4], 0, "network.hidden")],
+    [([], 8, "widths"), ([4, 0], 8, "widths"), ([4], 0, "hidden")],
 )
 def test_conv_refuses_widths(widths: list[int], hidden: int, key: str) -> None:
     with pytest.raises(SettingError) as caught:

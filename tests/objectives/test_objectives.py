@@ -235,13 +235,13 @@ def test_noise_comes_from_the_generator_alone(path: Path, model: VAE, levels: to
 @pytest.mark.parametrize(
     ("make", "key"),
     [
-        (lambda: ELBO(beta=-0.1, warmup_epochs=0), "objective.beta"),
-        (lambda: ELBO(beta=math.inf, warmup_epochs=0), "objective.beta"),
-        (lambda: ELBO(beta=math.nan, warmup_epochs=0), "objective.beta"),
-        (lambda: ELBO(beta=1.0, warmup_epochs=-1), "objective.warmup_epochs"),
-        (lambda: IWAE(samples=0), "objective.samples"),
-        (lambda: AveragedELBO(samples=0), "objective.samples"),
-        (lambda: IWAE(samples=2.5), "objective.samples"),  # type: ignore[arg-type]
+        (lambda: ELBO(beta=-0.1, warmup_epochs=0), "beta"),
+        (lambda: ELBO(beta=math.inf, warmup_epochs=0), "beta"),
+        (lambda: ELBO(beta=math.nan, warmup_epochs=0), "beta"),
+        (lambda: ELBO(beta=1.0, warmup_epochs=-1), "warmup_epochs"),
+        (lambda: IWAE(samples=0), "samples"),
+        (lambda: AveragedELBO(samples=0), "samples"),
+        (lambda: IWAE(samples=2.5), "samples"),  # type: ignore[arg-type]
     ],
 )
 def test_settings_that_cannot_be(make: object, key: str) -> None:

@@ -51,7 +51,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_that_ray_cannot_take_are_refused(
     engine: Callable[..., RayLauncher], key: str, value: Any, reason: str
 ) -> None:
-    with pytest.raises(SettingError, match=f"hydra.launcher.engine.{key}={value}: must be {reason}"):
+    with pytest.raises(SettingError, match=f"{key}={value}: must be {reason}"):
         engine(**{key: value})
 
 

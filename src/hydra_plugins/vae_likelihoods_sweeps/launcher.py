@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from omegaconf import DictConfig, open_dict
 from typing_extensions import override
 
 log = logging.getLogger(__name__)
+
+GROUP, ENGINE = "hydra/launcher", "hydra.launcher.engine"
 
 
 class OwnLaunchers(SearchPathPlugin):
@@ -53,7 +56,8 @@ class CellLauncher(Launcher):
         where = "runtime.root" if config.runtime.root is None else "hydra.sweep.dir"
         check_writable(where, Path(config.hydra.sweep.dir).resolve())
         self.context, self.config = hydra_context, config
-        self.engine.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        with _refusals_of_the_engine(config):
+            self.engine.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -88,7 +92,8 @@ class CellLauncher(Launcher):
         def launch(indices: list[int]) -> None:
             chosen = [overrides[index] for index in indices]
             try:
-                results = self.engine.launch(chosen, initial_job_idx)
+                with _refusals_of_the_engine(self.config):
+                    results = self.engine.launch(chosen, initial_job_idx)
             except SettingError:
                 raise  # the engine refuses its settings
             except Exception as error:
@@ -127,3 +132,16 @@ class CellLauncher(Launcher):
     def _set_parallel(self, count: int) -> None:
         if "n_jobs" in (settings := getattr(self.engine, "joblib", {})):
             settings["n_jobs"] = count
+
+
+@contextmanager
+def _refusals_of_the_engine(config: DictConfig) -> Iterator[None]:
+    """Add where the engine stands in the configuration to what it refuses inside the block."""
+    from vae_likelihoods.errors import SettingError, UnavailableError, under
+
+    try:
+        with under(ENGINE):
+            yield
+    except UnavailableError as error:
+        chosen = config.hydra.runtime.choices[GROUP]
+        raise SettingError(GROUP, chosen, str(error)) from None

@@ -19,11 +19,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from typing_extensions import override
 
-from vae_likelihoods.errors import SettingError, require, require_count
+from vae_likelihoods.errors import SettingError, UnavailableError, require, require_count
 
 log = logging.getLogger(__name__)
 
-KEY = "hydra.launcher.engine"
 # Tasks and what they return are small, results are files. Left alone, Ray takes 30 % of the memory.
 OBJECT_STORE_BYTES = 100 * 2**20
 
@@ -58,15 +57,17 @@ class RayLauncher(Launcher):
         """Check what can be checked before Ray is started or asked.
 
         Raises:
-            SettingError: if a setting cannot be, or the extra is not installed.
+            SettingError: if a setting cannot be.
+            UnavailableError: if the extra is not installed.
         """
         self.context, self.task, self.config = hydra_context, task_function, config
         for key, value in {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}.items():
             reason = "must be a number from 0 to 1, a whole number, or auto"
-            require(value == "auto" or _is_amount(value), f"{KEY}.{key}", value, reason)
-        require_count(f"{KEY}.max_retries", self.max_retries, least=0)
+            require(value == "auto" or _is_amount(value), key, value, reason)
+        require_count("max_retries", self.max_retries, least=0)
         found = importlib.util.find_spec("ray") is not None
-        require(found, "hydra/launcher", "ray", "needs an extra: pip install -e '.[ray]'")
+        if not found:
+            raise UnavailableError("needs an extra: pip install -e '.[ray]'")
 
     @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -154,7 +155,7 @@ class RayLauncher(Launcher):
             ray.init(self.address, **quiet)
         except Exception as error:
             reason = f"no Ray cluster answers there, or it wants another token ({_line(error)})"
-            raise SettingError(f"{KEY}.address", self.address, reason) from None
+            raise SettingError("address", self.address, reason) from None
 
     def _wait_for_turn(self, ends: Sequence[Future[JobReturn]]) -> None:
         running = [end for end in ends if not end.done()]
@@ -181,7 +182,7 @@ def _check_room(claim: dict[str, float], rooms: Sequence[dict[str, float]]) -> N
     """Refuse a claim that no node can meet; Ray would wait for such a node for ever."""
     there = [{"num_cpus": room.get("CPU", 0.0), "num_gpus": room.get("GPU", 0.0)} for room in rooms]
     fits = any(all(room[key] >= amount for key, amount in claim.items()) for room in there)
-    require(fits, KEY, claim, "a cell would claim more than any node of Ray has", there)
+    require(fits, "", claim, "a cell would claim more than any node of Ray has", there)
 
 
 def _result(ray: Any, end: Future[JobReturn], overrides: Sequence[str]) -> JobReturn:

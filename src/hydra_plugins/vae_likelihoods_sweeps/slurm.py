@@ -23,7 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from typing_extensions import override
 
-from vae_likelihoods.errors import SettingError, require, require_count
+from vae_likelihoods.errors import SettingError, UnavailableError, require, require_count
 
 try:
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Submitit
@@ -32,7 +32,6 @@ except ImportError:  # Hydra imports every plugin at its start; who wants this o
 
 log = logging.getLogger(__name__)
 
-KEY = "hydra.launcher.engine"
 PROGRAMS = ("sbatch", "srun", "scontrol", "scancel", "sinfo", "sacct")
 LOOK_SECONDS, ASK_SECONDS = 1.0, 30.0  # between looks at the files of jobs; between questions to SLURM
 
@@ -86,24 +85,26 @@ class SlurmLauncher(Submitit):
         """Check what can be checked before a job is submitted.
 
         Raises:
-            SettingError: if the extra, SLURM's programs, its accounting or the partition are not there.
+            SettingError: if a setting cannot be, or the partition is not there.
+            UnavailableError: if the extra, SLURM's programs or its accounting are not there.
         """
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         found = Submitit is not Launcher and importlib.util.find_spec("submitit")
-        require(bool(found), "hydra/launcher", "slurm", "needs an extra: pip install -e '.[slurm]'")
+        if not found:
+            raise UnavailableError("needs an extra: pip install -e '.[slurm]'")
         self._check_options()
         _check_slurm(self.options["slurm_partition"])
 
     def _check_options(self) -> None:
         for key in ("timeout_min", "cpus_per_task", "slurm_array_parallelism"):
-            require_count(f"{KEY}.{key.removeprefix('slurm_')}", self.options[key])
-        require_count(f"{KEY}.signal_delay_s", self.options["slurm_signal_delay_s"], least=0)
-        require_count(f"{KEY}.max_num_timeout", self.max_num_timeout, least=0)
+            require_count(key.removeprefix("slurm_"), self.options[key])
+        require_count("signal_delay_s", self.options["slurm_signal_delay_s"], least=0)
+        require_count("max_num_timeout", self.max_num_timeout, least=0)
         limit, early = self.options["timeout_min"], self.options["slurm_signal_delay_s"] / 60 + 1
         reason = f"SLURM may tell a cell to stop {early:g} minutes (signal_delay_s, and 1) before its limit"
-        require(limit > early, f"{KEY}.timeout_min", limit, reason)
+        require(limit > early, "timeout_min", limit, reason)
         commands = self.options["slurm_setup"]
-        require(isinstance(commands, list), f"{KEY}.setup", commands, "must be a list of shell commands")
+        require(isinstance(commands, list), "setup", commands, "must be a list of shell commands")
 
     @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -149,7 +150,7 @@ class SlurmLauncher(Submitit):
         except Exception as error:
             given = {key.removeprefix("slurm_"): value for key, value in self.options.items() if value}
             said = "; ".join(str(error).replace("sbatch: error: ", "").splitlines())
-            raise SettingError(KEY, given, f"SLURM did not take the jobs: {said}") from error
+            raise SettingError("", given, f"SLURM did not take the jobs: {said}") from error
         print(f"SLURM job {_array(jobs)}: {len(jobs)} cells, logs in {folder}", flush=True)
         return jobs
 
@@ -178,16 +179,19 @@ class SlurmLauncher(Submitit):
 def _check_slurm(partition: str | None) -> None:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     reason = f"there is no {', no '.join(missing)} on the PATH; use a machine that submits to SLURM"
-    require(not missing, "hydra/launcher", "slurm", reason)
+    if missing:
+        raise UnavailableError(reason)
     code, said = _ask("sinfo", "--all", "--noheader", "--format=%R")
-    require(code == 0, "hydra/launcher", "slurm", f"SLURM does not answer: {said}")
+    if code != 0:
+        raise UnavailableError(f"SLURM does not answer: {said}")
     partitions = sorted(set(said.split()))
     for name in (partition or "").split(","):
-        require(name in ("", *partitions), f"{KEY}.partition", name, "is no partition here", partitions)
+        require(name in ("", *partitions), "partition", name, "is no partition here", partitions)
     # What submitit will ask: only sacct tells it that a job was cancelled.
     code, said = _ask("sacct", "-o", "JobID,State,NodeList", "--parsable2", "-j", "1")
     need = "without it nobody learns that a job was cancelled; see docs/running.md"
-    require(code == 0, "hydra/launcher", "slurm", f"sacct does not answer ({said}); {need}")
+    if code != 0:
+        raise UnavailableError(f"sacct does not answer ({said}); {need}")
 
 
 def _ask(*command: str) -> tuple[int, str]:

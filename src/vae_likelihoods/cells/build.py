@@ -22,20 +22,49 @@ if TYPE_CHECKING:
     from vae_likelihoods.metrics.base import Metric
 
 
-def build(group: str, node: Mapping[str, Any], *arguments: Any, **named: Any) -> Any:
+KEYS = {"networks": "network", "shape": "dataset", "output_channels": "likelihood"}
+"""What is given to a part under another name than its key in the configuration."""
+
+
+def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
     """Call the class or function that `node` names in `_target_`, with its settings and what is given here.
 
+    Parts within the node, and in lists of it, are built first. Each part refuses its own argument; the error
+    gets the path at which the user wrote it.
+
+    Args:
+        path: where `node` stands in the configuration.
+        node: `_target_`, and the settings of the part.
+        **given: arguments that no configuration holds; refusals of them keep their name.
+
     Raises:
-        SettingError: if the class refuses its settings, or does not know one of them.
+        SettingError: if a class refuses its settings, or does not know one of them.
     """
+    parts = {key: _parts_in(f"{path}.{key}", value) for key, value in node.items() if _has_part(value)}
+    plain = {key: value for key, value in node.items() if key not in parts}
     # Partial first: what is given (networks, parameters) must not pass through OmegaConf.
-    maker: Callable[..., Any] = instantiate(dict(node), _partial_=True, _convert_="all")
+    maker: Callable[..., Any] = instantiate(plain, _partial_=True, _convert_="all", _recursive_=False)
     try:
-        return maker(*arguments, **named)
-    except SettingError:
-        raise
+        return maker(**parts, **given)
+    except SettingError as error:
+        own = error.key not in given
+        raise (
+            error.within(path) if own else error.renamed(KEYS.get(error.key, error.key))
+        ) from error.__cause__
     except (TypeError, ValueError) as error:  # how torch's own classes refuse
-        raise SettingError(group, node.get("_target_"), str(error)) from error
+        raise SettingError(path, node.get("_target_"), str(error)) from error
+
+
+def _has_part(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value
+    return isinstance(value, list) and any(map(_has_part, value))
+
+
+def _parts_in(path: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_parts_in(f"{path}.{place}", each) for place, each in enumerate(value)]
+    return build(path, value) if _has_part(value) else value
 
 
 def build_likelihood(settings: Settings, channels: int) -> Likelihood:
@@ -67,8 +96,16 @@ def build_model(settings: Settings, shape: tuple[int, int, int]) -> VAE:
     """Build likelihood, networks and model for images of `shape` (C, H, W), on the CPU."""
     likelihood = build_likelihood(settings, shape[0])
     outputs = likelihood.output_channels
-    networks: Networks = build("network", settings.network, shape, settings.latent_dim, outputs)
-    model: VAE = build("model", settings.model, networks, likelihood, settings.latent_dim)
+    networks: Networks = build(
+        "network",
+        settings.network,
+        shape=shape,
+        latent_dim=settings.latent_dim,
+        output_channels=outputs,
+    )
+    model: VAE = build(
+        "model", settings.model, networks=networks, likelihood=likelihood, latent_dim=settings.latent_dim
+    )
     return model
 
 
@@ -85,5 +122,5 @@ def build_metrics(settings: Settings) -> dict[str, Metric]:
 
 def build_optimizer(settings: Settings, model: VAE) -> Optimizer:
     """Build the optimiser on all parameters of the model, the likelihood's included."""
-    optimizer: Optimizer = build("optimizer", settings.optimizer, model.parameters())
+    optimizer: Optimizer = build("optimizer", settings.optimizer, params=model.parameters())
     return optimizer

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
-from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.errors import SettingError, require, under
+
+KEY = "dataset"  # where a source stands in a configuration
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Source(ABC):
     def __init__(
         self, name: str, native_levels: int, validation_size: int, test_size: int | None, split_seed: int
     ) -> None:
-        _require_integer("dataset.native_levels", native_levels, 2, 256)
-        _require_integer("dataset.validation_size", validation_size, 1)
-        _require_integer("dataset.split_seed", split_seed, 0, 2**32 - 1)
+        _require_integer("native_levels", native_levels, 2, 256)
+        _require_integer("validation_size", validation_size, 1)
+        _require_integer("split_seed", split_seed, 0, 2**32 - 1)
         if test_size is not None:
-            _require_integer("dataset.test_size", test_size, 1)
+            _require_integer("test_size", test_size, 1)
         self.name, self.native_levels = name, native_levels
         self.validation_size, self.test_size, self.split_seed = validation_size, test_size, split_seed
 
@@ -79,7 +80,7 @@ class Source(ABC):
         if "test" in parts:
             require(
                 self.test_size is None,
-                "dataset.test_size",
+                "test_size",
                 self.test_size,
                 "the official test images stay it",
             )
@@ -87,7 +88,7 @@ class Source(ABC):
         else:
             require(
                 self.test_size is not None,
-                "dataset.test_size",
+                "test_size",
                 None,
                 "this source has no official test images",
             )
@@ -120,12 +121,12 @@ class Source(ABC):
         images, labels = part.images, part.labels
         if images.ndim != 4 or labels.shape != images.shape[:1]:
             raise SettingError(
-                "dataset", self.name, f"images {images.shape} and labels {labels.shape} do not fit together"
+                "", self.name, f"images {images.shape} and labels {labels.shape} do not fit together"
             )
         highest = int(images.max())
         require(
             highest < self.native_levels,
-            "dataset.native_levels",
+            "native_levels",
             self.native_levels,
             f"the images of {self.name} reach level {highest}",
         )
@@ -133,7 +134,7 @@ class Source(ABC):
     def not_downloaded(self, what: str) -> SettingError:
         """Return the error that says what is wrong with the raw files and which command mends it."""
         command = f".venv/bin/python pipelines/download.py dataset={self.name}"
-        return SettingError("dataset", self.name, f"{what}; run `{command}` first")
+        return SettingError("", self.name, f"{what}; run `{command}` first")
 
 
 def build(config: Mapping[str, Any]) -> Source:
@@ -142,12 +143,9 @@ def build(config: Mapping[str, Any]) -> Source:
     Raises:
         SettingError: if a value cannot work.
     """
-    try:
-        source: Source = instantiate(config)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, SettingError):
-            raise error.__cause__ from None  # Hydra's wrapping would bury the one line that matters
-        raise
+    maker = instantiate(config, _partial_=True)  # else Hydra would wrap what the class refuses
+    with under(KEY):
+        source: Source = maker()
     return source
 
 

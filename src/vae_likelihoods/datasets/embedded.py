@@ -42,7 +42,7 @@ class Embedded(Source):
     ) -> None:
         super().__init__(name, native_levels, validation_size, test_size, split_seed)
         same = isinstance(sha256, Mapping) and set(sha256) == set(_FILES)
-        require(same, "dataset.sha256", sha256, "needs these and no others", _FILES)
+        require(same, "sha256", sha256, "needs these and no others", _FILES)
         self.sha256 = dict(sha256)
 
     @abstractmethod
@@ -59,7 +59,7 @@ class Embedded(Source):
             np.save(staging / "labels.npy", data.labels, allow_pickle=False)
             for which in self._damaged(staging):
                 found = f"the installed package carries other {which} than were published"
-                require(False, f"dataset.sha256.{which}", self.sha256[which], found)
+                require(False, f"sha256.{which}", self.sha256[which], found)
             folder.mkdir(parents=True, exist_ok=True)
             for which in _FILES:
                 (staging / f"{which}.npy").replace(folder / f"{which}.npy")

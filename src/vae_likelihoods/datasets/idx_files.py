@@ -46,11 +46,11 @@ class IdxFiles(Source):
     ) -> None:
         super().__init__(name, native_levels, validation_size, None, split_seed)
         _check_mirrors(mirrors)
-        require(type(retries) is int and retries >= 0, "dataset.retries", retries, "must be 0 or more")
+        require(type(retries) is int and retries >= 0, "retries", retries, "must be 0 or more")
         timed = isinstance(timeout_s, int | float) and timeout_s > 0
-        require(timed, "dataset.timeout_s", timeout_s, "must be a number of seconds above 0")
+        require(timed, "timeout_s", timeout_s, "must be a number of seconds above 0")
         same = isinstance(files, Mapping) and set(files) == set(_ROLES)
-        require(same, "dataset.files", files, "needs these and no others", _ROLES)
+        require(same, "files", files, "needs these and no others", _ROLES)
         self.files = {role: _remote_file(role, files[role]) for role in _ROLES}
         self.mirrors = Mirrors(name, list(mirrors), retries, float(timeout_s))
 
@@ -74,27 +74,27 @@ class IdxFiles(Source):
         try:
             array = read_idx(folder / file.stored_name)
         except ValueError as error:
-            raise SettingError(f"dataset.files.{role}", file.name, str(error)) from error
+            raise SettingError(f"files.{role}", file.name, str(error)) from error
         fits = array.ndim == dimensions and array.dtype == np.uint8
         found = (
             f"holds {array.dtype} of shape {array.shape} where uint8 in {dimensions} dimensions are needed"
         )
-        require(fits, f"dataset.files.{role}", file.name, found)
+        require(fits, f"files.{role}", file.name, found)
         return array
 
 
 def _check_mirrors(mirrors: Sequence[str]) -> None:
     listed = isinstance(mirrors, Sequence) and not isinstance(mirrors, str)
-    require(listed, "dataset.mirrors", mirrors, "must be a list, such as 'dataset.mirrors=[/path]'")
+    require(listed, "mirrors", mirrors, "must be a list, such as 'dataset.mirrors=[/path]'")
     for mirror in mirrors:
         known = isinstance(mirror, str) and (
             is_address(mirror) or mirror.startswith("file://") or "://" not in mirror
         )
-        require(known, "dataset.mirrors", mirror, "is neither http://, https://, file:// nor a folder")
+        require(known, "mirrors", mirror, "is neither http://, https://, file:// nor a folder")
 
 
 def _remote_file(role: str, settings: Mapping[str, str]) -> RemoteFile:
     keys = [field.name for field in fields(RemoteFile)]
     known = isinstance(settings, Mapping) and "name" in settings and set(settings) <= set(keys)
-    require(known, f"dataset.files.{role}", settings, "needs a name and one checksum, from these keys", keys)
+    require(known, f"files.{role}", settings, "needs a name and one checksum, from these keys", keys)
     return RemoteFile(**settings)

@@ -42,7 +42,7 @@ class RemoteFile:
 
     def __post_init__(self) -> None:
         given = [key for key in _CHECKSUMS if getattr(self, key)]
-        require(len(given) == 1, "dataset.files", self.name, "needs exactly one checksum", _CHECKSUMS)
+        require(len(given) == 1, "files", self.name, "needs exactly one checksum", _CHECKSUMS)
 
     @property
     def checksum(self) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from vae_likelihoods.datasets.base import Source, Split
+from vae_likelihoods.datasets.base import KEY, Source, Split
 from vae_likelihoods.datasets.contact_sheet import write_contact_sheet
 from vae_likelihoods.datasets.manifest import manifest_sha256
+from vae_likelihoods.errors import under
 from vae_likelihoods.files import folder_aside, sha256, write_json
 
 
@@ -22,7 +23,8 @@ def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
     Raises:
         SettingError: if `raw` does not hold the checked files, or the sizes of the splits cannot be had.
     """
-    splits = source.splits(raw)
+    with under(KEY):
+        splits = source.splits(raw)
     with folder_aside(prepared) as folder:
         described = {name: _write_split(folder, name, split) for name, split in splits.items()}
         manifest = {

@@ -61,11 +61,11 @@ class Annealing:
 
     def __post_init__(self) -> None:
         for name in ("chains", "temperatures", "leapfrog_steps"):
-            require_count(f"ais.{name}", getattr(self, name))
+            require_count(name, getattr(self, name))
         schedules = get_args(Schedule)
-        require(self.schedule in schedules, "ais.schedule", self.schedule, "no such schedule", schedules)
+        require(self.schedule in schedules, "schedule", self.schedule, "no such schedule", schedules)
         share = "must lie between 0 and 1"
-        require(0 < self.acceptance < 1, "ais.acceptance", self.acceptance, share)
+        require(0 < self.acceptance < 1, "acceptance", self.acceptance, share)
 
     def betas(self) -> list[float]:
         """Return beta_0 = 0 < ... < beta_T = 1.

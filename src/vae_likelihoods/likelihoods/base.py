@@ -143,7 +143,7 @@ class DensityLikelihood(Likelihood):
     def __init__(self, levels: int, channels: int, trained_on: TrainedOn = "density") -> None:
         super().__init__(levels, channels)
         choices = get_args(TrainedOn)
-        require(trained_on in choices, "likelihood.trained_on", trained_on, "no such training score", choices)
+        require(trained_on in choices, "trained_on", trained_on, "no such training score", choices)
         self.trained_on = trained_on
 
     @abstractmethod

@@ -46,10 +46,8 @@ class BetaBinomial(Likelihood):
 
     def __init__(self, levels: int, channels: int, concentration: float = 2.0, spread: float = 1e4) -> None:
         super().__init__(levels, channels)
-        require(
-            0.1 <= number(concentration) <= 100, "likelihood.concentration", concentration, "need 0.1 .. 100"
-        )
-        require(1 < number(spread) <= 1e4, "likelihood.spread", spread, "need a factor above 1, at most 1e4")
+        require(0.1 <= number(concentration) <= 100, "concentration", concentration, "need 0.1 .. 100")
+        require(1 < number(spread) <= 1e4, "spread", spread, "need a factor above 1, at most 1e4")
         self.log_concentration, self.bound = math.log(concentration), math.log(spread)
         self.register_buffer("at_mode", log_binomial_at_mode(levels - 1), persistent=False)
 

@@ -28,7 +28,7 @@ class Categorical(Likelihood):
 
     def __init__(self, levels: int, channels: int, rank: int = 32) -> None:
         super().__init__(levels, channels)
-        require_count("likelihood.rank", rank, least=2)
+        require_count("rank", rank, least=2)
         self.outputs_per_channel = min(rank, levels)
         self.table = nn.Parameter(_bumps(rank, levels)) if rank < levels else None
 

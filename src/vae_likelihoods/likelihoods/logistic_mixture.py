@@ -61,10 +61,10 @@ class LogisticMixture(DensityLikelihood):
         trained_on: TrainedOn = "mass",
     ) -> None:
         super().__init__(levels, channels, trained_on)
-        require_count("likelihood.components", components)
+        require_count("components", components)
         require(
             type(coupled) is bool,
-            "likelihood.coupled",
+            "coupled",
             coupled,
             "must say whether channels depend",
             [True, False],

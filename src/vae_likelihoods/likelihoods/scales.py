@@ -48,7 +48,7 @@ class FixedScale(Scale):
 
     def __init__(self, key: str, value: Any) -> None:
         super().__init__()
-        require(_LEAST <= number(value) <= _MOST, f"likelihood.{key}", value, _RANGE)
+        require(_LEAST <= number(value) <= _MOST, key, value, _RANGE)
         self.register_buffer("value", torch.tensor(float(value)), persistent=False)
 
     def of(self, raw: Sequence[Tensor]) -> Tensor:
@@ -113,10 +113,10 @@ class PixelScale(Scale):
 def floor_of(key: str, value: Any, least: Any, levels: int) -> float:
     """Return the floor of a learned scale in units of the range, after refusing impossible settings."""
     bins = f"need a positive part of a bin, at least {_LEAST * levels:g}"
-    require(_LEAST * levels <= number(least) < math.inf, f"likelihood.min_{key}", least, bins)
+    require(_LEAST * levels <= number(least) < math.inf, f"min_{key}", least, bins)
     floor: float = least / levels
-    require(_LEAST <= number(value) <= _MOST, f"likelihood.{key}", value, _RANGE)
-    require(value > floor, f"likelihood.{key}", value, f"must be above min_{key} / K = {floor:.4g}")
+    require(_LEAST <= number(value) <= _MOST, key, value, _RANGE)
+    require(value > floor, key, value, f"must be above min_{key} / K = {floor:.4g}")
     return floor
 
 
@@ -125,7 +125,7 @@ def learned_scale(per_pixel: Any, key: str, value: Any, least: Any, levels: int)
     choices = [True, False]
     require(
         type(per_pixel) is bool,
-        "likelihood.per_pixel",
+        "per_pixel",
         per_pixel,
         "must say whether the scale is an output",
         choices,

@@ -50,7 +50,7 @@ class StudentT(LocationScale):
         super().__init__(levels, channels, trained_on)
         self._take(learned_scale(per_pixel, "scale", scale, min_scale, levels))
         choices = range(2, 31, 2)
-        require(type(df) is int and df in choices, "likelihood.df", df, "must be even", choices)
+        require(type(df) is int and df in choices, "df", df, "must be even", choices)
         self.df, self.n = df, df // 2 - 1
         # log p(u) = log_constant - (df + 1) log r
         self.log_constant = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -44,15 +44,14 @@ class AIS(Annealed):
         samples: k of the importance-weighted bound beside it.
     """
 
-    name: ClassVar[str] = "ais"
     start: Start
     samples: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
         starts = get_args(Start)
-        require(self.start in starts, "metric.ais.start", self.start, "chains cannot start there", starts)
-        require_count("metric.ais.samples", self.samples)
+        require(self.start in starts, "start", self.start, "chains cannot start there", starts)
+        require_count("samples", self.samples)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

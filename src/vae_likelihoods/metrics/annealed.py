@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from vae_likelihoods.errors import SettingError, require_count
+from vae_likelihoods.errors import require_count
 from vae_likelihoods.inference.ais import Annealing, Schedule
 from vae_likelihoods.metrics.base import Metric
 
@@ -32,16 +31,10 @@ class Annealed(Metric):
     acceptance: float
     decoded_at_once: int
 
-    name: ClassVar[str]  # as in conf/metric
-
     def __post_init__(self) -> None:
-        require_count(f"metric.{self.name}.images", self.images, least=2)  # an error over images needs two
-        require_count(f"metric.{self.name}.decoded_at_once", self.decoded_at_once)
-        try:
-            self.annealing  # noqa: B018 - refuses what cannot be
-        except SettingError as error:
-            key = f"metric.{self.name}.{error.key.removeprefix('ais.')}"
-            raise SettingError(key, error.value, error.reason, error.choices) from None
+        require_count("images", self.images, least=2)  # an error over images needs two
+        require_count("decoded_at_once", self.decoded_at_once)
+        self.annealing  # noqa: B018 - refuses what cannot be, by the same names
 
     @property
     def annealing(self) -> Annealing:

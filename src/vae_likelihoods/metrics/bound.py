@@ -30,8 +30,8 @@ class Bound(Metric):
     decoded_at_once: int
 
     def __post_init__(self) -> None:
-        require_count("metric.bound.samples", self.samples)
-        require_count("metric.bound.decoded_at_once", self.decoded_at_once)
+        require_count("samples", self.samples)
+        require_count("decoded_at_once", self.decoded_at_once)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

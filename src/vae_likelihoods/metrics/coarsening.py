@@ -47,13 +47,13 @@ class Coarsening(Metric):
     evaluated_at_once: int
 
     def __post_init__(self) -> None:
-        key, given = "metric.coarsening", list(self.levels)
+        given = list(self.levels)
         for levels in given:
-            require_count(f"{key}.levels", levels, least=2)
+            require_count("levels", levels, least=2)
         nested = all(many > few and many % few == 0 for many, few in pairwise(given))
-        require(bool(given) and nested, f"{key}.levels", given, "each must be a multiple of the next one")
-        require_count(f"{key}.samples", self.samples)
-        require_count(f"{key}.evaluated_at_once", self.evaluated_at_once)
+        require(bool(given) and nested, "levels", given, "each must be a multiple of the next one")
+        require_count("samples", self.samples)
+        require_count("evaluated_at_once", self.evaluated_at_once)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

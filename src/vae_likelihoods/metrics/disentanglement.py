@@ -36,9 +36,9 @@ class Disentanglement(Metric):
     batch_size: int
 
     def __post_init__(self) -> None:
-        require_count("metric.disentanglement.bins", self.bins, least=2)
-        require_count("metric.disentanglement.trees", self.trees)
-        require_count("metric.disentanglement.batch_size", self.batch_size)
+        require_count("bins", self.bins, least=2)
+        require_count("trees", self.trees)
+        require_count("batch_size", self.batch_size)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

@@ -33,9 +33,9 @@ class Generalisation(Metric):
     decoded_at_once: int
 
     def __post_init__(self) -> None:
-        require_count("metric.generalisation.images", self.images, least=2)  # an error over images needs two
-        require_count("metric.generalisation.samples", self.samples)
-        require_count("metric.generalisation.decoded_at_once", self.decoded_at_once)
+        require_count("images", self.images, least=2)  # an error over images needs two
+        require_count("samples", self.samples)
+        require_count("decoded_at_once", self.decoded_at_once)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,7 +37,6 @@ class InferenceGap(Annealed):
         draws: z in each step, for each image.
     """
 
-    name: ClassVar[str] = "inference_gap"
     samples: int
     steps: int
     learning_rate: float
@@ -47,9 +45,9 @@ class InferenceGap(Annealed):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("samples", "steps", "draws"):
-            require_count(f"metric.inference_gap.{name}", getattr(self, name))
+            require_count(name, getattr(self, name))
         rate = self.learning_rate
-        require(rate > 0, "metric.inference_gap.learning_rate", rate, "must be positive")
+        require(rate > 0, "learning_rate", rate, "must be positive")
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

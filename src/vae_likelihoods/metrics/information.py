@@ -52,9 +52,9 @@ class Information(Metric):
     batch_size: int
 
     def __post_init__(self) -> None:
-        require_count("metric.information.samples", self.samples)
-        require_count("metric.information.exact_up_to", self.exact_up_to, least=2)
-        require_count("metric.information.batch_size", self.batch_size, least=2)
+        require_count("samples", self.samples)
+        require_count("exact_up_to", self.exact_up_to, least=2)
+        require_count("batch_size", self.batch_size, least=2)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

@@ -39,12 +39,12 @@ class IWAECurve(Metric):
 
     def __post_init__(self) -> None:
         rising = len(self.k) > 0 and list(self.k) == sorted(set(self.k))
-        require(rising, "metric.iwae_curve.k", self.k, "must be numbers of draws that rise")
+        require(rising, "k", self.k, "must be numbers of draws that rise")
         for one in self.k:
-            require_count("metric.iwae_curve.k", one)
-        require_count("metric.iwae_curve.decoded_at_once", self.decoded_at_once)
+            require_count("k", one)
+        require_count("decoded_at_once", self.decoded_at_once)
         choices = get_args(MatMul)
-        require(self.matmul in choices, "metric.iwae_curve.matmul", self.matmul, "no such precision", choices)
+        require(self.matmul in choices, "matmul", self.matmul, "no such precision", choices)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

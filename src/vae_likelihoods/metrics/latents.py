@@ -40,14 +40,13 @@ class Latents(Metric):
     alarm: float = 1.0
 
     def __post_init__(self) -> None:
-        key = "metric.latents"
-        require(self.threshold >= 0, f"{key}.threshold", self.threshold, "must be at least 0")
+        require(self.threshold >= 0, "threshold", self.threshold, "must be at least 0")
         for threshold in self.more_thresholds:
-            require(threshold > 0, f"{key}.more_thresholds", threshold, "each must be above 0")
-        require(self.epsilon_nats > 0, f"{key}.epsilon_nats", self.epsilon_nats, "must be above 0")
-        require(0 <= self.delta < 1, f"{key}.delta", self.delta, "must be at least 0 and below 1")
-        require(0 < self.alarm <= 1, f"{key}.alarm", self.alarm, "must be above 0 and at most 1")
-        require_count(f"{key}.batch_size", self.batch_size)
+            require(threshold > 0, "more_thresholds", threshold, "each must be above 0")
+        require(self.epsilon_nats > 0, "epsilon_nats", self.epsilon_nats, "must be above 0")
+        require(0 <= self.delta < 1, "delta", self.delta, "must be at least 0 and below 1")
+        require(0 < self.alarm <= 1, "alarm", self.alarm, "must be above 0 and at most 1")
+        require_count("batch_size", self.batch_size)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

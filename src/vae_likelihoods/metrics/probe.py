@@ -50,10 +50,10 @@ class Probe(Metric):
     batch_size: int
 
     def __post_init__(self) -> None:
-        require_count("metric.probe.neighbours", self.neighbours)
+        require_count("neighbours", self.neighbours)
         positive = 0 < self.regularisation < math.inf
-        require(positive, "metric.probe.regularisation", self.regularisation, "must be a positive number")
-        require_count("metric.probe.batch_size", self.batch_size)
+        require(positive, "regularisation", self.regularisation, "must be a positive number")
+        require_count("batch_size", self.batch_size)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

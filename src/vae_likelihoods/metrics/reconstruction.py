@@ -26,7 +26,7 @@ class Reconstruction(Metric):
     batch_size: int
 
     def __post_init__(self) -> None:
-        require_count("metric.reconstruction.batch_size", self.batch_size)
+        require_count("batch_size", self.batch_size)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

@@ -42,8 +42,8 @@ class Refit(Metric):
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "samples", "decoded_at_once"):
-            require_count(f"metric.refit.{name}", getattr(self, name))
-        require(self.learning_rate > 0, "metric.refit.learning_rate", self.learning_rate, "must be positive")
+            require_count(name, getattr(self, name))
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

@@ -44,10 +44,10 @@ class Samples(Metric):
     batch_size: int
 
     def __post_init__(self) -> None:
-        require_count("metric.samples.images", self.images, least=2)
-        require_count("metric.samples.neighbours", self.neighbours)
-        require(0 < self.quantile < 1, "metric.samples.quantile", self.quantile, "must lie between 0 and 1")
-        require_count("metric.samples.batch_size", self.batch_size)
+        require_count("images", self.images, least=2)
+        require_count("neighbours", self.neighbours)
+        require(0 < self.quantile < 1, "quantile", self.quantile, "must lie between 0 and 1")
+        require_count("batch_size", self.batch_size)
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:

@@ -38,12 +38,12 @@ class FromMeans(VAE):
 
     def __init__(self, networks: Networks, likelihood: Likelihood, latent_dim: int) -> None:
         super().__init__(networks, likelihood, latent_dim)
-        named = type(likelihood).__name__
-        need = "needs a likelihood that gives outputs for a mean (likelihood=bernoulli), not"
-        require(isinstance(likelihood, HasMean), "model", "from_means", f"{need} {named}")
+        gives_outputs = isinstance(likelihood, HasMean)
+        reason = "has no outputs for a mean, which a model that begins at means needs; bernoulli has"
+        require(gives_outputs, "likelihood", type(likelihood).__name__, reason)
         last = [module for module in self.decoder.modules() if list(module.parameters(recurse=False))][-1]
-        affine = "needs a decoder that ends in an affine layer (network=mlp, tanh_mlp or linear), not"
-        require(isinstance(last, nn.Linear), "model", "from_means", f"{affine} {type(last).__name__}")
+        reason = "must end in an affine layer, as those of mlp, tanh_mlp and linear do, to begin at means"
+        require(isinstance(last, nn.Linear), "networks", f"a decoder with {type(last).__name__} last", reason)
 
     @override
     @torch.no_grad()

@@ -27,8 +27,8 @@ def conv(
         SettingError: if `widths` is empty or an argument is below 1.
     """
     usable = len(widths) > 0 and all(width > 0 for width in widths)
-    require(usable, "network.widths", list(widths), "give at least one number of maps, each at least 1")
-    require(hidden > 0, "network.hidden", hidden, "must be at least 1")
+    require(usable, "widths", list(widths), "give at least one number of maps, each at least 1")
+    require(hidden > 0, "hidden", hidden, "must be at least 1")
     channels, height, width = shape
     sizes = [(height, width)]
     for _ in widths:

@@ -32,7 +32,7 @@ def mlp(shape: Sequence[int], latent_dim: int, output_channels: int, hidden: Seq
 def check_widths(hidden: Sequence[int]) -> None:
     """Refuse widths of which there is none, or one below 1 (SettingError)."""
     usable = len(hidden) > 0 and all(width > 0 for width in hidden)
-    require(usable, "network.hidden", list(hidden), "give at least one width, each at least 1")
+    require(usable, "hidden", list(hidden), "give at least one width, each at least 1")
 
 
 def _stack(widths: Sequence[int]) -> list[nn.Module]:

@@ -26,8 +26,8 @@ class ELBO(Objective):
     warmup_epochs: int
 
     def __post_init__(self) -> None:
-        require(0 <= self.beta < math.inf, "objective.beta", self.beta, "must be finite and at least 0")
-        require_count("objective.warmup_epochs", self.warmup_epochs, least=0)
+        require(0 <= self.beta < math.inf, "beta", self.beta, "must be finite and at least 0")
+        require_count("warmup_epochs", self.warmup_epochs, least=0)
 
     @override
     def rate_weight(self, epoch: int) -> float:

@@ -22,7 +22,7 @@ class SeveralDraws(Objective):
     samples: int
 
     def __post_init__(self) -> None:
-        require_count("objective.samples", self.samples)
+        require_count("samples", self.samples)
 
     @abstractmethod
     def bound(self, log_weights: Tensor) -> Tensor:
