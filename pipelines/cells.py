@@ -25,12 +25,11 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
-from vae_likelihoods.cells.cell import identity_in, key_of
 from vae_likelihoods.cells.environment import RECORD
+from vae_likelihoods.cells.identity import content_in, key_of
 from vae_likelihoods.files import PROJECT, beside, write_whole
-from vae_likelihoods.store.entry import DONE, BusyError, DamagedError, Entry
+from vae_likelihoods.store.entry import DONE, IDENTITY, BusyError, DamagedError, Entry
 
-IDENTITY = "identity.json"
 PACKED = re.compile(r"([0-9a-f]{64})\.zip")
 
 
@@ -121,17 +120,12 @@ def unpack(archive: Path, aside: Path, entry: Entry) -> None:
         with zipfile.ZipFile(archive) as source:
             source.extractall(aside)
         found = json.loads((aside / IDENTITY).read_text())
-        named = key_of(identity_in(found))
+        named = key_of(content_in(found))
     except (FileNotFoundError, ValueError, AttributeError, zipfile.BadZipFile):
         named = ""
     if named != key or not Entry(aside).done():
         raise DamagedError(f"{key}.zip is damaged; delete it there")
-    entry.begin()
-    for path in sorted(path for path in aside.rglob("*") if path.is_file() and path.name != DONE):
-        target = entry.folder / path.relative_to(aside)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-    (aside / DONE).replace(entry.folder / DONE)
+    entry.adopt(aside)
 
 
 if __name__ == "__main__":

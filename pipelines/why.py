@@ -16,8 +16,8 @@ from pathlib import Path
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps.studies import runtime
-from vae_likelihoods.upkeep.asked import Place
-from vae_likelihoods.upkeep.identities import Identity, differences, nearest
+from vae_likelihoods.upkeep.asked import Surroundings
+from vae_likelihoods.upkeep.identities import KeyedResult, differences, nearest
 from vae_likelihoods.upkeep.inventory import SHORT, inventory
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print what differs; return 1 after one line if what is asked for is not there."""
     options = _options(arguments)
     root = options.root.absolute()
-    place = Place(root, options.params, inventory(runtime(root).cell_store)[0])
+    place = Surroundings(root, options.params, inventory(runtime(root).cell_store)[0])
     try:
         texts = [options.A] if options.B is None else [options.A, options.B]
         found = identities(place, texts, options.evaluation)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def identities(place: Place, texts: Sequence[str], evaluation: bool) -> list[Identity]:
+def identities(place: Surroundings, texts: Sequence[str], evaluation: bool) -> list[KeyedResult]:
     """Return what the keys are made of; cells are evaluated ones if asked for, or if a key is that of one.
 
     Raises:
@@ -55,12 +55,14 @@ def identities(place: Place, texts: Sequence[str], evaluation: bool) -> list[Ide
     for name in named.keys() - kept.keys():
         require(kind != "measurement", name, named[name], "has a measurement for every metric: give its key")
     return [
-        Identity.stored(kept[name]) if name in kept else Identity.present(place.cell(name, text, kind), kind)
+        KeyedResult.stored(kept[name])
+        if name in kept
+        else KeyedResult.present(place.cell(name, text, kind), kind)
         for name, text in named.items()
     ]
 
 
-def against_the_store(asked: Identity, place: Place) -> Iterator[str]:
+def against_the_store(asked: KeyedResult, place: Surroundings) -> Iterator[str]:
     """Yield why the result would not be taken from the store."""
     yield f"{asked.label}: {asked.kind}, key {asked.key[:SHORT]}"
     state = place.state(asked.key)
@@ -76,7 +78,7 @@ def against_the_store(asked: Identity, place: Place) -> Iterator[str]:
         yield from (f"  {each}" for each in unlike)
 
 
-def against(left: Identity, right: Identity, place: Place) -> Iterator[str]:
+def against(left: KeyedResult, right: KeyedResult, place: Surroundings) -> Iterator[str]:
     """Yield what differs between two keys."""
     for name, each in (("A", left), ("B", right)):
         yield f"{name}  {each.label}: {each.kind}, key {each.key[:SHORT]}"

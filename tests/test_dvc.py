@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from imports import closure
 from vae_likelihoods.cells.build import likelihoods_for
-from vae_likelihoods.store import code as sources
 
 PROJECT = Path(__file__).parents[1]
 PARAMS: dict[str, Any] = yaml.safe_load((PROJECT / "params.yaml").read_text())
@@ -47,11 +47,10 @@ def outs(stage: dict[str, Any]) -> list[str]:
 def test_every_module_that_a_stage_imports_is_among_its_deps(stage: dict[str, Any]) -> None:
     deps, script = stage["deps"], shlex.split(stage["cmd"])[1]
     plugins = "src/hydra_plugins"
-    found = (PROJECT / plugins).rglob("*.py") if covers(deps, plugins) else []
-    imported = [module for path in (PROJECT / script, *found) for module in sources.imports(path)]
-    for module in sources.closure(imported):
-        path = sources.module_path(module).relative_to(PROJECT).as_posix()
-        assert covers(deps, path), f"{script} imports {module}, no dep covers it"
+    found = list((PROJECT / plugins).rglob("*.py")) if covers(deps, plugins) else []
+    for path in closure([PROJECT / script, *found]):
+        name = path.relative_to(PROJECT).as_posix()
+        assert covers(deps, name), f"{script} imports {name}, no dep covers it"
     assert script in deps
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -67,11 +70,44 @@ def beside(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_aside(target: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; on success it replaces `target`, else it is dropped."""
+    """Give an empty folder to fill; on success it replaces `target` in one step, else it is dropped.
+
+    Any number of processes may do this at once: each puts a whole folder in place, the last one stays.
+    """
     with beside(target) as staging:
         new = staging / "new"  # made here and not by tempfile, which would leave it closed to other users
         new.mkdir()
         yield new
-        if target.exists():
-            target.rename(staging / "old")
-        new.rename(target)
+        _replace(target, new)
+
+
+def _replace(target: Path, new: Path) -> None:
+    """Rename the folder `new` to `target`; what stands there, and may change meanwhile, goes beside `new`."""
+    for attempt in itertools.count():
+        try:
+            new.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+        else:
+            return
+        if _exchanged(new, target):
+            return
+        with suppress(FileNotFoundError):
+            target.rename(new.with_name(f"old-{attempt}"))
+
+
+def _exchanged(left: Path, right: Path) -> bool:
+    """Exchange two paths in one step, as Linux can on most file systems; return whether it did."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return call is not None and call(here, os.fsencode(left), here, os.fsencode(right), exchange) == 0
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file in `folder` by its name; none if they cannot be read, or move."""
+    try:
+        paths = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
+    except OSError:
+        return {}

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from vae_likelihoods.cells.cell import Cell, differences, targets
+from vae_likelihoods.cells.cell import Cell, differences
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.store import code as sources
 from vae_likelihoods.sweeps.stages import STAGES
 
 Compose = Callable[..., DictConfig]
@@ -67,39 +66,12 @@ def test_stochastic_pixels_are_another_cell(cell: Callable[..., Cell]) -> None:
     assert cell("levels=2", "binarize=stochastic").key != cell("levels=2").key
 
 
-def test_editing_one_likelihood_leaves_the_keys_of_the_others(
-    cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = {name: cell(f"likelihood={name}").key for name in ("binomial", "gaussian")}
-    code = sources._code
-
-    def edited(path: Path) -> str:
-        return "edited" if path.name == "binomial.py" else code(path)
-
-    monkeypatch.setattr(sources, "_code", edited)
-    after = {name: cell(f"likelihood={name}").key for name in ("binomial", "gaussian")}
-    assert after["gaussian"] == before["gaussian"]
-    assert after["binomial"] != before["binomial"]
-
-
-def test_the_key_counts_the_source_of_all_that_trains_and_nothing_that_only_watches(
-    cell: Callable[..., Cell],
-) -> None:
-    learned = cell().settings.learned
-    modules = set(sources.closure(["vae_likelihoods.recipes.training", *targets(learned)]))
-    names = {module.removeprefix("vae_likelihoods.") for module in modules}
-    assert {
-        "training.trainer",
-        "objectives.base",
-        "models.vae",
-        "likelihoods.binomial",
-        "networks.mlp",
-        "seeding",
-    } <= names
-    assert not {
-        name for name in names if name.startswith(("tracking", "sweeps", "report", "store", "cells.cell"))
-    }
-    assert "likelihoods.gaussian" not in names
+def test_cells_of_different_likelihoods_hang_on_different_code(cell: Callable[..., Cell]) -> None:
+    one, other = (
+        cell(f"likelihood={name}").training_identity.code.definitions for name in ("binomial", "kumaraswamy")
+    )
+    assert "vae_likelihoods.likelihoods.binomial:Binomial" in one.keys() - other.keys()
+    assert "vae_likelihoods.likelihoods.kumaraswamy:Kumaraswamy" in other.keys() - one.keys()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_likelihoods.store.entry import hashes
+from vae_likelihoods.files import hashes
 from vae_likelihoods.upkeep.inventory import inventory
 
 PROJECT = Path(__file__).parents[2]

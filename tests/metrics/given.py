@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,8 +12,7 @@ from vae_likelihoods.datasets.prepared import LabelledImages, PreparedDataset
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.metrics.data import Data
 
-_STORE = TemporaryDirectory()  # of one test process
-atexit.register(_STORE.cleanup)
+_kept: dict[tuple[str, str], dict[str, Tensor]] = {}  # of one test process
 
 
 class GivenPrepared(PreparedDataset):
@@ -36,8 +33,15 @@ class GivenPrepared(PreparedDataset):
 class Given(Data):
     """Data of which nothing is read from a file."""
 
-    def __init__(self, splits: dict[str, Levels], levels: int, store: Path) -> None:
-        super().__init__(GivenPrepared(splits), levels, "threshold", torch.device("cpu"), store)
+    def __init__(self, splits: dict[str, Levels], levels: int) -> None:
+        prepared = GivenPrepared(splits)
+
+        def keep(name: str, compute: Callable[[PreparedDataset], dict[str, Tensor]]) -> dict[str, Tensor]:
+            key = (name, prepared.sha256)
+            _kept[key] = _kept.get(key) or compute(prepared)
+            return _kept[key]
+
+        super().__init__(prepared, levels, "threshold", torch.device("cpu"), keep)
         object.__setattr__(self, "splits", splits)
 
     def _split(self, split: str) -> Levels:
@@ -49,7 +53,6 @@ def given(
     test: Tensor,
     levels: int = 4,
     labels: Tensor | None = None,
-    store: Path = Path(_STORE.name),
     train: Levels | None = None,
 ) -> Data:
     """Return data with these test images [N, C, H, W]; labels count 0, 1, 2, 0, 1, ...
@@ -57,7 +60,7 @@ def given(
     All splits are the same images unless `train` is given.
     """
     split = Levels(test, counted(len(test)) if labels is None else labels, levels, levels)
-    return Given({"train": train or split, "validation": split, "test": split}, levels, store)
+    return Given({"train": train or split, "validation": split, "test": split}, levels)
 
 
 def counted(images: int) -> Tensor:

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from vae_likelihoods.cells.cell import key_of
+from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.store.entry import DONE, Entry
 
 

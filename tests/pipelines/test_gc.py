@@ -107,8 +107,8 @@ def test_every_state_is_listed_and_only_what_is_older_if_asked_for(run: Run) -> 
     run.without("runs", "evaluations/tiny/binomial-2-0")
     run.no_study()
     entries = {each.name: each.entry for each in inventory(run.root / ".cells")[0]}
-    entries["binomial-2-0"].begin()
-    entries["gaussian-2-0"].begin()
+    entries["binomial-2-0"].forget()
+    entries["gaussian-2-0"].forget()
     entries["gaussian-2-0"].fail("an error")
     weights = entries["tiny/binomial-2-0"].folder / "metrics.json"
     weights.write_text("{}")

@@ -6,14 +6,16 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from vae_likelihoods.cells.cell import key_of
-from vae_likelihoods.store import code as sources
+from vae_likelihoods.cells.identity import key_of
+from vae_likelihoods.store import code
+from vae_likelihoods.store.definitions import Place, Reader, Text
 from vae_likelihoods.upkeep.inventory import Stored, inventory
 
 PROJECT = Path(__file__).parents[2]
@@ -94,16 +96,33 @@ def test_a_cell_that_was_never_trained_is_compared_with_the_nearest(run: Run) ->
 def test_a_file_that_was_edited_is_named_for_the_cells_that_need_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edited(monkeypatch, "gaussian.py")
+    edited(monkeypatch, "gaussian")
     lines = run("tiny/gaussian-2-0")
-    assert differing(lines) == [["src/vae_likelihoods/likelihoods/gaussian.py", "changed"]]
-    assert len(lines) == 4  # the other likelihood has other settings: it is no candidate
+    changed = [line.strip() for line in lines if line.endswith("  changed")]
+    path = "src/vae_likelihoods/likelihoods/gaussian.py"
+    assert [line.split() for line in changed] == [
+        [f"{path}:", name, "changed"] for name in ("Gaussian", "Normal")
+    ]
+    assert len(lines) == 5  # the other likelihood has other settings: it is no candidate
     assert run("tiny/binomial-2-0")[-1] == DONE
 
 
-def edited(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    code: Callable[[Path], str] = sources._code
-    monkeypatch.setattr(sources, "_code", lambda path: "edited" if path.name == name else code(path))
+def edited(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """Let every definition of a module say something else."""
+    text: Callable[[Reader, Place], Text] = Reader.text
+
+    def edited_text(self: Reader, place: Place) -> Text:
+        plain = text(self, place)
+        return replace(plain, digest="edited") if place.module.endswith(f".{module}") else plain
+
+    monkeypatch.setattr(Reader, "text", edited_text)
+    code.forget()
+
+
+@pytest.fixture(autouse=True)
+def _as_it_is() -> Iterator[None]:
+    yield
+    code.forget()
 
 
 def test_an_evaluation_is_compared_with_its_like(run: Run) -> None:
@@ -127,15 +146,15 @@ def test_what_shall_be_evaluated_and_was_trained_otherwise_is_one_line(run: Run)
 
 def test_other_data_another_torch_and_an_older_entry(run: Run) -> None:
     stored = run.entry("binomial-2-0")
-    identity = {**stored.identity, "data": "ab" * 32, "torch": "1.0", "source": "cd" * 32}
+    identity = {**stored.identity, "data": "ab" * 32, "torch": "1.0", "code": "cd" * 32}
     folder = shutil.copytree(stored.entry.folder, run.root / ".cells" / key_of(identity))
     (folder / "identity.json").write_text(json.dumps(identity))
     shutil.rmtree(stored.entry.folder)
     short = folder.name[:12]
     found = differing(run("tiny/binomial-2-0"))
-    assert [name for name, _ in found] == ["data", "torch", "source"]
+    assert [name for name, _ in found] == ["data", "torch", "code"]
     assert found[0][1].endswith(" | abababababab")
-    assert found[2][1] == f"differs ({short} does not record which files)"
+    assert found[2][1] == f"differs ({short} does not record which definitions)"
 
 
 @pytest.mark.parametrize("state", ["failed", "half done", "damaged"])
@@ -144,7 +163,7 @@ def test_an_entry_that_is_not_done_says_how_far_it_is(run: Run, state: str) -> N
     if state == "damaged":
         (entry.folder / "history.csv").write_text("")
     else:
-        entry.begin()
+        entry.forget()
     if state == "failed":
         entry.fail("NonFiniteLossError: the loss is not finite\n\nTraceback")
     for asked in ("tiny/gaussian-2-0", entry.folder.name[:9]):
@@ -160,8 +179,9 @@ def test_a_cell_that_only_lies_in_runs_is_read_from_there(run: Run, monkeypatch:
     assert run("tiny/gaussian-2-0", "--evaluation")[-1] == DONE  # with the metrics that it was evaluated with
     shutil.rmtree(run.root / "evaluations")
     assert ["metric.bound.samples", "128 | 8"] in differing(run("tiny/gaussian-2-0", "--evaluation"))
-    edited(monkeypatch, "trainer.py")
-    assert ["src/vae_likelihoods/training/trainer.py", "changed"] in differing(run("tiny/gaussian-2-0"))
+    edited(monkeypatch, "trainer")
+    path = "src/vae_likelihoods/training/trainer.py"
+    assert any(line.split() == [f"{path}:", "Trainer", "changed"] for line in run("tiny/gaussian-2-0"))
 
 
 def test_an_empty_store_is_said(run: Run) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
+from vae_likelihoods import files
 from vae_likelihoods.files import sha256
-from vae_likelihoods.store import entry as store
-from vae_likelihoods.store.entry import DONE, FAILURE, LOCK, BusyError, DamagedError, Entry
+from vae_likelihoods.store.entry import DONE, FAILURE, IDENTITY, LOCK, BusyError, DamagedError, Entry
 
 HOLDER = """
 import sys, time
@@ -36,11 +36,12 @@ with Entry(Path(sys.argv[1])).locked():
 LAYER = """
 import sys
 from pathlib import Path
-from vae_likelihoods.store import entry as store
+from vae_likelihoods import files
+from vae_likelihoods.store.entry import Entry
 
 if sys.argv[4] == "in two steps":
-    store._exchanged = lambda left, right: False
-entry, target = store.Entry(Path(sys.argv[1])), Path(sys.argv[2])
+    files._exchanged = lambda left, right: False
+entry, target = Entry(Path(sys.argv[1])), Path(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(int(sys.argv[3])):
@@ -67,7 +68,8 @@ for turn in range(100):
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from vae_likelihoods.store.entry import DONE, Entry, hashes
+from vae_likelihoods.files import hashes
+from vae_likelihoods.store.entry import DONE, Entry
 
 def die_at(step):
     left = iter(range(step))
@@ -255,13 +257,13 @@ def test_files_beside_the_result_do_not_count(entry: Entry) -> None:
     assert entry.done()
 
 
-def test_begin_forgets_done_and_failure(entry: Entry) -> None:
+def test_forgetting_takes_done_and_failure(entry: Entry) -> None:
     entry.fail("broken")
-    entry.begin()
+    entry.forget()
     assert not entry.done()
     assert entry.failure is None
     assert (entry.folder / "weights").exists()  # a checkpoint may be of use
-    entry.begin()  # with nothing there
+    entry.forget()  # with nothing there
 
 
 def test_a_failure_is_recorded(tmp_path: Path) -> None:
@@ -451,7 +453,7 @@ def mixed_in(target: Path) -> list[set[bytes]]:
 def can_exchange(folder: Path) -> bool:
     for name in ("left", "right"):
         (folder / name).mkdir()
-    return store._exchanged(folder / "left", folder / "right")
+    return files._exchanged(folder / "left", folder / "right")
 
 
 def test_remove_leaves_nothing_and_needs_nothing_but_the_folder(entry: Entry) -> None:
@@ -544,3 +546,94 @@ def test_asking_whether_it_is_busy_takes_the_lock_from_nobody(tmp_path: Path) ->
     entry = Entry(tmp_path / "key")
     with held_by_another_process(entry.folder):
         assert [entry.busy for _ in range(20)] == [True] * 20
+
+
+def describe(value: int) -> dict[str, int]:
+    return {"value": value}
+
+
+def written(folder: Path) -> list[str]:
+    (folder / "weights").write_text("good")
+    return ["weights"]
+
+
+def never(folder: Path) -> list[str]:
+    raise AssertionError("it is there already")
+
+
+def read(entry: Entry) -> str:
+    return (entry.folder / "weights").read_text()
+
+
+def test_a_result_is_computed_once_and_used_under_its_lock(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "key")
+
+    def use(entry: Entry) -> str:
+        assert entry.busy
+        assert entry.done()
+        return read(entry)
+
+    assert entry.once(describe(1), written, use) == "good"
+    assert json.loads((entry.folder / IDENTITY).read_text()) == {"value": 1}
+    assert not entry.busy
+    assert entry.once(describe(2), never, use) == "good"
+    assert json.loads((entry.folder / IDENTITY).read_text()) == {"value": 1}
+
+
+def test_a_use_that_finds_the_result_damaged_has_it_computed_again(tmp_path: Path) -> None:
+    entry, uses = Entry(tmp_path / "key"), []
+    entry.once(describe(1), written, read)
+
+    def use(entry: Entry) -> str:
+        uses.append(read(entry))
+        if len(uses) == 1:
+            raise DamagedError("changed since it was checked")
+        return uses[-1]
+
+    assert entry.once(describe(1), written, use) == "good"
+    assert uses == ["good", "good"]
+
+
+def test_what_a_computation_raises_is_recorded_with_its_context_and_raised(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "key")
+
+    def broken(folder: Path) -> list[str]:
+        (folder / "half").touch()
+        raise ArithmeticError("no good")
+
+    with pytest.raises(ArithmeticError, match="no good"):
+        entry.once(describe(1), broken, read, context="levels: 2")
+    first, *_, last = (entry.failure or "").splitlines()
+    assert (first, last) == ("ArithmeticError: no good", "levels: 2")
+    assert (entry.folder / "half").exists()  # the next attempt may go on from it
+    assert not entry.finished
+    assert entry.once(describe(1), written, read) == "good"
+    assert entry.failure is None
+
+
+def test_taking_uses_what_is_whole_and_forgets_the_rest(tmp_path: Path) -> None:
+    entry, texts = Entry(tmp_path / "key"), []
+    assert not entry.take(lambda entry: texts.append(read(entry)))
+    entry.once(describe(1), written, read)
+    assert entry.take(lambda entry: texts.append(read(entry)))
+    assert texts == ["good"]
+    (entry.folder / "weights").write_text("bad!")
+    assert not entry.take(lambda entry: texts.append(read(entry)))
+    assert texts == ["good"]
+    assert not entry.finished
+    entry.fail("broken")
+    assert not entry.take(read)
+    assert entry.failure is None
+    with entry.locked(), pytest.raises(BusyError):
+        Entry(entry.folder).take(read, wait_seconds=0)
+
+
+def test_an_adopted_result_is_whole(tmp_path: Path) -> None:
+    other, entry = Entry(tmp_path / "other"), Entry(tmp_path / "key")
+    other.once(describe(1), written, read)
+    entry.fail("broken")
+    with entry.locked():
+        entry.adopt(other.folder)
+    assert entry.done()
+    assert entry.failure is None
+    assert entry.once(describe(1), never, read) == "good"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
+import sys
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import CodeType
 
 import pytest
 
-from vae_likelihoods.cells.cell import Cell, key_of
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.identity import content_in, key_of
+from vae_likelihoods.files import PROJECT
 from vae_likelihoods.metrics.base import Measured, Number
 from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.recipes.measuring import Trained, measure, read_measured
-from vae_likelihoods.store import code as sources
 from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.units import Quantity
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_identity_is_what_the_key_is_made_of_and_the_code_of_every_module(
+def test_the_identity_is_what_the_key_is_made_of_and_the_code_of_every_definition(
     small_cell: Callable[..., Cell], stage: str
 ) -> None:
     cell = small_cell("study=stages", "seed=7")
@@ -27,15 +33,66 @@ def test_the_identity_is_what_the_key_is_made_of_and_the_code_of_every_module(
     cell = cell.named(cell.name)
     entry = STAGES[stage].entry(cell)
     identity = json.loads((entry.folder / "identity.json").read_text())
-    modules, measurements = identity.pop("modules"), identity.pop("measurements", None)
-    assert key_of(identity) == entry.folder.name  # the modules are no part of it
-    assert (measurements is None) == (stage == "train")
-    assert sources.digest(modules) == identity["source"]
-    assert {f"vae_likelihoods.{name}" for name in ("likelihoods.beta_binomial", "networks.mlp")} <= set(
-        modules
-    )
-    assert f"vae_likelihoods.recipes.{'training' if stage == 'train' else 'evaluation'}" in modules
-    assert all(code == sources.digest([module]) for module, code in modules.items())
+    assert key_of(content_in(identity)) == entry.folder.name
+    assert ("measurements" in identity) == (stage == "evaluate")
+    code = STAGES[stage].identity(cell).code
+    assert (identity["code"], identity["definitions"]) == (code.digest, code.definitions)
+    recipe = {"train": "recipes.training:train", "evaluate": "recipes.evaluation:evaluate"}[stage]
+    names = (recipe, "likelihoods.beta_binomial:BetaBinomial", "networks.mlp:mlp")
+    assert {f"vae_likelihoods.{name}" for name in names} <= identity["definitions"].keys()
+
+
+# What says where results lie and keeps them there: no number hangs on it.
+KEEPING = (
+    *("store.", "sweeps.", "recipes.keeping:", "cells.cell:", "cells.identity:", "cells.settings:"),
+    *("cells.environment:", "files:beside", "files:folder_aside", "files:_", "files:hashes"),
+    "training.checkpoints:save_weights",  # of what a metric keeps; training itself reaches it
+)
+
+
+def test_everything_that_runs_for_a_number_is_part_of_the_key(small_cell: Callable[..., Cell]) -> None:
+    cell = small_cell("study=traced", "seed=11", "metric=[bound,latents,reconstruction,samples,probe]")
+    for stage in STAGES.values():
+        places = traced(lambda stage=stage: stage.perform(cell, lambda record: None))
+        assert len(places) > 60
+        decisive = {place for place in places if not place.startswith(KEEPING)}
+        definitions = stage.identity(cell).code.definitions
+        assert decisive <= {place.removeprefix("vae_likelihoods.") for place in definitions}
+
+
+def traced(work: Callable[[], None]) -> set[str]:
+    """Return the top-level definitions of this package whose code `work` runs, as ``module:name``."""
+    codes: set[CodeType] = set()
+    sys.setprofile(lambda frame, event, argument: codes.add(frame.f_code))
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    package = PROJECT / "src" / "vae_likelihoods"
+    return {
+        f"{'.'.join(path.relative_to(package).with_suffix('').parts)}:{name}"
+        for code in codes
+        if (path := Path(code.co_filename)).is_relative_to(package)
+        and (name := definition_at(path, code.co_firstlineno))
+    }
+
+
+@cache
+def spans(path: Path) -> list[tuple[int, int, str]]:
+    body = ast.parse(path.read_text()).body
+    nodes = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [
+        (
+            min(node.lineno, *(each.lineno for each in [node, *node.decorator_list])),
+            node.end_lineno or 0,
+            node.name,
+        )
+        for node in nodes
+    ]
+
+
+def definition_at(path: Path, line: int) -> str | None:
+    return next((name for first, last, name in spans(path) if first <= line <= last), None)
 
 
 def test_another_metric_measures_nothing_again_but_itself(small_cell: Callable[..., Cell]) -> None:
@@ -66,7 +123,7 @@ def test_what_is_measured_comes_back_from_the_store_to_the_last_bit(small_cell: 
         stage.perform(cell, lambda record: None)
     trained = Trained(cell)
     for name in cell.settings.metric:
-        kept = read_measured(cell.store(key_of(cell.measurement(name))).folder)
+        kept = read_measured(cell.entry(cell.measurement_of(name, cell.weights).key).folder)
         fresh = measure(trained, name)
         assert kept.values == fresh.values
         assert {key: array.tobytes() for key, array in kept.per_image.items()} == {

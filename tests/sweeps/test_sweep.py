@@ -10,7 +10,8 @@ import pytest
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.store.entry import Entry, hashes
+from vae_likelihoods.files import hashes
+from vae_likelihoods.store.entry import Entry
 from vae_likelihoods.sweeps.checks import check_folders, check_names
 from vae_likelihoods.sweeps.names import name_with, swept
 from vae_likelihoods.sweeps.stages import STAGES
@@ -181,7 +182,7 @@ def test_what_another_process_computes_is_left_alone_and_run_last(
         entry.fail("an earlier reason")
         sweep.take_stored()
         assert entry.failure == "an earlier reason"
-        entry.begin()
+        entry.forget()
 
         def launch(indices: list[int]) -> None:
             asked.append(indices)

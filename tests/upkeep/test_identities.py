@@ -10,25 +10,28 @@ from typing import Any
 
 import pytest
 
-from vae_likelihoods.cells.cell import key_of
+from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.store.entry import Entry
-from vae_likelihoods.upkeep.identities import Identity, differences, nearest
+from vae_likelihoods.upkeep.identities import KeyedResult, differences, nearest
 from vae_likelihoods.upkeep.inventory import Stored
 
 CONTENT: dict[str, Any] = {
+    "kind": "training",
     "settings": {"latent_dim": 2, "seed": 0, "likelihood": {}, "optimizer": {"lr": 0.001, "betas": [0.9, 1]}},
     "data": "ab" * 32,
     "torch": "2.8.0",
-    "source": "cd" * 32,
+    "code": "cd" * 32,
 }
-MODULES = {"vae_likelihoods.units": "1", "vae_likelihoods.training.trainer": "2"}
+DEFINITIONS = {"vae_likelihoods.units:Unit": "1", "vae_likelihoods.training.trainer:Trainer": "2"}
 
 
-def identity(modules: Mapping[str, str] | None = MODULES, label: str = "a", **changes: Any) -> Identity:
-    return Identity(label, "training", {**CONTENT, **changes}, modules)
+def identity(
+    modules: Mapping[str, str] | None = DEFINITIONS, label: str = "a", **changes: Any
+) -> KeyedResult:
+    return KeyedResult(label, "training", {**CONTENT, **changes}, modules)
 
 
-def lines(left: Identity, right: Identity) -> list[tuple[str, str]]:
+def lines(left: KeyedResult, right: KeyedResult) -> list[tuple[str, str]]:
     return [(each.name, each.text) for each in differences(left, right)]
 
 
@@ -67,25 +70,32 @@ def test_settings_come_first_and_hashes_are_cut() -> None:
     ]
 
 
-def test_files_are_named_that_changed_or_that_one_of_the_two_does_not_need() -> None:
-    modules = {"vae_likelihoods.units": "1", "vae_likelihoods.gone": "3", "vae_likelihoods.datasets": "4"}
-    assert lines(identity(), identity(modules, "b", source="ef" * 32)) == [
-        ("src/vae_likelihoods/datasets/__init__.py", "only in b"),
-        ("vae_likelihoods.gone", "only in b"),
-        ("src/vae_likelihoods/training/trainer.py", "only in a"),
+def test_definitions_are_named_that_changed_or_that_one_of_the_two_does_not_need() -> None:
+    names = {"vae_likelihoods.units:Unit": "1", "gone:law": "3", "vae_likelihoods.datasets.idx:read_idx": "4"}
+    assert lines(identity(), identity(names, "b", code="ef" * 32)) == [
+        ("gone: law", "only in b"),
+        ("src/vae_likelihoods/datasets/idx.py: read_idx", "only in b"),
+        ("src/vae_likelihoods/training/trainer.py: Trainer", "only in a"),
     ]
-    changed = {**MODULES, "vae_likelihoods.training.trainer": "5"}
-    assert lines(identity(), identity(changed, source="ef" * 32)) == [
-        ("src/vae_likelihoods/training/trainer.py", "changed")
+    changed = {**DEFINITIONS, "vae_likelihoods.training.trainer:Trainer": "5"}
+    assert lines(identity(), identity(changed, code="ef" * 32)) == [
+        ("src/vae_likelihoods/training/trainer.py: Trainer", "changed")
     ]
 
 
-def test_an_older_entry_cannot_tell_which_files() -> None:
-    older = identity(None, "b", source="ef" * 32)
-    assert lines(identity(), older) == [("source", "differs (b does not record which files)")]
+def test_a_definition_that_moved_is_the_same() -> None:
+    moved = {"vae_likelihoods.units:Unit": "1", "vae_likelihoods.fitting:Trainer": "2", "gone:law": "3"}
+    assert lines(identity(), identity(moved, "b", code="ef" * 32)) == [("gone: law", "only in b")]
+    swapped = identity(code="ef" * 32)
+    assert lines(identity(), swapped) == [("code", "refers to other definitions of the same names")]
+
+
+def test_an_entry_that_records_no_definitions_cannot_tell_which() -> None:
+    older = identity(None, "b", code="ef" * 32)
+    assert lines(identity(), older) == [("code", "differs (b does not record which definitions)")]
     assert lines(older, older) == []
-    both = "differs (b and c do not record which files)"
-    assert lines(older, identity(None, "c")) == [("source", both)]
+    both = "differs (b and c do not record which definitions)"
+    assert lines(older, identity(None, "c")) == [("code", both)]
 
 
 def put(store: Path, age: int, done: bool = True, **changes: Any) -> str:
@@ -94,7 +104,7 @@ def put(store: Path, age: int, done: bool = True, **changes: Any) -> str:
     entry = Entry(store / key_of(content))
     entry.folder.mkdir(parents=True)
     path = entry.folder / "identity.json"
-    path.write_text(json.dumps({**content, "modules": MODULES}))
+    path.write_text(json.dumps({**content, "definitions": DEFINITIONS}))
     if done:
         entry.finish([path.name])
     for written in entry.folder.iterdir():
@@ -102,7 +112,7 @@ def put(store: Path, age: int, done: bool = True, **changes: Any) -> str:
     return entry.folder.name
 
 
-def order(store: Path, asked: Identity) -> list[str]:
+def order(store: Path, asked: KeyedResult) -> list[str]:
     return [each.key for each, _ in nearest(asked, [Stored(Entry(path)) for path in sorted(store.iterdir())])]
 
 
@@ -119,6 +129,6 @@ def test_the_same_settings_are_nearer_than_fewer_differences(tmp_path: Path) -> 
 def test_else_the_fewest_differences_are_nearest(tmp_path: Path) -> None:
     two = put(tmp_path, 1, settings=settings(seed=1, latent_dim=3))
     one = put(tmp_path, 2, settings=settings(seed=1))
-    put(tmp_path, 3, metric={})  # an evaluation
+    put(tmp_path, 3, kind="evaluation", metric={})
     assert order(tmp_path, identity()) == [one, two]
     assert order(tmp_path, identity(settings=settings(seed=1))) == [two]  # not itself

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from vae_likelihoods.cells.cell import key_of
+from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.store.entry import Entry
 from vae_likelihoods.upkeep.inventory import Stored, inventory, likelihood_name
@@ -43,13 +43,13 @@ def test_the_entries_of_a_study(tiny_root: Path) -> None:
 def test_what_is_no_entry_is_foreign(tmp_path: Path) -> None:
     (tmp_path / KEY).mkdir()
     (tmp_path / "notes.txt").touch()
-    (tmp_path / "features" / KEY).mkdir(parents=True)
+    (tmp_path / "features" / KEY).mkdir(parents=True)  # of an older version
     (tmp_path / KEY[1:]).mkdir()
     (tmp_path / KEY[::-1]).symlink_to(tmp_path / KEY)
     (tmp_path / ("f" * 64)).touch()
     entries, foreign = inventory(tmp_path)
     assert [each.key for each in entries] == [KEY]
-    assert sorted(foreign) == sorted(["notes.txt", KEY[1:], KEY[::-1], "f" * 64])
+    assert sorted(foreign) == sorted(["notes.txt", "features", KEY[1:], KEY[::-1], "f" * 64])
     assert inventory(tmp_path / "absent") == ([], [])
 
 
@@ -66,29 +66,30 @@ def test_states(tmp_path: Path) -> None:
     assert state() == "half done"
     entry.fail("an error")
     assert state() == "failed"
-    entry.begin()
+    entry.forget()
     entry.finish(["weights"])
     assert state() == "done"
     (entry.folder / "weights").write_text("y")
     assert state() == "damaged"
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", "3", '{"settings": {}}', '{"modules": {}}'])
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "3", '{"settings": {}}', '{"definitions": {}}'])
 def test_an_entry_that_does_not_say_what_it_is_of_is_unknown(tmp_path: Path, content: str | None) -> None:
     (tmp_path / KEY).mkdir()
     if content is not None:
         (tmp_path / KEY / "identity.json").write_text(content)
     stored = Stored(Entry(tmp_path / KEY))
-    assert (stored.kind, stored.name, stored.identity, stored.modules) == ("unknown", "-", {}, None)
+    assert (stored.kind, stored.name, stored.identity, stored.definitions) == ("unknown", "-", {}, None)
 
 
-def test_an_older_entry_has_an_identity_and_no_modules(tmp_path: Path) -> None:
-    identity: dict[str, Any] = {"settings": {"likelihood": {}, "latent_dim": 2, "seed": 3}, "source": "abc"}
+def test_an_entry_need_not_say_which_definitions(tmp_path: Path) -> None:
+    settings = {"likelihood": {}, "latent_dim": 2, "seed": 3}
+    identity: dict[str, Any] = {"kind": "training", "settings": settings, "code": "abc"}
     folder = tmp_path / key_of(identity)
     folder.mkdir()
     (folder / "identity.json").write_text(json.dumps(identity))
     stored = Stored(Entry(folder))
-    assert (stored.kind, stored.name, stored.identity, stored.modules) == (
+    assert (stored.kind, stored.name, stored.identity, stored.definitions) == (
         "training",
         "--2-3",
         identity,
@@ -120,6 +121,6 @@ def test_a_likelihood_has_the_name_of_its_yaml(path: Path) -> None:
     assert likelihood_name({**settings, **numbers}) == path.stem  # type: ignore[dict-item]
 
 
-def test_a_likelihood_that_is_no_more_has_the_name_of_its_module() -> None:
-    assert likelihood_name({"_target_": "vae_likelihoods.likelihoods.poisson.Poisson"}) == "poisson"
+def test_a_likelihood_that_is_no_more_has_the_name_of_its_class() -> None:
+    assert likelihood_name({"_target_": "vae_likelihoods.likelihoods.poisson.Poisson"}) == "Poisson"
     assert likelihood_name({}) == "-"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vae_likelihoods.cells.cell import Cell, key_of
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.store.entry import DONE, Entry
 from vae_likelihoods.sweeps import studies
 from vae_likelihoods.sweeps.stages import STAGES
@@ -68,7 +69,7 @@ def test_an_evaluation_of_other_weights_is_not_used_and_of_unknown_ones_is(tiny_
     shutil.rmtree(tiny_root / "runs")
     other = copied(tiny_root, "tiny/binomial-2-0", weights="ab" * 32)
     assert other.key not in kept(tiny_root, cell)
-    cell.trained.begin()  # now its weights are nowhere
+    cell.trained.forget()  # now its weights are nowhere
     assert {other.key, STAGES["train"].entry(cell).folder.name} <= kept(tiny_root, cell)
 
 
@@ -90,7 +91,7 @@ def copied(root: Path, name: str, **changes: object) -> Stored:
 def test_the_results_of_other_code_data_or_torch_are_not_used(tiny_root: Path) -> None:
     cells = tiny(tiny_root)
     shutil.rmtree(tiny_root / "runs")
-    others = [copied(tiny_root, "binomial-2-0", **{name: "x"}) for name in ("source", "data", "torch")]
+    others = [copied(tiny_root, "binomial-2-0", **{name: "x"}) for name in ("code", "data", "torch")]
     assert not kept(tiny_root, *cells) & {each.key for each in others}
 
 
@@ -139,7 +140,7 @@ def test_drop_leaves_alone_what_was_begun_since_it_was_listed(tiny_root: Path, a
             assert drop(entries) == entries[1:]
         assert entry.done()
     else:
-        entry.begin()
+        entry.forget()
         if again == "changed":
             entry.finish(["identity.json"])
         else:

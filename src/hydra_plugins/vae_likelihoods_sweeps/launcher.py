@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -32,9 +31,9 @@ class OwnLaunchers(SearchPathPlugin):
     @override
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Forget the schemas of the plugins; leave the search path as it is."""
-        registered = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
-        for name in ("joblib", "ray"):
-            registered.pop(f"{name}.yaml", None)
+        from vae_likelihoods.sweeps.composing import forget_schemas
+
+        forget_schemas()
 
 
 class CellLauncher(Launcher):
@@ -51,13 +50,15 @@ class CellLauncher(Launcher):
     @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from vae_likelihoods.sweeps.checks import check_writable
+        from vae_likelihoods.sweeps.composing import SweepLoader
 
         # Hydra writes there next; by default it is in the folder of all results.
         where = "runtime.root" if config.runtime.root is None else "hydra.sweep.dir"
         check_writable(where, Path(config.hydra.sweep.dir).resolve())
-        self.context, self.config = hydra_context, config
+        loader: Any = SweepLoader(hydra_context.config_loader)
+        self.context, self.config = HydraContext(loader, hydra_context.callbacks), config
         with _refusals_of_the_engine(config):
-            self.engine.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+            self.engine.setup(hydra_context=self.context, task_function=task_function, config=config)
 
     @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -72,8 +73,8 @@ class CellLauncher(Launcher):
         from vae_likelihoods.sweeps.checks import check_folders, check_names
         from vae_likelihoods.sweeps.mirroring import mirror_for
         from vae_likelihoods.sweeps.names import name_with, swept
-        from vae_likelihoods.sweeps.stages import STAGES, named
-        from vae_likelihoods.sweeps.sweep import Sweep
+        from vae_likelihoods.sweeps.stages import STAGES
+        from vae_likelihoods.sweeps.sweep import Sweep, named
         from vae_likelihoods.sweeps.watch import Watch
 
         cells = [self._cell(job) for job in job_overrides]

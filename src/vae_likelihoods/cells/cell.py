@@ -1,9 +1,7 @@
-"""What makes two training runs the same: identities, keys and the places of their files."""
+"""A cell: its checked settings, its data, its key and the places of its files."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from vae_likelihoods.cells import identity
 from vae_likelihoods.cells.build import (
     build_likelihood,
     build_metrics,
@@ -20,40 +19,15 @@ from vae_likelihoods.cells.build import (
     build_objective,
     build_optimizer,
 )
+from vae_likelihoods.cells.identity import Identity, without_modules
 from vae_likelihoods.cells.settings import Settings, read
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import check_levels
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT, sha256
-from vae_likelihoods.store import code as sources
 from vae_likelihoods.store.entry import Entry
 
-TRAINING_CORE = ("vae_likelihoods.recipes.training",)
-EVALUATION_CORE = ("vae_likelihoods.recipes.evaluation",)
-MEASURING_CORE = ("vae_likelihoods.recipes.measuring",)
-
-
-RECORDS = ("modules", "measurements")
-"""What stands beside the identity in an entry's identity.json and is no part of its key."""
-
-
-def identity_in(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the key is made of, from the content of an identity.json."""
-    return {name: value for name, value in recorded.items() if name not in RECORDS}
-
-
-def key_of(identity: Mapping[str, Any]) -> str:
-    """Return the key of an identity: a sha256 over its canonical JSON."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-def targets(settings: Any) -> list[str]:
-    """Return the first-party modules that the `_target_` lines in `settings` name."""
-    if not isinstance(settings, Mapping):
-        return []
-    named = settings.get("_target_", "")
-    mine = [named.rpartition(".")[0]] if named.startswith(sources.PACKAGE) else []
-    return mine + [module for value in settings.values() for module in targets(value)]
+WEIGHTS = "model.safetensors"  # as recipes/training.py calls it
 
 
 @dataclass(frozen=True)
@@ -141,86 +115,52 @@ class Cell:
         """Where the evaluated cell is laid out."""
         return self.root / "evaluations" / self.study / self.name
 
-    def store(self, key: str) -> Entry:
+    def entry(self, key: str) -> Entry:
         """Return the store's entry for `key`."""
         return Entry(self.settings.runtime.cell_store / key)
 
     @cached_property
-    def training_modules(self) -> list[str]:
-        """The modules whose code decides the numbers of the trained cell."""
-        return sources.closure([*TRAINING_CORE, *targets(self.settings.learned)])
-
-    @cached_property
-    def evaluation_modules(self) -> list[str]:
-        """The modules whose code decides the numbers of the evaluated cell."""
-        named = [*targets(self.settings.metric), *targets(self.settings.learned)]
-        return sources.closure([*EVALUATION_CORE, *named])
-
-    def measuring_modules(self, metric: str) -> list[str]:
-        """The modules whose code decides what one metric measures."""
-        named = [*targets(self.settings.metric[metric]), *targets(self.settings.learned)]
-        return sources.closure([*MEASURING_CORE, *named])
-
-    @cached_property
-    def training_identity(self) -> dict[str, Any]:
+    def training_identity(self) -> Identity:
         """All that decides the numbers of the trained cell."""
-        return {
-            "settings": self.settings.learned,
-            "data": self.data.sha256,
-            "torch": str(torch.__version__),
-            "source": sources.digest(self.training_modules),
-        }
+        return identity.training(self.settings, self.data.sha256)
 
-    @cached_property
+    @property
     def key(self) -> str:
         """The key of the trained cell."""
-        return key_of(self.training_identity)
+        return self.training_identity.key
 
     @property
     def trained(self) -> Entry:
         """The store's entry for training."""
-        return self.store(self.key)
+        return self.entry(self.key)
 
     @cached_property
-    def evaluation_identity(self) -> dict[str, Any]:
+    def evaluation_identity(self) -> Identity:
         """All that decides the numbers of the evaluated cell: the weights as they lie in runs/, among them.
 
         Raises:
             SettingError: if the cell was not trained, or with other settings.
         """
         self.check_trained()
-        return self.evaluation_of(sha256(self.run_folder / "model.safetensors"))
+        return self.evaluation_of(self.weights)
 
-    def evaluation_of(self, weights: str) -> dict[str, Any]:
-        """Return the identity of an evaluation of the weights with this sha256."""
-        return {
-            "cell": self.description(),
-            "metric": self.settings.metric,
-            "data": self.data.sha256,
-            "weights": weights,
-            "torch": str(torch.__version__),
-            "source": sources.digest(self.evaluation_modules),
-        }
+    def evaluation_of(self, weights: str) -> Identity:
+        """Return all that decides the numbers of an evaluation of the weights with this sha256."""
+        return identity.evaluation(self.settings, self.description(), self.data.sha256, weights)
+
+    def measurement_of(self, metric: str, weights: str) -> Identity:
+        """Return all that decides what one metric measures on the weights with this sha256."""
+        return identity.measurement(self.settings, metric, self.data.sha256, weights)
 
     @property
     def evaluated(self) -> Entry:
         """The store's entry for evaluation."""
-        return self.store(key_of(self.evaluation_identity))
+        return self.entry(self.evaluation_identity.key)
 
-    def measurement_of(self, metric: str, weights: str) -> dict[str, Any]:
-        """Return the identity of what one metric measures on the weights with this sha256, in any study."""
-        return {
-            "settings": self.settings.learned,
-            "metric": {metric: self.settings.metric[metric]},
-            "data": self.data.sha256,
-            "weights": weights,
-            "torch": str(torch.__version__),
-            "source": sources.digest(self.measuring_modules(metric)),
-        }
-
-    def measurement(self, metric: str) -> dict[str, Any]:
-        """Return the identity of what one metric measures on the weights that lie in runs/."""
-        return self.measurement_of(metric, self.evaluation_identity["weights"])
+    @cached_property
+    def weights(self) -> str:
+        """The sha256 of the weights as they lie in runs/."""
+        return sha256(self.run_folder / WEIGHTS)
 
     def description(self) -> dict[str, Any]:
         """Return the cell's config.yaml: what was learned on what, under the names of the YAMLs."""
@@ -234,7 +174,7 @@ class Cell:
         if not path.exists():
             raise SettingError("cell", self.name, f"{where} does not exist; {command}")
         found = OmegaConf.to_container(OmegaConf.load(path))
-        differing = differences(found, self.description())
+        differing = differences(*map(without_modules, (found, self.description())))
         if differing:
             key, there, here = differing[0]
             reason = f"{where} was trained with {key}={there}, this configuration says {here}; {command}"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import Binarize, Levels, levels_of
+
+Keep = Callable[[str, Callable[[PreparedDataset], dict[str, Tensor]]], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,16 @@ class Data:
         levels: K.
         binarize: how K = 2 comes about.
         device: where images and labels lie.
-        store: the folder of all that was computed, by key: where a metric may keep what many cells share.
+        keep: ``keep(name, compute)`` returns the tensors that `compute` makes of the prepared data set. They
+            are computed once, whichever cell and process asks first: for what is costly and depends on the
+            data alone. `compute` is a function of a module.
     """
 
     prepared: PreparedDataset
     levels: int
     binarize: Binarize
     device: torch.device
-    store: Path
+    keep: Keep
 
     @cached_property
     def train(self) -> Levels:

@@ -51,7 +51,7 @@ class Samples(Metric):
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
-        classifier = classifier_of(data.prepared, data.store).to(data.device)
+        classifier = classifier_of(data.prepared, data.keep).to(data.device)
         train, test = (classifier.features(model.points(split.images)) for split in (data.train, data.test))
         count = min(self.images, len(train), len(test))
         means, draws = self._generate(model, count, noise)

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vae_likelihoods.files import write_json, write_text, write_whole
 from vae_likelihoods.metrics.base import Measured
+from vae_likelihoods.metrics.data import Keep
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.recipes.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.recipes.measuring import Trained, measure
@@ -26,7 +27,12 @@ RESULTS = ("metrics.json", "per_image.csv", "samples.png", "reconstructions.png"
 
 
 @torch.no_grad()
-def evaluate(cell: Cell, folder: Path, take: Callable[[Trained, str], Measured] = measure) -> list[str]:
+def evaluate(
+    cell: Cell,
+    folder: Path,
+    take: Callable[[Trained, str], Measured] = measure,
+    keep: Keep | None = None,
+) -> list[str]:
     """Measure the cell in runs/ with every configured metric; return the result files in `folder`.
 
     metrics.json holds every number with its unit and, where there is one, the direction of a better model;
@@ -36,8 +42,9 @@ def evaluate(cell: Cell, folder: Path, take: Callable[[Trained, str], Measured] 
         cell: what to measure.
         folder: where the files go.
         take: gives what the metric of a name measures: computes it, or has it already.
+        keep: see `Data`; None: nothing is kept.
     """
-    trained = Trained(cell)
+    trained = Trained(cell, keep)
     model, test = trained.model, trained.data.test
     measured = [take(trained, name) for name in sorted(cell.settings.metric)]
     numbers = {name: number for one in measured for name, number in one.numbers.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from vae_likelihoods.cells.build import build_metrics, build_model
+from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import write_json, write_whole
 from vae_likelihoods.metrics.base import Measured, Number
-from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.metrics.data import Data, Keep
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.seeding import generator
@@ -33,10 +36,12 @@ class Trained:
 
     Args:
         cell: which one.
+        keep: see `Data`; None: nothing is kept.
     """
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, keep: Keep | None = None) -> None:
         self.cell = cell
+        self.keep = keep or self._compute
 
     @cached_property
     def model(self) -> VAE:
@@ -61,8 +66,12 @@ class Trained:
     def data(self) -> Data:
         """The cell's data set at its levels, on its device."""
         settings, runtime = self.cell.settings, self.cell.settings.runtime
-        device, store = runtime.torch_device, runtime.cell_store
-        return Data(self.cell.data, settings.levels, settings.binarize, device, store)
+        return Data(self.cell.data, settings.levels, settings.binarize, runtime.torch_device, self.keep)
+
+    def _compute(
+        self, name: str, compute: Callable[[PreparedDataset], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        return compute(self.cell.data)
 
 
 @torch.no_grad()

@@ -1,28 +1,28 @@
-"""The cell store: a result is computed once, whoever asks for it.
+"""The store: a result is computed once, whoever asks for it.
 
 `.cells/<key>/` is the folder of one result. While it is computed it holds what there is so far, and a lock
-that dies with its process. When it is complete, `DONE` lists its files with their hashes. Results are then
-laid out where a study wants them, from the store.
+that dies with its process. When it is complete, `DONE` lists its files with their hashes. `Entry.once` is the
+one way to a result: training, evaluation, each metric and whatever else is worth keeping go through it.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import hashlib
-import itertools
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from vae_likelihoods.files import beside, sha256, write_json, write_text
+from vae_likelihoods.files import folder_aside, hashes, sha256, write_json, write_text
 
-DONE, FAILURE, LOCK = "DONE", "failure.txt", "lock"
+DONE, FAILURE, LOCK, IDENTITY = "DONE", "failure.txt", "lock", "identity.json"
+
+T = TypeVar("T")
 
 
 class BusyError(RuntimeError):
@@ -37,11 +37,63 @@ class Entry:
     """One result of the store.
 
     Args:
-        folder: `.cells/<key>` or a folder in it.
+        folder: `.cells/<key>`.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def once(
+        self,
+        identity: Mapping[str, Any],
+        compute: Callable[[Path], Iterable[str]],
+        use: Callable[[Entry], T],
+        context: str = "",
+    ) -> T:
+        """Return `use(self)` of the whole result; compute it first unless it lies here.
+
+        A result that another process computes right now is waited for.
+
+        Args:
+            identity: what the key is made of, and what is worth recording beside it; becomes identity.json.
+            compute: writes the result into the folder, where an earlier attempt may have left something;
+                returns the names of the result's files.
+            use: copies or reads the result while it is locked; may raise `DamagedError`.
+            context: what the record of a failure says beside the traceback.
+
+        Raises:
+            Exception: whatever `compute` raises, after it was recorded here.
+        """
+        with self.locked():
+            try:
+                if self.done():
+                    return use(self)
+            except DamagedError:  # it was changed, or removed, since it was checked
+                pass
+            self.forget()
+            with self._recording_failure(context):
+                write_json(self.folder / IDENTITY, dict(identity))
+                self.finish(compute(self.folder))
+            return use(self)
+
+    def take(self, use: Callable[[Entry], object], wait_seconds: float = -1) -> bool:
+        """Call `use(self)` if the whole result lies here, else forget what is damaged or failed.
+
+        Returns:
+            Whether the result lies here.
+
+        Raises:
+            BusyError: if another process still holds the lock after `wait_seconds`.
+        """
+        with self.locked(wait_seconds):
+            try:
+                if self.done():
+                    use(self)
+                    return True
+            except DamagedError:
+                pass
+            self.forget()
+            return False
 
     def files(self) -> dict[str, str]:
         """Return the recorded hashes by file; none if `DONE` is absent, damaged or names what is outside."""
@@ -60,7 +112,9 @@ class Entry:
         """Whether the result is complete and every file still has the hash that was recorded."""
         files = self.files()
         try:
-            return bool(files) and all(sha256(self.folder / name) == found for name, found in files.items())
+            return bool(files) and all(
+                sha256(self.folder / name) == recorded for name, recorded in files.items()
+            )
         except OSError:
             return False
 
@@ -111,23 +165,31 @@ class Entry:
         except BusyError:
             return True
 
-    def begin(self) -> None:
-        """Forget an earlier failure, and a DONE whose files no longer fit it."""
+    def forget(self) -> None:
+        """Forget an earlier failure, and a DONE whose files no longer fit it; only with the lock held."""
         (self.folder / DONE).unlink(missing_ok=True)
         (self.folder / FAILURE).unlink(missing_ok=True)
 
     def fail(self, report: str) -> None:
-        """Record why the attempt failed."""
+        """Record why an attempt failed."""
         write_text(self.folder / FAILURE, report)
 
-    def finish(self, names: list[str]) -> None:
+    def finish(self, names: Iterable[str]) -> None:
         """Declare the result complete: the files `names`, relative to the folder."""
         write_json(self.folder / DONE, {name: sha256(self.folder / name) for name in sorted(names)})
+
+    def adopt(self, folder: Path) -> None:
+        """Take over the whole result that lies in `folder`; only with the lock held."""
+        self.forget()
+        paths = [path for path in folder.rglob("*") if path.is_file() and path != folder / DONE]
+        for path in [*sorted(paths), folder / DONE]:  # last: until here nothing looks done
+            target = self.folder / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
 
     def lay_out(self, target: Path, texts: Mapping[str, str]) -> None:
         """Copy the result's files to `target` and add `texts`, replacing what stands there, in one step.
 
-        Any number of processes may do this at once: each puts a whole folder in place, the last one stays.
         If the very same files stand there already, they are left as they are.
 
         Raises:
@@ -138,23 +200,11 @@ class Entry:
             raise DamagedError(f"{self.folder / DONE} is missing or damaged")
         if hashes(target) == files | {name: _sha256_of(text) for name, text in texts.items()}:
             return
-        with beside(target) as aside:
-            new = aside / "new"  # made here and not by tempfile, which would leave it closed to other users
-            new.mkdir()
+        with folder_aside(target) as new:
             for name, recorded in files.items():
                 self._copy(name, recorded, new / name)
             for name, text in texts.items():
                 (new / name).write_bytes(text.encode())
-            _put(new, target)
-
-    def _copy(self, name: str, recorded: str, copy: Path) -> None:
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(self.folder / name, copy)
-        except FileNotFoundError as error:
-            raise DamagedError(f"{self.folder / name} is missing") from error
-        if sha256(copy) != recorded:
-            raise DamagedError(f"{self.folder / name} is damaged")
 
     def remove(self) -> None:
         """Remove the entry; only with its lock held. Killed in between, it leaves nothing that looks done."""
@@ -168,38 +218,24 @@ class Entry:
         with suppress(OSError):  # somebody has begun
             self.folder.rmdir()
 
+    @contextmanager
+    def _recording_failure(self, context: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            with suppress(OSError):  # a full disk has no room for its own report
+                self.fail(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}\n{context}")
+            raise
 
-def hashes(folder: Path) -> dict[str, str]:
-    """Return the sha256 of every file in `folder` by its name; none if they cannot be read, or move."""
-    try:
-        found = [path for path in folder.rglob("*") if path.is_file()]
-        return {path.relative_to(folder).as_posix(): sha256(path) for path in found}
-    except OSError:
-        return {}
+    def _copy(self, name: str, recorded: str, copy: Path) -> None:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(self.folder / name, copy)
+        except FileNotFoundError as error:
+            raise DamagedError(f"{self.folder / name} is missing") from error
+        if sha256(copy) != recorded:
+            raise DamagedError(f"{self.folder / name} is damaged")
 
 
 def _sha256_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _put(new: Path, target: Path) -> None:
-    """Rename the folder `new` to `target`; what stands there, and may change meanwhile, goes beside `new`."""
-    for attempt in itertools.count():
-        try:
-            new.rename(target)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
-        else:
-            return
-        if _exchanged(new, target):
-            return
-        with suppress(FileNotFoundError):
-            target.rename(new.with_name(f"old-{attempt}"))
-
-
-def _exchanged(left: Path, right: Path) -> bool:
-    """Exchange two paths in one step, as Linux can on most file systems; return whether it did."""
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return call is not None and call(here, os.fsencode(left), here, os.fsencode(right), exchange) == 0

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.sweeps.checks import check_folders
 from vae_likelihoods.sweeps.mirroring import mirror_for
-from vae_likelihoods.sweeps.stages import STAGES, named
-from vae_likelihoods.sweeps.sweep import JobError, Sweep, near
+from vae_likelihoods.sweeps.stages import STAGES
+from vae_likelihoods.sweeps.sweep import JobError, Sweep, named, near
 from vae_likelihoods.sweeps.watch import Watch
 from vae_likelihoods.training.trainer import EpochRecord
 

@@ -14,12 +14,17 @@ from tqdm import tqdm
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.store.entry import FAILURE, BusyError
-from vae_likelihoods.sweeps.stages import Stage, named
+from vae_likelihoods.sweeps.stages import Stage
 
 log = logging.getLogger(__name__)
 
 State = Literal["done", "stored", "failed", "missing"]
 ROUNDS = 3  # how often cells that were lost with their worker are started
+
+
+def named(error: BaseException) -> str:
+    """Return an error's class and message."""
+    return f"{type(error).__name__}: {error}"
 
 
 class SweepError(CompactHydraException):
@@ -60,10 +65,7 @@ class Sweep:
         if not entry.finished and not entry.failure:
             return False
         try:
-            with entry.locked(wait_seconds):
-                if self.stage.take(cell):
-                    return True
-                entry.begin()
+            return self.stage.take(cell, wait_seconds)
         except BusyError:
             pass
         except OSError as error:

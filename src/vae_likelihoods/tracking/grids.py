@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vae_likelihoods.cells.cell import Cell, key_of
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.store.entry import FAILURE
 from vae_likelihoods.tracking.connection import alive, driver, making
 from vae_likelihoods.tracking.contents import constants

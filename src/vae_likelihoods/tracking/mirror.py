@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from vae_likelihoods.cells.cell import Cell, key_of
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.files import sha256
 from vae_likelihoods.store.entry import FAILURE
 from vae_likelihoods.tracking import contents, grids

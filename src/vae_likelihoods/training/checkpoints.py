@@ -26,9 +26,14 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     write_whole(path, lambda aside: save_file(contiguous, aside))
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read what `save_weights` wrote, on the CPU."""
+    return load_file(path)
+
+
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load weights into `model`, which must have the same parameters."""
-    model.load_state_dict(load_file(path))
+    model.load_state_dict(read_weights(path))
 
 
 class Checkpoint:

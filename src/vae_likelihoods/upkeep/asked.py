@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.store.entry import hashes
+from vae_likelihoods.files import hashes
 from vae_likelihoods.sweeps import studies
 from vae_likelihoods.upkeep.inventory import SHORT, Stored
 
@@ -16,7 +16,7 @@ LISTED = 8  # so many keys are named in a message
 
 
 @dataclass(frozen=True)
-class Place:
+class Surroundings:
     """Where to look.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a key is made of, for a key in the store or a cell as the present code has it; how two differ."""
+"""What the key of a result is made of, in the store or by the present code; how two differ."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vae_likelihoods.cells.cell import Cell, key_of
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.identity import key_of, without_modules
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.store import code as sources
+from vae_likelihoods.store.modules import source_path
 from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.upkeep.inventory import SHORT, Stored
 
@@ -19,35 +20,35 @@ NEAREST = 3  # so many entries are compared
 
 
 @dataclass(frozen=True)
-class Identity:
-    """All that a key is made of.
+class KeyedResult:
+    """A result, there or not, and all that its key is made of.
 
     Args:
         label: what to call it.
-        kind: training or evaluation.
+        kind: training, evaluation, ...
         content: what is hashed.
-        modules: the code of each module that `content["source"]` stands for; None if it is not known.
+        definitions: the code that `content["code"]` stands for, by ``module:name``; None if it is not known.
     """
 
     label: str
     kind: str
     content: Mapping[str, Any]
-    modules: Mapping[str, str] | None
+    definitions: Mapping[str, str] | None
 
     @classmethod
-    def stored(cls, stored: Stored) -> Identity:
+    def stored(cls, stored: Stored) -> KeyedResult:
         """Return that of an entry of the store that says what it is of."""
-        return cls(stored.key[:SHORT], stored.kind, stored.identity, stored.modules)
+        return cls(stored.key[:SHORT], stored.kind, stored.identity, stored.definitions)
 
     @classmethod
-    def present(cls, cell: Cell, kind: str) -> Identity:
+    def present(cls, cell: Cell, kind: str) -> KeyedResult:
         """Return that which the present code gives `cell`.
 
         Raises:
             SettingError: if its data are not prepared, or what shall be evaluated was not trained.
         """
-        stage = STAGE_OF[kind]
-        return cls(f"{cell.study}/{cell.name}", kind, stage.identity(cell), stage.code(cell))
+        identity = STAGE_OF[kind].identity(cell)
+        return cls(f"{cell.study}/{cell.name}", kind, identity.content, identity.code.definitions)
 
     @property
     def key(self) -> str:
@@ -67,18 +68,17 @@ class IdentityDifference:
         return f"{self.name:<40}  {self.text}"
 
 
-def differences(left: Identity, right: Identity) -> list[IdentityDifference]:
-    """Return everything in which two identities of one kind differ, settings first."""
-    a, b = flat(left.content), flat(right.content)
-    found = []
-    for name in sorted({*a, *b} - {"source"}, key=lambda name: (not _setting(name), name)):
-        if a.get(name) != b.get(name):
-            found.append(
-                IdentityDifference(name, f"{_shown(a.get(name))} | {_shown(b.get(name))}", _setting(name))
-            )
-    if a["source"] != b["source"]:
-        found += [IdentityDifference(name, text, False) for name, text in _of_source(left, right)]
-    return found
+def differences(left: KeyedResult, right: KeyedResult) -> list[IdentityDifference]:
+    """Return everything in which two results of one kind differ, settings first."""
+    a, b = (flat(without_modules(each.content)) for each in (left, right))
+    unlike = [
+        IdentityDifference(name, f"{_shown(a.get(name))} | {_shown(b.get(name))}", _setting(name))
+        for name in sorted({*a, *b} - {"code"}, key=lambda name: (not _setting(name), name))
+        if a.get(name) != b.get(name)
+    ]
+    if a["code"] != b["code"]:
+        unlike += [IdentityDifference(name, text, False) for name, text in _of_code(left, right)]
+    return unlike
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:
@@ -97,25 +97,38 @@ def flat(value: Any, prefix: str = "") -> dict[str, str]:
     }
 
 
-def _of_source(left: Identity, right: Identity) -> Iterator[tuple[str, str]]:
-    """Yield each file whose code differs, or that only one of the two depends on."""
-    if left.modules is None or right.modules is None:
-        silent = [each.label for each in (left, right) if each.modules is None]
+def _of_code(left: KeyedResult, right: KeyedResult) -> Iterator[tuple[str, str]]:
+    """Yield each definition that differs, or that only one of the two reaches; one that moved is the same."""
+    if left.definitions is None or right.definitions is None:
+        silent = [each.label for each in (left, right) if each.definitions is None]
         records = "do not record" if len(silent) > 1 else "does not record"
-        yield "source", f"differs ({' and '.join(silent)} {records} which files)"
+        yield "code", f"differs ({' and '.join(silent)} {records} which definitions)"
         return
-    for module in sorted({*left.modules, *right.modules}):
-        here, there = left.modules.get(module), right.modules.get(module)
-        if here != there:
-            only = left.label if there is None else right.label
-            yield _file(module), "changed" if here and there else f"only in {only}"
+    here, there = (_unmatched(*pair) for pair in ((left, right), (right, left)))
+    for place in sorted({*here, *there}):
+        only = left.label if place not in there else right.label
+        yield _file_and_name(place), "changed" if place in here and place in there else f"only in {only}"
+    if not here and not there:
+        yield "code", "refers to other definitions of the same names"
 
 
-def _file(module: str) -> str:
-    try:
-        return sources.module_path(module).relative_to(PROJECT).as_posix()
-    except ModuleNotFoundError:  # it is no more
-        return module
+def _unmatched(one: KeyedResult, other: KeyedResult) -> set[str]:
+    """Return the places of definitions that the other does not have, wherever they stand there."""
+    assert one.definitions is not None
+    assert other.definitions is not None
+    known = {(place.rpartition(":")[2], digest) for place, digest in other.definitions.items()}
+    return {
+        place for place, digest in one.definitions.items() if (place.rpartition(":")[2], digest) not in known
+    }
+
+
+def _file_and_name(place: str) -> str:
+    """Return a place as people read it: the file from the project's folder, or the module, and the name."""
+    module, _, name = place.rpartition(":")
+    path = source_path(module)
+    if path is not None and path.is_relative_to(PROJECT):
+        return f"{path.relative_to(PROJECT).as_posix()}: {name}"
+    return f"{module}: {name}"
 
 
 def _setting(name: str) -> bool:
@@ -133,10 +146,10 @@ def _shown(leaf: str | None) -> str:
     return value[:SHORT] if is_hash else value
 
 
-def nearest(asked: Identity, entries: Sequence[Stored]) -> list[tuple[Stored, list[IdentityDifference]]]:
+def nearest(asked: KeyedResult, entries: Sequence[Stored]) -> list[tuple[Stored, list[IdentityDifference]]]:
     """Return the entries of the same kind with the same settings, or else those that differ least; three."""
     same_kind = [each for each in entries if each.kind == asked.kind and each.key != asked.key]
-    found = [(each, differences(asked, Identity.stored(each))) for each in same_kind]
+    found = [(each, differences(asked, KeyedResult.stored(each))) for each in same_kind]
     same_settings = [one for one in found if not any(each.setting for each in one[1])]
 
     def distance(one: tuple[Stored, list[IdentityDifference]]) -> tuple[int, bool, float]:

@@ -13,13 +13,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from vae_likelihoods.cells.cell import identity_in, key_of
+from vae_likelihoods.cells.identity import content_in, key_of, without_modules
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.store.entry import LOCK, Entry
 
 KEY = re.compile(r"[0-9a-f]{64}")
 SHORT = 12  # so many digits of a key are shown
-SHARED = "features"  # what the cells of a data set share: a small classifier, which costs seconds
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Stored:
     def _recorded(self) -> dict[str, Any]:
         try:
             found = json.loads((self.entry.folder / "identity.json").read_text())
-            identity = identity_in(found)
+            identity = content_in(found)
         except (OSError, ValueError, AttributeError):
             return {}
         return found if key_of(identity) == self.key else {}
@@ -45,12 +44,12 @@ class Stored:
     @property
     def identity(self) -> dict[str, Any]:
         """What the key is made of; empty if the entry does not say, or says what does not fit its key."""
-        return identity_in(self._recorded)
+        return content_in(self._recorded)
 
     @property
-    def modules(self) -> dict[str, str] | None:
-        """The code of every module that is part of the key; None where an older version recorded none."""
-        return self._recorded.get("modules")
+    def definitions(self) -> dict[str, str] | None:
+        """The code that is part of the key, by definition; None where an older version recorded none."""
+        return self._recorded.get("definitions")
 
     @property
     def measurements(self) -> set[str]:
@@ -59,20 +58,22 @@ class Stored:
 
     @property
     def kind(self) -> str:
-        """Of which stage it is a result."""
-        if not self.identity:
-            return "unknown"
-        if "metric" not in self.identity:
-            return "training"
-        return "evaluation" if "cell" in self.identity else "measurement"
+        """What it is: training, evaluation, measurement or kept; unknown where nothing says so."""
+        return str(self.identity.get("kind", "unknown"))
 
     @property
     def name(self) -> str:
-        """The cell: of an evaluation, study and name; of a training run, the name it has in most studies."""
-        if self.kind == "unknown":
-            return "-"
-        if self.kind == "evaluation":
-            return f"{self.identity['cell']['study']}/{self.identity['cell']['cell']}"
+        """What it is of.
+
+        An evaluation has the names of its study and cell, a training run that which it has in most studies.
+        """
+        match self.kind:
+            case "unknown":
+                return "-"
+            case "kept":
+                return str(self.identity["name"])
+            case "evaluation":
+                return f"{self.identity['cell']['study']}/{self.identity['cell']['cell']}"
         settings = self.identity["settings"]
         name = f"{likelihood_name(settings['likelihood'])}-{settings['latent_dim']}-{settings['seed']}"
         return name if self.kind == "training" else f"{name} {', '.join(self.identity['metric'])}"
@@ -118,10 +119,10 @@ class Stored:
 
 
 def inventory(store: Path) -> tuple[list[Stored], list[str]]:
-    """Return the entries of a store by key, and the names of whatever else lies there, but for `SHARED`."""
+    """Return the entries of a store by key, and the names of whatever else lies there"""
     paths = sorted(store.iterdir()) if store.is_dir() else []
     mine = [path for path in paths if KEY.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
-    foreign = [path.name for path in paths if path not in mine and path.name != SHARED]
+    foreign = [path.name for path in paths if path not in mine]
     return [Stored(Entry(path)) for path in mine], foreign
 
 
@@ -129,20 +130,19 @@ def likelihood_name(settings: Mapping[str, Any]) -> str:
     """Return the YAML of conf/likelihood/ that `settings` come from: of the same class, the most alike.
 
     Example:
-        >>> module = "vae_likelihoods.likelihoods.gaussian"
-        >>> likelihood_name({"_target_": f"{module}.LearnedGaussian", "sigma": 0.3, "trained_on": "density"})
+        >>> likelihood_name({"_target_": "LearnedGaussian", "sigma": 0.3, "trained_on": "density"})
         'gaussian_learned'
     """
+    settings = without_modules(settings)
     unlike = {
-        name: sum(settings.get(key) != value for key, value in found.items()) + len({*settings} - {*found})
-        for name, found in _likelihoods().items()
-        if found["_target_"] == settings.get("_target_")
+        name: sum(settings.get(key) != value for key, value in given.items()) + len({*settings} - {*given})
+        for name, given in _likelihoods().items()
+        if given["_target_"] == settings.get("_target_")
     }
-    module = str(settings.get("_target_", "-")).split(".")[-2:][0]  # of a class that is no more
-    return min(unlike, key=unlike.__getitem__, default=module)
+    return min(unlike, key=unlike.__getitem__, default=str(settings.get("_target_", "-")))
 
 
 @cache
 def _likelihoods() -> dict[str, dict[str, Any]]:
     paths = sorted((PROJECT / "conf" / "likelihood").glob("*.yaml"))
-    return {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in paths}  # type: ignore[misc]
+    return {path.stem: without_modules(OmegaConf.to_container(OmegaConf.load(path))) for path in paths}

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from vae_likelihoods.cells.cell import Cell, key_of
+from vae_likelihoods.cells.cell import WEIGHTS, Cell
+from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.files import sha256
-from vae_likelihoods.store.entry import BusyError, hashes
+from vae_likelihoods.files import hashes, sha256
+from vae_likelihoods.store.entry import BusyError
 from vae_likelihoods.upkeep.inventory import Stored
-
-WEIGHTS = "model.safetensors"
 
 
 class Usage:
@@ -20,7 +19,8 @@ class Usage:
 
     Where in doubt, an entry is used. The key of a cell whose data are not prepared is not known, so all
     entries with its settings are; where neither runs/ nor the store has a cell's weights, its evaluations
-    are, whatever the weights. What one metric measured is used by the evaluations that hold it.
+    are, whatever the weights. What one metric measured is used by the evaluations that hold it, what was kept
+    of a data set as long as a study has these data.
 
     Args:
         root: the folder of runs/ and evaluations/.
@@ -35,9 +35,11 @@ class Usage:
         self.unprepared: dict[str, SettingError] = {}
         self._keys: set[str] = set()
         self._settings: set[str] = set()
+        self._data: set[str] = set()
         for cell in cells:
             try:
                 self._keys |= {cell.key, *_evaluations(cell)}
+                self._data.add(cell.data.sha256)
             except SettingError as error:
                 self.unprepared[cell.study] = error
                 self._settings |= {key_of(cell.settings.learned), key_of(cell.description())}
@@ -55,6 +57,7 @@ class Usage:
             stored.key in self._keys
             or ("weights" in identity and key_of({**identity, "weights": ""}) in self._keys)
             or key_of(settings) in self._settings
+            or (stored.kind == "kept" and (identity["data"] in self._data or bool(self.unprepared)))
             or (bool(files) and any(files.items() <= found.items() for found in self._laid_out))
             or stored.entry.busy
         )
@@ -77,12 +80,11 @@ def _evaluations(cell: Cell) -> set[str]:
     path = cell.run_folder / WEIGHTS
     laid_out = sha256(path) if path.is_file() else None
     known = {weights for weights in (laid_out, cell.trained.files().get(WEIGHTS)) if weights}
-    identities = [
-        made
+    return {
+        key
         for weights in known or {""}
-        for made in (
-            cell.evaluation_of(weights),
-            *(cell.measurement_of(metric, weights) for metric in cell.settings.metric),
+        for key in (
+            cell.evaluation_of(weights).key,
+            *(cell.measurement_of(metric, weights).key for metric in cell.settings.metric),
         )
-    ]
-    return {key_of(identity) for identity in identities}
+    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,10 @@ from metrics.given import GivenPrepared
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import Levels, levels_of
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.files import sha256
+from vae_likelihoods.metrics.data import Keep
 from vae_likelihoods.metrics.measures import features
 from vae_likelihoods.metrics.measures.features import SIZE, Classifier, classifier_of, trained
+from vae_likelihoods.recipes.keeping import keep_in
 from vae_likelihoods.seeding import generator
 
 
@@ -40,16 +40,16 @@ import sys
 from pathlib import Path
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.metrics.measures.features import classifier_of
-classifier_of(PreparedDataset(Path(sys.argv[1])), Path(sys.argv[2]))
+from vae_likelihoods.recipes.keeping import keep_in
+prepared = PreparedDataset(Path(sys.argv[1]))
+classifier_of(prepared, keep_in(Path(sys.argv[2]), prepared))
 """
 
 
 @pytest.fixture(scope="module")
-def store(digits: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which the digits' classifier was trained."""
-    folder = tmp_path_factory.mktemp("store")
-    classifier_of(digits, folder)
-    return folder
+def keep(digits: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> Keep:
+    """Keeps what a metric makes of the digits."""
+    return keep_in(tmp_path_factory.mktemp("store"), digits)
 
 
 def tiny(images: int = 40, seed: int = 0) -> GivenPrepared:
@@ -64,30 +64,30 @@ def tiny(images: int = 40, seed: int = 0) -> GivenPrepared:
 
 @pytest.mark.parametrize(("levels", "least"), [(17, 0.94), (4, 0.94), (2, 0.85)])
 def test_it_knows_digits_that_it_was_not_trained_on(
-    digits: PreparedDataset, store: Path, levels: int, least: float
+    digits: PreparedDataset, keep: Keep, levels: int, least: float
 ) -> None:
-    test, classifier = levels_of(digits, "test", levels), classifier_of(digits, store)
+    test, classifier = levels_of(digits, "test", levels), classifier_of(digits, keep)
     found = classifier.features(test.images / (levels - 1))
     assert classifier.accuracy(found, test.labels) > least
     assert classifier.accuracy(found, (test.labels + 1) % 10) < 0.07
 
 
-def test_features_are_in_units_of_their_spread_over_train(digits: PreparedDataset, store: Path) -> None:
+def test_features_are_in_units_of_their_spread_over_train(digits: PreparedDataset, keep: Keep) -> None:
     train = levels_of(digits, "train", 17)
-    found = classifier_of(digits, store).features(train.images / 16)
+    found = classifier_of(digits, keep).features(train.images / 16)
     assert found.shape == (len(train.images), SIZE)
     assert found.dtype == torch.float64
     assert found.var(0).sum() == pytest.approx(1.0, rel=1e-5)
 
 
 def test_other_kernels_train_to_the_same_features(
-    digits: PreparedDataset, store: Path, prepared_root: Path, tmp_path: Path
+    digits: PreparedDataset, keep: Keep, prepared_root: Path, tmp_path: Path
 ) -> None:
     folder = str(prepared_root / "data" / "prepared" / "digits")
     command = [sys.executable, "-c", TRAIN, folder, str(tmp_path)]
     subprocess.run(command, env={**os.environ, **PLAIN_KERNELS, "OMP_NUM_THREADS": "1"}, check=True)
     images = levels_of(digits, "test", 17).images / 16
-    here, there = (classifier_of(digits, each).features(images) for each in (store, tmp_path))
+    here, there = (classifier_of(digits, each).features(images) for each in (keep, keep_in(tmp_path, digits)))
     torch.testing.assert_close(there, here, rtol=1e-6, atol=1e-6)  # what is left of float64 by rounding
 
 
@@ -120,61 +120,12 @@ def test_training_is_a_pure_function_of_the_data_and_leaves_no_trace() -> None:
 
 @few_steps
 def test_it_is_frozen_and_comes_back_as_it_was_stored(tmp_path: Path) -> None:
-    once, again = classifier_of(tiny(), tmp_path), classifier_of(tiny(), tmp_path)
+    once, again = (classifier_of(tiny(), keep_in(tmp_path, tiny())) for _ in range(2))
     assert not any(parameter.requires_grad for parameter in once.parameters())
     assert not once.training
     fresh = trained(tiny()).state_dict()
     for found in (once.state_dict(), again.state_dict()):
         assert all(torch.equal(found[name], fresh[name]) for name in fresh)
-
-
-def test_it_is_trained_once_for_each_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    def counting(prepared: PreparedDataset) -> Classifier:
-        seen.append(prepared.sha256)
-        return Classifier(prepared.shape, 2)
-
-    monkeypatch.setattr(features, "trained", counting)
-    for prepared in (tiny(), tiny(), tiny(seed=1), tiny(), tiny(seed=1)):
-        classifier_of(prepared, tmp_path)
-    assert seen == [tiny().sha256, tiny(seed=1).sha256]
-
-
-@few_steps
-def test_weights_that_were_damaged_are_trained_again(tmp_path: Path) -> None:
-    classifier_of(tiny(), tmp_path)
-    (weights,) = tmp_path.glob(f"features/*/{features.WEIGHTS}")
-    whole = sha256(weights)
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    classifier_of(tiny(), tmp_path)
-    assert sha256(weights) == whole
-
-
-def _train(store: Path) -> None:
-    torch.set_num_threads(1)
-    (store / "begun").open("a").write("x")
-    plain = features.trained
-
-    def counting(prepared: PreparedDataset) -> Classifier:
-        with (store / "trained").open("a") as handle:
-            handle.write("x")
-        return plain(prepared)
-
-    features.trained = counting
-    classifier_of(tiny(), store)
-
-
-@pytest.mark.slow
-def test_processes_that_begin_together_train_it_once(tmp_path: Path) -> None:
-    processes = [get_context("spawn").Process(target=_train, args=(tmp_path,)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert (tmp_path / "begun").read_text() == "xxx"
-    assert (tmp_path / "trained").read_text() == "x"
 
 
 def test_labels_that_are_no_classes_are_refused() -> None:

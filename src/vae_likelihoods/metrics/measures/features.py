@@ -2,18 +2,14 @@
 
 Distances between sets of images mean little in pixels. The usual features are of a network for photographs
 of 299 x 299 pixels; on small grey images they are neither apt nor cheap. So each data set gets a network of
-its own, from its train split at native levels. It lies in the store under a key over the data, torch and
-this code: whichever process comes first trains it, the others wait for it.
+its own, from its train split at native levels.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +18,9 @@ from typing_extensions import override
 
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import require
-from vae_likelihoods.files import write_json
+from vae_likelihoods.metrics.data import Keep
 from vae_likelihoods.seeding import generator, seeded
-from vae_likelihoods.store import code as sources
-from vae_likelihoods.store.entry import Entry
-from vae_likelihoods.training.checkpoints import load_weights, save_weights
 
-WEIGHTS = "features.safetensors"
 SIZE = 64  # features of an image
 MAPS = (16, 32)  # of the two convolutions
 BATCH, STEPS = 64, 1000
@@ -88,30 +80,24 @@ class Classifier(nn.Module):
         return float((logits.argmax(1) == labels).double().mean())
 
 
-def classifier_of(prepared: PreparedDataset, store: Path) -> Classifier:
-    """Return the frozen classifier of a data set, on the CPU; trained now if no process did so before.
+def classifier_of(prepared: PreparedDataset, keep: Keep) -> Classifier:
+    """Return the frozen classifier of a data set, on the CPU; trained now if it was not before.
 
     Args:
         prepared: the data set.
-        store: the folder of all that was computed; the weights lie in `features/<key>/` of it.
+        keep: see `Data`.
 
     Raises:
         SettingError: its labels are not one class an image.
     """
-    identity = {
-        "data": prepared.sha256,
-        "torch": str(torch.__version__),
-        "source": sources.digest(sources.closure([__name__])),
-    }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    entry = Entry(store / "features" / key)
-    with entry.locked():
-        if not entry.done():
-            entry.begin()
-            save_weights(entry.folder / WEIGHTS, trained(prepared).state_dict())
-            write_json(entry.folder / "identity.json", identity)
-            entry.finish([WEIGHTS])
-        return _loaded(entry.folder / WEIGHTS, prepared)
+    model = _untrained(prepared)
+    model.load_state_dict(keep("features", trained_weights))
+    return model.requires_grad_(False).eval()
+
+
+def trained_weights(prepared: PreparedDataset) -> dict[str, Tensor]:
+    """Return the weights of the trained classifier."""
+    return trained(prepared).state_dict()
 
 
 def trained(prepared: PreparedDataset) -> Classifier:
@@ -140,13 +126,6 @@ def _batches(count: int) -> Iterator[Tensor]:
     for epoch in itertools.count():
         order = torch.randperm(count, generator=generator(0, "features", epoch))
         yield from order.split(BATCH)
-
-
-def _loaded(path: Path, prepared: PreparedDataset) -> Classifier:
-    """Return the network that was written, its parameters fixed."""
-    model = _untrained(prepared)
-    load_weights(path, model)
-    return model.requires_grad_(False).eval()
 
 
 def _untrained(prepared: PreparedDataset) -> Classifier:
