@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,7 +57,7 @@ def digits() -> Tensor:
 def data_of(train: Tensor, digits: Tensor) -> Data:
     splits = {"train": train, "validation": digits[1100:1300], "test": digits[1300:1700]}
     levels = {name: Levels(one, torch.zeros(len(one)), K, K) for name, one in splits.items()}
-    return Given(levels, K, Path("unused"))
+    return Given(levels, K)
 
 
 def trained(likelihood: Likelihood, data: Data, epochs: int, seed: int = 0) -> VAE:
