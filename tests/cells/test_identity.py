@@ -139,10 +139,7 @@ def test_the_module_of_a_class_is_no_part_of_a_key_but_its_name_and_settings_are
 
 
 def test_a_cell_that_was_trained_before_a_class_moved_is_still_the_same(
-    small_cell: Callable[..., Cell],
-    tmp_path: Path,
-    prepared_root: Path,
-    configuration: Callable[..., DictConfig],
+    small_cell: Callable[..., Cell], prepared_root: Path
 ) -> None:
     cell = small_cell("study=moved", "likelihood=binomial", root=prepared_root)
     cell.run_folder.mkdir(parents=True)
