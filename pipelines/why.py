@@ -16,16 +16,16 @@ from pathlib import Path
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps.studies import runtime
-from vae_likelihoods.upkeep.asked import Surroundings
 from vae_likelihoods.upkeep.identities import KeyedResult, differences, nearest
 from vae_likelihoods.upkeep.inventory import SHORT, inventory
+from vae_likelihoods.upkeep.lookup import Lookup
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what differs; return 1 after one line if what is asked for is not there."""
     options = _options(arguments)
     root = options.root.absolute()
-    place = Surroundings(root, options.params, inventory(runtime(root).cell_store)[0])
+    place = Lookup(root, options.params, inventory(runtime(root).cell_store)[0])
     try:
         texts = [options.A] if options.B is None else [options.A, options.B]
         found = identities(place, texts, options.evaluation)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def identities(place: Surroundings, texts: Sequence[str], evaluation: bool) -> list[KeyedResult]:
+def identities(place: Lookup, texts: Sequence[str], evaluation: bool) -> list[KeyedResult]:
     """Return what the keys are made of; cells are evaluated ones if asked for, or if a key is that of one.
 
     Raises:
@@ -62,7 +62,7 @@ def identities(place: Surroundings, texts: Sequence[str], evaluation: bool) -> l
     ]
 
 
-def against_the_store(asked: KeyedResult, place: Surroundings) -> Iterator[str]:
+def against_the_store(asked: KeyedResult, place: Lookup) -> Iterator[str]:
     """Yield why the result would not be taken from the store."""
     yield f"{asked.label}: {asked.kind}, key {asked.key[:SHORT]}"
     state = place.state(asked.key)
@@ -78,7 +78,7 @@ def against_the_store(asked: KeyedResult, place: Surroundings) -> Iterator[str]:
         yield from (f"  {each}" for each in unlike)
 
 
-def against(left: KeyedResult, right: KeyedResult, place: Surroundings) -> Iterator[str]:
+def against(left: KeyedResult, right: KeyedResult, place: Lookup) -> Iterator[str]:
     """Yield what differs between two keys."""
     for name, each in (("A", left), ("B", right)):
         yield f"{name}  {each.label}: {each.kind}, key {each.key[:SHORT]}"

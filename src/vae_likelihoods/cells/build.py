@@ -74,12 +74,14 @@ def build_likelihood(settings: Settings, channels: int) -> Likelihood:
         SettingError: if the likelihood cannot model K levels, naming those that can.
     """
     try:
-        made: Likelihood = build("likelihood", settings.likelihood, levels=settings.levels, channels=channels)
+        likelihood: Likelihood = build(
+            "likelihood", settings.likelihood, levels=settings.levels, channels=channels
+        )
     except UnsupportedLevels as error:
         name = settings.names["likelihood"]
         reason = f"cannot model levels={settings.levels}: {error.reason}"
         raise SettingError("likelihood", name, reason, likelihoods_for(settings.levels)) from None
-    return made
+    return likelihood
 
 
 def likelihoods_for(levels: int) -> Iterator[str]:

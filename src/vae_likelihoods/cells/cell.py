@@ -65,8 +65,8 @@ class Cell:
         node = getattr(self.settings, error.key, None)
         if not isinstance(node, dict) or error.value != node.get("_target_"):
             return error
-        given = {key: value for key, value in node.items() if not key.startswith("_")}
-        return SettingError(error.key, given, error.reason, error.choices)
+        own = {key: value for key, value in node.items() if not key.startswith("_")}
+        return SettingError(error.key, own, error.reason, error.choices)
 
     @classmethod
     def laid_out(cls, folder: Path, root: Path) -> Cell:
@@ -75,10 +75,10 @@ class Cell:
         Raises:
             SettingError: if its config.yaml is not one that this version wrote.
         """
-        found = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        learned = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
         runtime = {**OmegaConf.load(PROJECT / "conf/runtime/default.yaml"), "root": str(root)}
         rest = {"dataset": {}, "metric": {}, "tracking": {"uri": None}, "runtime": runtime}
-        return cls(read(OmegaConf.create({**found, **rest})))  # type: ignore[dict-item]
+        return cls(read(OmegaConf.create({**learned, **rest})))  # type: ignore[dict-item]
 
     @property
     def name(self) -> str:
@@ -173,8 +173,8 @@ class Cell:
         path = self.run_folder / "config.yaml"
         if not path.exists():
             raise SettingError("cell", self.name, f"{where} does not exist; {command}")
-        found = OmegaConf.to_container(OmegaConf.load(path))
-        differing = differences(*map(without_modules, (found, self.description())))
+        trained = OmegaConf.to_container(OmegaConf.load(path))
+        differing = differences(*map(without_modules, (trained, self.description())))
         if differing:
             key, there, here = differing[0]
             reason = f"{where} was trained with {key}={there}, this configuration says {here}; {command}"
@@ -186,8 +186,8 @@ def differences(left: Any, right: Any, prefix: str = "") -> list[tuple[str, Any,
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         keys = sorted({*left, *right}, key=str)
         return [
-            found
+            difference
             for key in keys
-            for found in differences(left.get(key), right.get(key), f"{prefix}.{key}".lstrip("."))
+            for difference in differences(left.get(key), right.get(key), f"{prefix}.{key}".lstrip("."))
         ]
     return [] if left == right else [(prefix, left, right)]

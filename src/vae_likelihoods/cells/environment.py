@@ -66,17 +66,17 @@ def record(folder: Path, runtime: Runtime) -> None:
     """
     here = environment(runtime.threads, runtime.torch_device)
     continued = (folder / CHECKPOINT).exists()
-    before = [one for one in recorded(folder / RECORD) if one != here] if continued else []
+    before = [earlier for earlier in recorded(folder / RECORD) if earlier != here] if continued else []
     write_json(folder / RECORD, [*before, here])
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:
     """Return the environments of a RECORD; none if there is no such file, or half of one."""
     try:
-        found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        environments: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return []
-    return found
+    return environments
 
 
 def copy_record(folder: Path, path: Path) -> None:
@@ -94,21 +94,21 @@ def copy_record(folder: Path, path: Path) -> None:
 def processor() -> str:
     """Return the model of the CPU in words; what the system does not tell is left out."""
     if platform.system() == "Darwin":
-        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.is_file():
         return platform.processor()
     lines = (line.partition(":") for line in cpuinfo.read_text().partition("\n\n")[0].splitlines())
-    said = {key.strip(): value.strip() for key, _, value in lines}
+    facts = {key.strip(): value.strip() for key, _, value in lines}
     # Virtual machines often have a name that says little; the numbers tell processors apart.
     numbers = ("cpu family", "model", "CPU implementer", "CPU part")
     return ", ".join(
-        [said.get("model name", ""), *(f"{key} {said[key]}" for key in numbers if key in said)]
+        [facts.get("model name", ""), *(f"{key} {facts[key]}" for key in numbers if key in facts)]
     ).lstrip(", ")
 
 
 def _mkldnn_bfloat16() -> bool:
     """Whether `training.matmul: medium` rounds the factors of products to bfloat16."""
-    asked = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return bool(asked()) if asked is not None else False
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(supported()) if supported is not None else False

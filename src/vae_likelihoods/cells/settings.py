@@ -113,10 +113,11 @@ def read(config: DictConfig) -> Settings:
     try:
         return Settings.model_validate(OmegaConf.to_container(config, resolve=True))
     except ValidationError as error:
-        found = [(_key(one["loc"]), one) for one in error.errors()]
-        key, first = found[0]
+        refusals = [(_key(refusal["loc"]), refusal) for refusal in error.errors()]
+        key, first = refusals[0]
         # A union has one message for each of its branches.
-        reason = ", or ".join(one["msg"].removeprefix("Input ") for other, one in found if other == key)
+        messages = [refusal["msg"] for other, refusal in refusals if other == key]
+        reason = ", or ".join(message.removeprefix("Input ") for message in messages)
         value = None if first["type"] == "missing" else first["input"]
         raise SettingError(key, value, reason) from None
 

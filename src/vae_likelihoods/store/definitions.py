@@ -103,10 +103,10 @@ class Reader:
         """Follow attributes from module to module; return where they lead, and those left over."""
         left = list(names)
         while isinstance(start, Alias) and left:
-            found = self.bound(self._module(start.module), left[0])
-            if isinstance(found, External):
+            bound = self.bound(self._module(start.module), left[0])
+            if isinstance(bound, External):
                 break  # `__getattr__` of the module may answer: then all of it counts
-            start = found
+            start = bound
             left.pop(0)
         if isinstance(start, Alias):
             return Place(start.module, WHOLE), left

@@ -112,13 +112,15 @@ def _of_code(left: KeyedResult, right: KeyedResult) -> Iterator[tuple[str, str]]
         yield "code", "refers to other definitions of the same names"
 
 
-def _unmatched(one: KeyedResult, other: KeyedResult) -> set[str]:
+def _unmatched(result: KeyedResult, other: KeyedResult) -> set[str]:
     """Return the places of definitions that the other does not have, wherever they stand there."""
-    assert one.definitions is not None
+    assert result.definitions is not None
     assert other.definitions is not None
     known = {(place.rpartition(":")[2], digest) for place, digest in other.definitions.items()}
     return {
-        place for place, digest in one.definitions.items() if (place.rpartition(":")[2], digest) not in known
+        place
+        for place, digest in result.definitions.items()
+        if (place.rpartition(":")[2], digest) not in known
     }
 
 
@@ -146,13 +148,14 @@ def _shown(leaf: str | None) -> str:
     return value[:SHORT] if is_hash else value
 
 
-def nearest(asked: KeyedResult, entries: Sequence[Stored]) -> list[tuple[Stored, list[IdentityDifference]]]:
+def nearest(result: KeyedResult, entries: Sequence[Stored]) -> list[tuple[Stored, list[IdentityDifference]]]:
     """Return the entries of the same kind with the same settings, or else those that differ least; three."""
-    same_kind = [each for each in entries if each.kind == asked.kind and each.key != asked.key]
-    found = [(each, differences(asked, KeyedResult.stored(each))) for each in same_kind]
-    same_settings = [one for one in found if not any(each.setting for each in one[1])]
+    same_kind = [each for each in entries if each.kind == result.kind and each.key != result.key]
+    candidates = [(each, differences(result, KeyedResult.stored(each))) for each in same_kind]
+    same_settings = [candidate for candidate in candidates if not any(each.setting for each in candidate[1])]
 
-    def distance(one: tuple[Stored, list[IdentityDifference]]) -> tuple[int, bool, float]:
-        return len(one[1]), not one[0].entry.finished, one[0].age_seconds
+    def distance(candidate: tuple[Stored, list[IdentityDifference]]) -> tuple[int, bool, float]:
+        stored, unlike = candidate
+        return len(unlike), not stored.entry.finished, stored.age_seconds
 
-    return sorted(same_settings or found, key=distance)[:NEAREST]
+    return sorted(same_settings or candidates, key=distance)[:NEAREST]

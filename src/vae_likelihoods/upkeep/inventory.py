@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from vae_likelihoods.cells.identity import content_in, key_of, without_modules
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.store.entry import LOCK, Entry
+from vae_likelihoods.store.entry import IDENTITY, LOCK, Entry
 
 KEY = re.compile(r"[0-9a-f]{64}")
 SHORT = 12  # so many digits of a key are shown
@@ -35,11 +35,11 @@ class Stored:
     @cached_property
     def _recorded(self) -> dict[str, Any]:
         try:
-            found = json.loads((self.entry.folder / "identity.json").read_text())
-            identity = content_in(found)
+            record = json.loads((self.entry.folder / IDENTITY).read_text())
+            identity = content_in(record)
         except (OSError, ValueError, AttributeError):
             return {}
-        return found if key_of(identity) == self.key else {}
+        return record if key_of(identity) == self.key else {}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -135,9 +135,9 @@ def likelihood_name(settings: Mapping[str, Any]) -> str:
     """
     settings = without_modules(settings)
     unlike = {
-        name: sum(settings.get(key) != value for key, value in given.items()) + len({*settings} - {*given})
-        for name, given in _likelihoods().items()
-        if given["_target_"] == settings.get("_target_")
+        name: sum(settings.get(key) != value for key, value in choice.items()) + len({*settings} - {*choice})
+        for name, choice in _likelihoods().items()
+        if choice["_target_"] == settings.get("_target_")
     }
     return min(unlike, key=unlike.__getitem__, default=str(settings.get("_target_", "-")))
 

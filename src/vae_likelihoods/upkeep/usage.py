@@ -58,7 +58,7 @@ class Usage:
             or ("weights" in identity and key_of({**identity, "weights": ""}) in self._keys)
             or key_of(settings) in self._settings
             or (stored.kind == "kept" and (identity["data"] in self._data or bool(self.unprepared)))
-            or (bool(files) and any(files.items() <= found.items() for found in self._laid_out))
+            or (bool(files) and any(files.items() <= folder.items() for folder in self._laid_out))
             or stored.entry.busy
         )
 

@@ -16,7 +16,7 @@ LISTED = 8  # so many keys are named in a message
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Lookup:
     """Where to look.
 
     Args:
@@ -35,24 +35,24 @@ class Surroundings:
         Raises:
             SettingError: naming what there is, if there is none or are several.
         """
-        found = [each for each in self.entries if text and each.key.startswith(text)]
-        if len(found) == 1:
-            return found[0]
-        reason = "begins several keys" if found else "begins no key in the store and is no <study>/<cell>"
-        shown = found or [each for each in self.entries if each.kind != "measurement"]
+        matches = [each for each in self.entries if text and each.key.startswith(text)]
+        if len(matches) == 1:
+            return matches[0]
+        reason = "begins several keys" if matches else "begins no key in the store and is no <study>/<cell>"
+        shown = matches or [each for each in self.entries if each.kind != "measurement"]
         newest = sorted(shown, key=lambda each: each.age_seconds)
         named = [f"{each.key[: max(SHORT, len(text) + 4)]} ({each.name})" for each in newest[:LISTED]]
         more = [f"{len(newest) - LISTED} more"] if len(newest) > LISTED else []
-        cells = [] if found else [f"{study}/<cell>" for study in self._studies()]
+        cells = [] if matches else [f"{study}/<cell>" for study in self._studies()]
         raise SettingError(argument, text or "(none)", reason, [*named, *more, *cells])
 
     def state(self, key: str) -> str | None:
         """Return how far the entry with this key is, and why it failed if it did; None if there is none."""
-        found = next((each for each in self.entries if each.key == key), None)
-        if found is None:
+        stored = next((each for each in self.entries if each.key == key), None)
+        if stored is None:
             return None
-        reason = (found.entry.failure or "").splitlines()[:1] if found.state == "failed" else []
-        return ": ".join([found.state, *reason])
+        reason = (stored.entry.failure or "").splitlines()[:1] if stored.state == "failed" else []
+        return ": ".join([stored.state, *reason])
 
     def cell(self, argument: str, text: str, kind: str) -> Cell:
         """Return the cell `<study>/<cell>`: of params.yaml as it is now, or else one that lies in runs/.
