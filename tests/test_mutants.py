@@ -69,9 +69,9 @@ MUTANTS = (
     # Seen in squared error over two variances, and in a fitted sigma, which is sqrt(2) too large.
     Mutant(
         "missing_half-density",
-        "likelihoods/normal_numerics.py",
-        old="-0.5 * x.square()",
-        new="-x.square()",
+        "likelihoods/laws/normal.py",
+        old="-0.5 * u.square()",
+        new="-u.square()",
         tests=(
             "tests/likelihoods/test_gaussian.py::test_density_is_squared_error_over_two_variances_plus_a_constant",
             "tests/likelihoods/test_gaussian.py::test_learned_sigma_converges_to_the_root_mean_squared_error",

@@ -65,8 +65,10 @@ def test_likelihoods_for_are_those_that_build(levels: int) -> None:
 
 
 REFUSED = [
-    ("likelihood=gaussian", "likelihood.sigma=-1", "likelihood.sigma=-1"),
-    ("likelihood=gaussian", "+likelihood.sigmaa=1", "likelihood=vae_likelihoods.likelihoods.gaussian"),
+    ("likelihood=gaussian", "likelihood.scale=-1", "likelihood.scale=-1"),
+    ("likelihood=gaussian", "+likelihood.scalee=1", "likelihood=vae_likelihoods.likelihoods.location_scale"),
+    ("likelihood=student_t", "likelihood.law.df=3", "likelihood.law.df=3: must be even"),
+    ("likelihood=laplace", "likelihood.law=normal", "likelihood.law=normal: must be a law"),
     ("network=mlp", "network.hidden=[]", "network.hidden="),
     ("network=mlp", "network.hidden=16", "network=vae_likelihoods.networks.mlp"),
     ("network=mlp", "network.hidden=[2.5]", "network=vae_likelihoods.networks.mlp"),

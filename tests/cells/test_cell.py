@@ -87,7 +87,7 @@ def test_cells_of_different_likelihoods_hang_on_different_code(cell: Callable[..
         ("+network.depth=3", "network={'hidden': [4], 'depth': 3}: "),
         ("network.hidden=64", "network={'hidden': 64}: "),
         ("optimizer.lr=-1", "'lr': -1"),
-        ("likelihood=gaussian likelihood.sigma=-1", "likelihood.sigma=-1"),
+        ("likelihood=gaussian likelihood.scale=-1", "likelihood.scale=-1"),
     ],
 )
 def test_a_cell_that_cannot_be_is_refused_by_name(

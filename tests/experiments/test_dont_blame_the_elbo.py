@@ -9,9 +9,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from families import gaussian
 from vae_likelihoods.experiments.dont_blame_the_elbo import eigenvalues, live_latents, optimal_rate_nats
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
 from vae_likelihoods.objectives.elbo import ELBO
@@ -58,7 +58,7 @@ def test_as_many_latents_live_as_eigenvalues_lie_above_sigma_squared(
 ) -> None:
     assert live_latents(values, sigma, LATENTS) == live
     with seeded(0, "weights"):
-        model = VAE(linear((1, 8, 8), LATENTS, 1), Gaussian(256, 1, sigma=sigma), LATENTS)
+        model = VAE(linear((1, 8, 8), LATENTS, 1), gaussian(256, 1, scale=sigma), LATENTS)
     centre(model, images)
     default = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "training" / "default.yaml"))
     assert isinstance(default, dict)

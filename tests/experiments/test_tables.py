@@ -159,7 +159,7 @@ def test_sigma_is_compared_at_the_same_start_and_training_score() -> None:
 
 def test_the_sigma_found_is_that_of_the_weights_kept(tmp_path: Path) -> None:
     history = tmp_path / "history.csv"
-    history.write_text("epoch,best_epoch,sigma\n1,1,0.3\n2,2,0.2\n3,2,0.1\n")
+    history.write_text("epoch,best_epoch,scale\n1,1,0.3\n2,2,0.2\n3,2,0.1\n")
     assert found_sigma(history) == 0.2
 
 

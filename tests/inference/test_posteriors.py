@@ -12,10 +12,10 @@ from scipy import optimize
 from torch import Tensor
 from torch.distributions import Normal
 
+from families import learned_gaussian
 from training_settings import training
 from vae_likelihoods.inference.bounds import importance_weighted
 from vae_likelihoods.inference.posteriors import on_mass, optimised, refitted
-from vae_likelihoods.likelihoods.gaussian import LearnedGaussian
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.seeding import generator
@@ -27,7 +27,7 @@ REFIT = training(epochs=40, batch_size=50)
 @pytest.fixture
 def model() -> VAE:
     torch.manual_seed(1)
-    made = VAE(mlp(SHAPE, 1, 1, hidden=[32]), LearnedGaussian(LEVELS, 1, sigma=0.15), 1)
+    made = VAE(mlp(SHAPE, 1, 1, hidden=[32]), learned_gaussian(LEVELS, 1, scale=0.15), 1)
     with torch.no_grad():
         for parameter in made.decoder.parameters():
             parameter.mul_(2)
@@ -108,7 +108,7 @@ def test_a_refitted_encoder_fits_a_decoder_that_the_first_did_not(model: VAE, le
 
 
 def test_on_mass_is_a_copy_that_trains_on_what_it_is_scored_on(model: VAE, levels: Tensor) -> None:
-    density = LearnedGaussian(LEVELS, 1, sigma=0.15, trained_on="density")
+    density = learned_gaussian(LEVELS, 1, scale=0.15, trained_on="density")
     outputs = torch.rand(4, *SHAPE, generator=generator(0, "o"))
     found = on_mass(density)
     torch.testing.assert_close(found.log_prob(outputs, levels[:4]), density.log_mass(outputs, levels[:4]))

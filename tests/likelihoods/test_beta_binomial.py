@@ -11,7 +11,7 @@ from scipy import special, stats
 
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
+from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial, plain_log_pmf
 from vae_likelihoods.seeding import generator
 
 BOUND = math.log(1e4)
@@ -64,6 +64,22 @@ def test_gradient_is_made_of_digamma_differences(c: float):
     by_raw = (a * by_a + b * by_b) * (1 - (math.log(c / 2) / BOUND) ** 2)
     np.testing.assert_allclose(gradient[:, 0].flatten().numpy(), by_eta, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(gradient[:, 1].flatten().numpy(), by_raw, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("levels", [2, 3, 17, 256])
+def test_value_and_gradient_are_those_of_the_plain_pmf(levels: int):
+    """Log-gammas in float64, from nearly binary to nearly binomial pixels, for every level."""
+    likelihood = BetaBinomial(levels, 1)
+    etas, raws = torch.linspace(-25, 25, 31), torch.linspace(-12, 9, 22)
+    rows = torch.cartesian_prod(etas, raws, torch.arange(levels, dtype=torch.float32))
+    outputs, k = rows[:, :2].reshape(-1, 2, 1, 1, 1), rows[:, 2].long().view(-1, 1, 1, 1)
+    outputs.requires_grad_()
+    eta, log_c = likelihood._mean_and_concentration(outputs)  # rounded to float32, as the likelihood has them
+    log_mass = likelihood._log_mass(outputs, k)
+    expected = plain_log_pmf(levels - 1, eta.double(), log_c.double(), k)
+    torch.testing.assert_close(log_mass.double(), expected, rtol=3e-6, atol=5e-6)
+    gradients = [torch.autograd.grad(value.sum(), outputs)[0] for value in (log_mass, expected)]
+    torch.testing.assert_close(*gradients, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])

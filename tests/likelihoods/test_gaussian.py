@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy import stats
 
+from families import gaussian, learned_gaussian
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.likelihoods.gaussian import Gaussian, LearnedGaussian
 from vae_likelihoods.seeding import generator
 
 
@@ -23,7 +23,7 @@ def images(levels: int, *shape: int) -> torch.Tensor:
 def test_density_is_squared_error_over_two_variances_plus_a_constant(sigma: float):
     mu = torch.randn(4, 1, 28, 28, generator=generator(0)).requires_grad_()
     k = images(256, 4, 1, 28, 28)
-    ours = Gaussian(levels=256, channels=1, sigma=sigma).log_prob(mu, k)
+    ours = gaussian(levels=256, channels=1, scale=sigma).log_prob(mu, k)
     loss = ((k / 255 - mu) ** 2).sum((1, 2, 3)) / (2 * sigma**2)
     constant = 784 * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
     torch.testing.assert_close(ours, -loss - constant)
@@ -34,7 +34,7 @@ def test_density_is_squared_error_over_two_variances_plus_a_constant(sigma: floa
 def test_the_constant_of_an_image():
     """784 pixels, sigma = 1: -720.45 nats, D log c and not log(c)^D; the missing 1/2 would be 271.71 nats."""
     k = images(256, 1, 1, 28, 28)
-    perfect = Gaussian(levels=256, channels=1, sigma=1.0).log_prob(k / 255, k)
+    perfect = gaussian(levels=256, channels=1, scale=1.0).log_prob(k / 255, k)
     assert perfect.item() == pytest.approx(-720.45, abs=0.01)
     wrong = 784 * stats.norm(scale=math.sqrt(0.5)).logpdf(0)  # exp(-x^2) normalised
     assert wrong - perfect.item() == pytest.approx(271.71, abs=0.01)
@@ -44,7 +44,7 @@ def test_the_constant_of_an_image():
 @pytest.mark.parametrize("sigma", [0.002, 0.03, 0.3, 1.0, 5.0])
 def test_mass_is_the_cdf_difference(levels: int, sigma: float):
     k = torch.arange(levels, dtype=torch.uint8).view(-1, 1, 1, 1)
-    likelihood = Gaussian(levels=levels, channels=1, sigma=sigma)
+    likelihood = gaussian(levels=levels, channels=1, scale=sigma)
     # Where a bin has digits left in float64, on either side of the mean.
     for mu in (-0.3, 0.0, 0.25, 0.4999, 0.9, 1.4):
         low, high = np.arange(levels) / levels, (np.arange(levels) + 1) / levels
@@ -57,7 +57,7 @@ def test_mass_is_the_cdf_difference(levels: int, sigma: float):
 
 @pytest.mark.parametrize(("mu", "sigma"), [(0.2, 1.0), (0.2, 0.01), (0.7, 0.003), (-3.0, 0.05), (40.0, 0.2)])
 def test_far_tails_against_fifty_digits(mu: float, sigma: float):
-    likelihood = Gaussian(levels=256, channels=1, sigma=sigma)
+    likelihood = gaussian(levels=256, channels=1, scale=sigma)
     with mpmath.workdps(50):
         m, s = mpmath.mpf(torch.tensor(mu).item()), mpmath.mpf(torch.tensor(sigma).item()) * mpmath.sqrt(2)
         for k in (1, 77, 200, 254):
@@ -71,7 +71,7 @@ def test_far_tails_against_fifty_digits(mu: float, sigma: float):
 def test_binary_pixels_are_a_probit():
     """K = 2: P(on) = 1 - F(1/2)."""
     mu = torch.linspace(-1, 2, 31).view(-1, 1, 1, 1)
-    on = Gaussian(levels=2, channels=1, sigma=0.4).log_mass(mu, torch.ones(31, 1, 1, 1, dtype=torch.uint8))
+    on = gaussian(levels=2, channels=1, scale=0.4).log_mass(mu, torch.ones(31, 1, 1, 1, dtype=torch.uint8))
     expected = stats.norm.logsf(0.5, loc=mu.flatten().double().numpy(), scale=np.float64(np.float32(0.4)))
     # A log-mass near 0 is the log of a float near 1, whose last digit is 6e-8.
     np.testing.assert_allclose(on.numpy(), expected, rtol=1e-6, atol=6e-8)
@@ -79,7 +79,7 @@ def test_binary_pixels_are_a_probit():
 
 @pytest.mark.parametrize("levels", [17, 256])
 def test_learned_sigma_converges_to_the_root_mean_squared_error(levels: int):
-    likelihood = LearnedGaussian(levels=levels, channels=1)
+    likelihood = learned_gaussian(levels=levels, channels=1)
     mu, k = torch.rand(20, 1, 8, 8, generator=generator(0)), images(levels, 20, 1, 8, 8)
     optimizer = torch.optim.LBFGS(likelihood.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
@@ -91,24 +91,24 @@ def test_learned_sigma_converges_to_the_root_mean_squared_error(levels: int):
 
     optimizer.step(loss)
     rmse = (k / (levels - 1) - mu).square().mean().sqrt().item()
-    assert likelihood.summary()["sigma"] == pytest.approx(rmse, rel=1e-3)
+    assert likelihood.summary()["scale"] == pytest.approx(rmse, rel=1e-3)
 
 
 def test_learned_sigma_starts_where_told_and_stays_above_its_floor():
-    likelihood = LearnedGaussian(levels=256, channels=1, sigma=0.2, min_sigma=0.25)
-    assert likelihood.summary() == {"sigma": pytest.approx(0.2)}
+    likelihood = learned_gaussian(levels=256, channels=1, scale=0.2, min_scale=0.25)
+    assert likelihood.summary() == {"scale": pytest.approx(0.2)}
     k = images(256, 2, 1, 4, 4)
     optimizer = torch.optim.SGD(likelihood.parameters(), lr=0.1)
     for _ in range(200):  # a perfect reconstruction: the density alone would send sigma to 0
         optimizer.zero_grad()
         (-likelihood.log_prob(k / 255, k).mean()).backward()
         optimizer.step()
-    assert 0.25 / 256 < likelihood.summary()["sigma"] < 0.27 / 256
+    assert 0.25 / 256 < likelihood.summary()["scale"] < 0.27 / 256
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.9])
 def test_learned_sigma_has_the_gradient_of_the_mass(sigma: float):
-    likelihood = LearnedGaussian(levels=17, channels=1, sigma=sigma, trained_on="mass")
+    likelihood = learned_gaussian(levels=17, channels=1, scale=sigma, trained_on="mass")
     mu, k = torch.rand(50, 1, 1, 1, generator=generator(0)), images(17, 50, 1, 1, 1)
     (gradient,) = torch.autograd.grad(likelihood.log_prob(mu, k).sum(), likelihood.scale.log_excess)
     with torch.no_grad():
@@ -121,13 +121,13 @@ def test_learned_sigma_has_the_gradient_of_the_mass(sigma: float):
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, math.inf, math.nan, "wide", None])
 def test_impossible_sigmas_are_refused(sigma: object):
-    for family in (Gaussian, LearnedGaussian):
-        with pytest.raises(SettingError, match=r"sigma="):
-            family(levels=256, channels=1, sigma=sigma)
+    for family in (gaussian, learned_gaussian):
+        with pytest.raises(SettingError, match=r"scale="):
+            family(levels=256, channels=1, scale=sigma)
 
 
 def test_impossible_floors_are_refused():
-    with pytest.raises(SettingError, match=r"min_sigma=0"):
-        LearnedGaussian(levels=256, channels=1, min_sigma=0)
-    with pytest.raises(SettingError, match=r"sigma=0.1"):
-        LearnedGaussian(levels=2, channels=1, sigma=0.1, min_sigma=0.25)
+    with pytest.raises(SettingError, match=r"min_scale=0"):
+        learned_gaussian(levels=256, channels=1, min_scale=0)
+    with pytest.raises(SettingError, match=r"scale=0.1"):
+        learned_gaussian(levels=2, channels=1, scale=0.1, min_scale=0.25)

@@ -1,46 +1,32 @@
-"""What every likelihood must hold to, whoever wrote it: one set of properties over conf/likelihood/*.yaml."""
+"""Properties that every likelihood must have: those of conf/likelihood, and compositions with other laws."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import hydra
 import numpy as np
 import pytest
 import torch
-from hydra.errors import InstantiationException
-from omegaconf import OmegaConf
 from scipy import stats
 from torch import Tensor
 
+from compositions import CONFIGS, NODES, build
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.base import DensityLikelihood, Likelihood, UnsupportedLevels
 from vae_likelihoods.seeding import generator
 
-CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "likelihood").glob("*.yaml"))
-
-
-def build(path: Path, levels: int, channels: int = 1, **changes) -> Likelihood:
-    config = OmegaConf.merge(OmegaConf.load(path), changes)
-    try:
-        return hydra.utils.instantiate(config, levels=levels, channels=channels)
-    except InstantiationException as error:  # Hydra wraps what the constructor raised
-        raise error.__cause__ or error from None
-
 
 def supported() -> list:
     cases = []
-    for path in CONFIGS:
+    for name in NODES:
         for levels in (2, 3, 17, 256):
             try:
-                build(path, levels)
+                build(name, levels)
             except UnsupportedLevels:
                 continue
-            cases.append(pytest.param(path, levels, id=f"{path.stem}-{levels}"))
+            cases.append(pytest.param(name, levels, id=f"{name}-{levels}"))
     return cases
 
 
-every = pytest.mark.parametrize(("path", "levels"), supported())
+every = pytest.mark.parametrize(("name", "levels"), supported())
 
 
 def outputs_of(likelihood: Likelihood, scale: float, pixels: int = 400) -> Tensor:
@@ -80,9 +66,9 @@ def assert_finite_gradients(likelihood: Likelihood, outputs: Tensor) -> None:
             leaf = outputs.clone().requires_grad_()
             value = score(leaf, level)
             parameters = [leaf, *likelihood.parameters()]
-            found = torch.autograd.grad(value.clamp_min(-1e38).sum(), parameters, allow_unused=True)
+            gradients = torch.autograd.grad(value.clamp_min(-1e38).sum(), parameters, allow_unused=True)
             assert not value.isnan().any()
-            assert all(gradient is None or gradient.isfinite().all() for gradient in found)
+            assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
 
 
 def test_there_are_likelihoods():
@@ -91,15 +77,15 @@ def test_there_are_likelihoods():
 
 @every
 @pytest.mark.parametrize("scale", [1e-3, 0.3, 1.0, 5.0, 30.0, 1e3, 1e6])
-def test_pmf_sums_to_one(path: Path, levels: int, scale: float):
-    likelihood = build(path, levels)
+def test_pmf_sums_to_one(name: str, levels: int, scale: float):
+    likelihood = build(name, levels)
     assert_proper(likelihood, outputs_of(likelihood, scale))
 
 
 @every
-def test_pmf_sums_to_one_on_a_grid_over_the_points(path: Path, levels: int):
+def test_pmf_sums_to_one_on_a_grid_over_the_points(name: str, levels: int):
     """Outputs near 0 .. 1, where a Gaussian's mean is, with every pair for two outputs; then all the same."""
-    likelihood = build(path, levels)
+    likelihood = build(name, levels)
     grid = torch.linspace(-0.2, 1.2, 29)
     if likelihood.output_channels <= 2:
         outputs = torch.cartesian_prod(*[grid] * likelihood.output_channels).view(
@@ -113,15 +99,12 @@ def test_pmf_sums_to_one_on_a_grid_over_the_points(path: Path, levels: int):
 MEANS = (-1e6, -30.0, -1.0, -0.02, 0.0, 1e-9, 1 / 3, 0.5, 0.501, 1.0, 1.03, 4.0, 1e4)
 
 
-def with_scale(path: Path, levels: int, bins: float, score: str = "mass") -> Likelihood | None:
+def with_scale(name: str, levels: int, bins: float, score: str = "mass") -> Likelihood | None:
     """The family with a scale of so many bins where outputs are 0; None if it has no scale to set."""
-    config = OmegaConf.load(path)
-    found = [key for key in ("scale", "sigma") if key in config]
-    if not found:
+    if "scale" not in NODES[name]:
         return None
-    floors = {f"min_{key}": bins / 2 for key in found if f"min_{key}" in config}
-    scored = {"trained_on": score} if "trained_on" in config else {}
-    return build(path, levels, **{found[0]: bins / levels}, **floors, **scored)
+    floor = {"min_scale": bins / 2} if "min_scale" in NODES[name] else {}
+    return build(name, levels, scale=bins / levels, trained_on=score, **floor)
 
 
 def at_means(likelihood: Likelihood, levels: int) -> Tensor:
@@ -139,35 +122,35 @@ def at_means(likelihood: Likelihood, levels: int) -> Tensor:
 
 @every
 @pytest.mark.parametrize("bins", [1e-4, 1e-2, 0.3, 1.0, 10.0, 1e3, 1e4])
-def test_pmf_is_proper_for_sharp_and_wide_scales_wherever_the_mean_is(path: Path, levels: int, bins: float):
+def test_pmf_is_proper_for_sharp_and_wide_scales_wherever_the_mean_is(name: str, levels: int, bins: float):
     """From 1e-4 of a bin to 1e4 bins, with means inside, at the ends, on edges and far outside [0, 1]."""
-    likelihood = with_scale(path, levels, bins)
-    if likelihood is None:  # then it has no scale but its outputs, which other tests take everywhere
-        assert "scale" not in OmegaConf.load(path)
+    likelihood = with_scale(name, levels, bins)
+    if likelihood is None:  # it has no scale but its outputs, and other tests give these all sizes
+        assert "scale" not in NODES[name]
         return
     outputs = at_means(likelihood, levels)
     assert_proper(likelihood, outputs)
     assert_finite_gradients(likelihood, outputs)
-    on_density = with_scale(path, levels, bins, "density")
+    on_density = with_scale(name, levels, bins, "density")
     assert on_density is not None
     assert_finite_gradients(on_density, outputs)
 
 
 @every
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0, 100.0, 1e4, 1e30])
-def test_gradients_are_finite(path: Path, levels: int, scale: float):
-    likelihood = build(path, levels)
+def test_gradients_are_finite(name: str, levels: int, scale: float):
+    likelihood = build(name, levels)
     assert_finite_gradients(likelihood, outputs_of(likelihood, scale))
 
 
 @every
 @pytest.mark.parametrize("score", ["mass", "density"])
 @pytest.mark.parametrize("scale", [0.1, 0.7, 3.0])
-def test_gradient_is_that_of_the_value(path: Path, levels: int, score: str, scale: float):
+def test_gradient_is_that_of_the_value(name: str, levels: int, score: str, scale: float):
     """Central differences in float64, of every output and of what all pixels share."""
-    scored = {"trained_on": score} if "trained_on" in OmegaConf.load(path) else {}
-    likelihood = build(path, levels, **scored).double()
-    # Beside 0: there tables rounded to float32 may meet where one form of a formula gives way to another.
+    scored = {"trained_on": score} if "trained_on" in NODES[name] else {}
+    likelihood = build(name, levels, **scored).double()
+    # Not at 0 itself: there two forms of a formula may meet whose tables are rounded to float32.
     outputs, k = outputs_of(likelihood, scale, 200).double() + 1e-3, random_levels(levels, 200, 1, 1, 1)
     inputs = [outputs.requires_grad_(), *likelihood.parameters()]
     gradients = torch.autograd.grad(likelihood.log_prob(outputs, k).sum(), inputs, allow_unused=True)
@@ -180,7 +163,7 @@ def test_gradient_is_that_of_the_value(path: Path, levels: int, score: str, scal
                 ends.append(likelihood.log_prob(outputs, k))
                 given -= step * direction
         slope = 0 if gradient is None else gradient * direction
-        # Each pixel on its own where it has outputs of its own.
+        # Outputs belong to one pixel each; a shared parameter belongs to all of them.
         claimed = slope.flatten(1).sum(1) if given is outputs else torch.as_tensor(slope).sum()
         measured = (ends[0] - ends[1]) / 2e-6
         torch.testing.assert_close(
@@ -192,8 +175,8 @@ def test_gradient_is_that_of_the_value(path: Path, levels: int, score: str, scal
 
 
 @every
-def test_mass_in_float32_is_that_in_float64(path: Path, levels: int):
-    likelihood = build(path, levels)
+def test_mass_in_float32_is_that_in_float64(name: str, levels: int):
+    likelihood = build(name, levels)
     outputs = outputs_of(likelihood, 1.5)
     single = pmf(likelihood, outputs).detach()
     double = pmf(likelihood.double(), outputs.double()).detach()
@@ -202,24 +185,24 @@ def test_mass_in_float32_is_that_in_float64(path: Path, levels: int):
 
 
 @every
-def test_coarser_levels_have_the_mass_of_the_finer_ones_within(path: Path, levels: int):
+def test_coarser_levels_have_the_mass_of_the_finer_ones_within(name: str, levels: int):
     """Where the cdf does not depend on K: bins at 128, 16 and 2 levels hold those at 256."""
-    fine = build(path, levels)
+    fine = build(name, levels)
     if levels != 256 or not isinstance(fine, DensityLikelihood):
         return
-    config, outputs = OmegaConf.load(path), outputs_of(fine, 0.8)
+    node, outputs = NODES[name], outputs_of(fine, 0.8)
     masses = pmf(fine, outputs).detach().double()
     for coarse in (128, 16, 2):
-        floors = {key: config[key] * coarse / 256 for key in config if str(key).startswith("min_")}
+        floor = {"min_scale": node["min_scale"] * coarse / 256} if "min_scale" in node else {}
         expected = masses.unflatten(-1, (coarse, 256 // coarse)).logsumexp(-1)
-        found = pmf(build(path, coarse, **floors), outputs).detach().double()
-        torch.testing.assert_close(found, expected, rtol=5e-6, atol=1e-5)
+        log_mass = pmf(build(name, coarse, **floor), outputs).detach().double()
+        torch.testing.assert_close(log_mass, expected, rtol=5e-6, atol=1e-5)
 
 
 @every
-def test_density_integrates_to_one(path: Path, levels: int):
+def test_density_integrates_to_one(name: str, levels: int):
     """By the trapezoidal rule on a grid that is dense at 0, at 1 and between, and reaches far outside."""
-    likelihood = build(path, levels)
+    likelihood = build(name, levels)
     if levels != 256 or not isinstance(likelihood, DensityLikelihood):
         return
     outputs = likelihood.double()._parameters_of(outputs_of(likelihood, 0.3, 20).double())
@@ -235,8 +218,8 @@ def test_density_integrates_to_one(path: Path, levels: int):
 
 
 @every
-def test_image_is_the_sum_of_its_pixels_and_channels(path: Path, levels: int):
-    likelihood, single = build(path, levels, channels=3), build(path, levels)
+def test_image_is_the_sum_of_its_pixels_and_channels(name: str, levels: int):
+    likelihood, single = build(name, levels, channels=3), build(name, levels)
     outputs = torch.randn(5, likelihood.output_channels, 4, 2, generator=generator(0))
     k = random_levels(levels, 5, 3, 4, 2)
     together = likelihood.log_mass(outputs, k)
@@ -244,15 +227,15 @@ def test_image_is_the_sum_of_its_pixels_and_channels(path: Path, levels: int):
     rows = sum(likelihood.log_mass(outputs[:, :, r : r + 1], k[:, :, r : r + 1]) for r in range(4))
     torch.testing.assert_close(together, rows)
     if likelihood.channels_factorise:
-        own = outputs.unflatten(1, (-1, 3))
-        apart = sum(single.log_mass(own[:, :, c], k[:, c : c + 1]) for c in range(3))
+        of_channels = outputs.unflatten(1, (-1, 3))
+        apart = sum(single.log_mass(of_channels[:, :, c], k[:, c : c + 1]) for c in range(3))
         torch.testing.assert_close(together, apart)
 
 
 @every
 @pytest.mark.parametrize("score", ["log_prob", "log_mass"])
-def test_importance_samples_are_broadcast(path: Path, levels: int, score: str):
-    likelihood = build(path, levels, channels=2)
+def test_importance_samples_are_broadcast(name: str, levels: int, score: str):
+    likelihood = build(name, levels, channels=2)
     shape = (7, 5, likelihood.output_channels, 3, 3)
     outputs, k = torch.randn(shape, generator=generator(0)), random_levels(levels, 5, 2, 3, 3)
     function = getattr(likelihood, score)
@@ -262,8 +245,8 @@ def test_importance_samples_are_broadcast(path: Path, levels: int, score: str):
 
 
 @every
-def test_levels_may_be_any_integer_type_and_outputs_bfloat16(path: Path, levels: int):
-    likelihood = build(path, levels)
+def test_levels_may_be_any_integer_type_and_outputs_bfloat16(name: str, levels: int):
+    likelihood = build(name, levels)
     outputs, k = outputs_of(likelihood, 1.0).bfloat16(), random_levels(levels, 400, 1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
         low = likelihood.log_mass(outputs, k.long())
@@ -273,8 +256,8 @@ def test_levels_may_be_any_integer_type_and_outputs_bfloat16(path: Path, levels:
 
 @every
 @pytest.mark.parametrize("scale", [0.3, 3.0])
-def test_mean_is_that_of_the_pmf(path: Path, levels: int, scale: float):
-    likelihood = build(path, levels)
+def test_mean_is_that_of_the_pmf(name: str, levels: int, scale: float):
+    likelihood = build(name, levels)
     outputs = outputs_of(likelihood, scale)
     points = torch.arange(levels).double() / (levels - 1)
     probabilities = pmf(likelihood, outputs).detach().double().softmax(-1)
@@ -286,8 +269,8 @@ def test_mean_is_that_of_the_pmf(path: Path, levels: int, scale: float):
 
 
 @every
-def test_samples_follow_the_pmf(path: Path, levels: int):
-    likelihood = build(path, levels)
+def test_samples_follow_the_pmf(name: str, levels: int):
+    likelihood = build(name, levels)
     draws = 4000
     for pixel, outputs in enumerate(outputs_of(likelihood, 0.6, 6)):
         sample = likelihood.sample(outputs.expand(draws, -1, 1, 1), generator(3, pixel)).flatten()
@@ -306,8 +289,8 @@ def chi_square_p_value(observed: np.ndarray, expected: np.ndarray) -> float:
 
 
 @every
-def test_samples_are_levels_and_depend_on_the_generator_alone(path: Path, levels: int):
-    likelihood = build(path, levels, channels=3)
+def test_samples_are_levels_and_depend_on_the_generator_alone(name: str, levels: int):
+    likelihood = build(name, levels, channels=3)
     outputs = torch.randn(4, likelihood.output_channels, 5, 5, generator=generator(0))
     torch.manual_seed(1)
     first = likelihood.sample(outputs, generator(2))
@@ -321,8 +304,8 @@ def test_samples_are_levels_and_depend_on_the_generator_alone(path: Path, levels
 
 
 @every
-def test_own_mean_and_sample_agree_with_the_generic_ones(path: Path, levels: int):
-    likelihood = build(path, levels)
+def test_own_mean_and_sample_agree_with_the_generic_ones(name: str, levels: int):
+    likelihood = build(name, levels)
     outputs = outputs_of(likelihood, 0.6, 20)
     generic = Likelihood.mean(likelihood, outputs).detach()
     torch.testing.assert_close(likelihood.mean(outputs).detach(), generic, rtol=0, atol=1e-5)
@@ -333,21 +316,21 @@ def test_own_mean_and_sample_agree_with_the_generic_ones(path: Path, levels: int
 
 
 @every
-def test_training_score_is_the_mass_or_says_density(path: Path, levels: int):
-    likelihood = build(path, levels)
+def test_training_score_is_the_mass_or_says_density(name: str, levels: int):
+    likelihood = build(name, levels)
     outputs, k = outputs_of(likelihood, 0.5), random_levels(levels, 400, 1, 1, 1)
     same = torch.equal(likelihood.log_prob(outputs, k), likelihood.log_mass(outputs, k))
     assert same == (likelihood.trained_on == "mass")
 
 
 @every
-def test_density_approaches_mass_over_width_and_can_be_switched_off(path: Path, levels: int):
-    likelihood = build(path, levels)
+def test_density_approaches_mass_over_width_and_can_be_switched_off(name: str, levels: int):
+    likelihood = build(name, levels)
     if not isinstance(likelihood, DensityLikelihood):
         assert likelihood.trained_on == "mass"
-        assert "trained_on" not in OmegaConf.load(path)
+        assert "trained_on" not in NODES[name]
         return
-    on_density, on_mass = (build(path, levels, trained_on=score) for score in ("density", "mass"))
+    on_density, on_mass = (build(name, levels, trained_on=score) for score in ("density", "mass"))
     outputs, k = outputs_of(likelihood, 0.3), random_levels(levels, 400, 1, 1, 1)
     torch.testing.assert_close(on_mass.log_prob(outputs, k), likelihood.log_mass(outputs, k))
     assert not torch.allclose(on_density.log_prob(outputs, k), likelihood.log_mass(outputs, k))
@@ -361,22 +344,33 @@ def test_density_approaches_mass_over_width_and_can_be_switched_off(path: Path, 
         torch.testing.assert_close(density[near], (mass + np.log(256))[near], rtol=0, atol=0.02)
         assert near.float().mean() > 0.5
     with pytest.raises(SettingError, match=r"trained_on=both.*Choices: density, mass"):
-        build(path, levels, trained_on="both")
+        build(name, levels, trained_on="both")
 
 
 @every
-def test_state_is_only_what_is_learned(path: Path, levels: int):
-    likelihood = build(path, levels)
+def test_state_is_only_what_is_learned(name: str, levels: int):
+    likelihood = build(name, levels)
     assert set(likelihood.state_dict()) == {name for name, _ in likelihood.named_parameters()}
     assert all(isinstance(value, float) for value in likelihood.summary().values())
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@every
+def test_the_mass_of_an_image_is_that_of_its_pixels(name: str, levels: int):
+    likelihood = build(name, levels, channels=3)
+    outputs = torch.randn(2, 5, likelihood.output_channels, 4, 2, generator=generator(0))
+    k = random_levels(levels, 5, 3, 4, 2)
+    of_pixels = likelihood.pixel_log_mass(outputs, k)
+    assert of_pixels.shape == (2, 5, 3 if likelihood.channels_factorise else 1, 4, 2)
+    torch.testing.assert_close(of_pixels.flatten(2).sum(-1), likelihood.log_mass(outputs, k))
+    corner = likelihood.log_mass(outputs[..., :1, :1], k[..., :1, :1])
+    torch.testing.assert_close(of_pixels[..., 0, 0].sum(-1), corner)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize(("levels", "channels"), [(1, 1), (257, 1), (2, 0)])
-def test_impossible_sizes_are_refused(path: Path, levels: int, channels: int):
-    target = hydra.utils.get_class(OmegaConf.load(path)._target_)
+def test_impossible_sizes_are_refused(name: str, levels: int, channels: int):
     with pytest.raises(SettingError, match=r"^(levels|channels)="):
-        target(levels=levels, channels=channels)
+        build(name, levels, channels)
 
 
 class Geometric(Likelihood):

@@ -1,48 +1,49 @@
-"""Where a scale comes from, how small it can become, and what is said of settings that cannot be."""
+"""Where a scale comes from, how small it can become, and how impossible settings are refused."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.likelihoods.gaussian import Gaussian, LearnedGaussian
-from vae_likelihoods.likelihoods.laplace import Laplace
-from vae_likelihoods.likelihoods.logistic import Logistic
-from vae_likelihoods.likelihoods.logistic_mixture import LogisticMixture
-from vae_likelihoods.likelihoods.logit_normal import LogitNormal
-from vae_likelihoods.likelihoods.scales import FixedScale, PixelScale, SharedScale, learned_scale
-from vae_likelihoods.likelihoods.student_t import StudentT
-from vae_likelihoods.likelihoods.truncated_gaussian import TruncatedGaussian
+from vae_likelihoods.likelihoods.laws.base import Law
+from vae_likelihoods.likelihoods.laws.laplace import Laplace
+from vae_likelihoods.likelihoods.laws.normal import Normal
+from vae_likelihoods.likelihoods.location_scale import LocationScale
+from vae_likelihoods.likelihoods.logit_location_scale import LogitLocationScale
+from vae_likelihoods.likelihoods.mixture import Mixture
+from vae_likelihoods.likelihoods.scales import FixedScale, PixelScale, SharedScale, scale_source
+from vae_likelihoods.likelihoods.truncated import Truncated
 
 
 def test_a_fixed_scale_is_its_value_and_nothing_to_learn():
-    scale = FixedScale("sigma", 0.3)
+    scale = FixedScale(0.3)
     assert scale.of(()).item() == pytest.approx(0.3)
     assert scale.of(()).ndim == 0
     assert scale.outputs == 0
     assert list(scale.parameters()) == []
     assert scale.state_dict() == {}
-    assert scale.summary("sigma") == {}
+    assert scale.summary() == {}
 
 
 @pytest.mark.parametrize("value", [0.005, 0.1, 3.0])
 def test_a_shared_scale_starts_where_told_and_is_one_number(value: float):
-    scale = SharedScale("scale", value, least=0.25, levels=256)
+    scale = SharedScale(value, min_scale=0.25, levels=256)
     assert scale.of(()).item() == pytest.approx(value, rel=1e-6)
     assert scale.of(()).ndim == 0
     assert scale.outputs == 0
     assert [parameter.ndim for parameter in scale.parameters()] == [0]
-    assert scale.summary("scale") == {"scale": pytest.approx(value, rel=1e-6)}
+    assert scale.summary() == {"scale": pytest.approx(value, rel=1e-6)}
 
 
 @pytest.mark.parametrize(("least", "levels"), [(0.25, 256), (0.1, 17), (1.0, 2)])
 def test_a_learned_scale_stays_above_its_part_of_a_bin(least: float, levels: int):
     floor = least / levels
-    shared, of_pixel = (kind("scale", 0.7, least, levels) for kind in (SharedScale, PixelScale))
+    shared, of_pixel = (kind(0.7, least, levels) for kind in (SharedScale, PixelScale))
     with torch.no_grad():
         shared.log_excess.fill_(-1e4)
     assert shared.of(()).item() == pytest.approx(floor, rel=1e-6)
@@ -52,7 +53,7 @@ def test_a_learned_scale_stays_above_its_part_of_a_bin(least: float, levels: int
 
 def test_the_scale_of_a_pixel_follows_its_output():
     """floor + (start - floor) exp(h tanh(raw / h)), h = log 1e4."""
-    scale = PixelScale("scale", 0.1, least=0.25, levels=256)
+    scale = PixelScale(0.1, min_scale=0.25, levels=256)
     raw = torch.tensor([[-1e9, -30.0, -2.0], [0.0, 1.5, 40.0]], dtype=torch.float64)
     floor, bound = 0.25 / 256, math.log(1e4)
     expected = floor + (0.1 - floor) * torch.exp(bound * torch.tanh(raw / bound))
@@ -60,101 +61,115 @@ def test_the_scale_of_a_pixel_follows_its_output():
     assert scale.of([raw])[1, 0].item() == pytest.approx(0.1, rel=1e-12)
     assert scale.outputs == 1
     assert list(scale.parameters()) == []
-    assert scale.summary("scale") == {}
+    assert scale.summary() == {}
 
 
 def test_the_slope_of_the_scale_of_a_pixel():
-    scale = PixelScale("scale", 0.1, least=0.25, levels=256)
+    scale = PixelScale(0.1, min_scale=0.25, levels=256)
     raw = torch.linspace(-12, 12, 97, dtype=torch.float64).requires_grad_()
     value = scale.of([raw])
     (expected,) = torch.autograd.grad(value.sum(), raw)
-    found, slope = scale.with_slope([raw.detach()])
-    torch.testing.assert_close(found, value.detach(), rtol=1e-12, atol=0)
+    again, slope = scale.with_slope([raw.detach()])
+    torch.testing.assert_close(again, value.detach(), rtol=1e-12, atol=0)
     torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-12)
     with pytest.raises(TypeError, match="FixedScale"):
-        FixedScale("scale", 0.1).with_slope([raw])
+        FixedScale(0.1).with_slope([raw])
 
 
-def test_a_scale_is_learned_for_all_pixels_or_for_each():
-    assert isinstance(learned_scale(False, "scale", 0.1, 0.1, 256), SharedScale)
-    assert isinstance(learned_scale(True, "scale", 0.1, 0.1, 256), PixelScale)
+def test_a_scale_is_fixed_or_learned_for_all_pixels_or_for_each():
+    assert isinstance(scale_source(0.1, None, learned=False, per_pixel=False, levels=256), FixedScale)
+    assert isinstance(scale_source(0.1, 0.1, learned=True, per_pixel=False, levels=256), SharedScale)
+    assert isinstance(scale_source(0.1, 0.1, learned=True, per_pixel=True, levels=256), PixelScale)
 
 
-LEARNED = {
-    "sigma": (LearnedGaussian, LogitNormal, TruncatedGaussian),
-    "scale": (Laplace, Logistic, StudentT),
-}
-each_learned = pytest.mark.parametrize(
-    ("key", "family"), [(key, family) for key, families in LEARNED.items() for family in families]
-)
+FAMILIES = (LocationScale, LogitLocationScale, Truncated)
+each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-@each_learned
+@each_family
+@pytest.mark.parametrize("law", [Normal(), Laplace()], ids=str)
 @pytest.mark.parametrize("per_pixel", [False, True])
-def test_a_family_takes_its_scale_from_where_told(key: str, family: Callable, per_pixel: bool):
-    likelihood = family(levels=256, channels=3, per_pixel=per_pixel, **{key: 0.2})
+def test_a_family_takes_its_scale_from_where_told(family: Callable, law: Law, per_pixel: bool):
+    likelihood = family(256, 3, law, scale=0.2, min_scale=0.25, per_pixel=per_pixel)
     assert likelihood.output_channels == (6 if per_pixel else 3)
-    assert likelihood.summary() == ({} if per_pixel else {key: pytest.approx(0.2)})
+    assert likelihood.summary() == ({} if per_pixel else {"scale": pytest.approx(0.2)})
     assert len(list(likelihood.parameters())) == (0 if per_pixel else 1)
     outputs = torch.zeros(1, likelihood.outputs_per_channel, 3, 1, 1)
     _, scale = likelihood._mean_and_scale(outputs)
     torch.testing.assert_close(scale, torch.full((1, 3, 1, 1) if per_pixel else (), 0.2))
 
 
+@each_family
+def test_a_family_may_have_a_fixed_scale(family: Callable):
+    likelihood = family(256, 3, Laplace(), scale=0.2, learned=False)
+    assert likelihood.output_channels == 3
+    assert likelihood.summary() == {}
+    assert list(likelihood.parameters()) == []
+    _, scale = likelihood._mean_and_scale(torch.zeros(1, 1, 3, 1, 1))
+    torch.testing.assert_close(scale, torch.tensor(0.2))
+
+
 def refusal(family: Callable, **settings: object) -> str:
     with pytest.raises(SettingError) as caught:
-        family(levels=17, channels=1, **settings)
+        family(17, 1, **{"law": Normal(), "scale": 0.1, "min_scale": 0.1, **settings})
     return str(caught.value)
 
 
-@each_learned
+@each_family
 @pytest.mark.parametrize("value", [0, -0.1, math.nan, math.inf, 1e9, 1e-9, "wide", None])
-def test_an_impossible_start_is_refused_with_its_range(key: str, family: Callable, value: object):
-    said = refusal(family, **{key: value})
-    assert said.startswith(f"{key}={value}: ")
-    assert "1e-08 .. 1e+08 of the [0, 1] range" in said
+def test_an_impossible_start_is_refused_with_its_range(family: Callable, value: object):
+    message = refusal(family, scale=value)
+    assert message.startswith(f"scale={value}: ")
+    assert "1e-08 .. 1e+08 of the [0, 1] range" in message
 
 
 @pytest.mark.parametrize("value", [0, -0.1, math.nan, math.inf, 1e9, 1e-9, "wide", None])
-def test_an_impossible_fixed_sigma_is_refused_with_its_range(value: object):
-    said = refusal(Gaussian, sigma=value)
-    assert said.startswith(f"sigma={value}: ")
-    assert "1e-08 .. 1e+08 of the [0, 1] range" in said
+def test_an_impossible_fixed_scale_is_refused_with_its_range(value: object):
+    message = refusal(LocationScale, scale=value, min_scale=None, learned=False)
+    assert message.startswith(f"scale={value}: ")
+    assert "1e-08 .. 1e+08 of the [0, 1] range" in message
 
 
-@each_learned
+@each_family
 @pytest.mark.parametrize("least", [0, -1, math.nan, math.inf, 1e-9, "small", None])
-def test_an_impossible_floor_is_refused_with_its_range(key: str, family: Callable, least: object):
-    said = refusal(family, **{f"min_{key}": least})
-    assert said.startswith(f"min_{key}={least}: ")
-    assert "part of a bin, at least 1.7e-07" in said
+def test_an_impossible_floor_is_refused_with_its_range(family: Callable, least: object):
+    message = refusal(family, min_scale=least)
+    assert message.startswith(f"min_scale={least}: ")
+    assert "part of a bin, at least 1.7e-07" in message
 
 
-@each_learned
-def test_a_start_at_or_below_its_floor_is_refused_with_both(key: str, family: Callable):
+@each_family
+def test_a_start_at_or_below_its_floor_is_refused_with_both(family: Callable):
     for start in (0.05, 0.5 / 17):
-        said = refusal(family, **{key: start, f"min_{key}": start * 17})
-        assert said.startswith(f"{key}={start}: ")
-        assert f"above min_{key} / K = {start:.4g}" in said
+        message = refusal(family, scale=start, min_scale=start * 17)
+        assert message.startswith(f"scale={start}: ")
+        assert f"above min_scale / K = {start:.4g}" in message
 
 
-@each_learned
-@pytest.mark.parametrize("per_pixel", ["yes", 1, None])
-def test_a_doubtful_source_is_refused_with_the_choices(key: str, family: Callable, per_pixel: object):
-    said = refusal(family, per_pixel=per_pixel)
-    assert said.startswith(f"per_pixel={per_pixel}: ")
-    assert said.endswith("Choices: True, False.")
+@each_family
+@pytest.mark.parametrize("key", ["learned", "per_pixel"])
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_a_doubtful_source_is_refused_with_the_choices(family: Callable, key: str, value: object):
+    message = refusal(family, **{key: value})
+    assert message.startswith(f"{key}={value}: ")
+    assert message.endswith("Choices: True, False.")
+
+
+@each_family
+@pytest.mark.parametrize(("key", "value"), [("min_scale", 0.1), ("per_pixel", True)])
+def test_a_fixed_scale_has_no_setting_of_a_learned_one(family: Callable, key: str, value: object):
+    message = refusal(family, **{"learned": False, "min_scale": None, key: value})
+    assert message.startswith(f"{key}={value}: a fixed scale")
+
+
+@each_family
+@pytest.mark.parametrize("law", [None, "laplace", {"_target_": "Laplace"}, Laplace])
+def test_what_is_no_law_is_refused(family: Callable, law: object):
+    assert refusal(family, law=law).startswith(f"law={law}: must be a law")
 
 
 def test_a_mixture_has_the_same_ranges():
-    assert "1e-08 .. 1e+08" in refusal(LogisticMixture, scale=0)
-    assert "part of a bin" in refusal(LogisticMixture, min_scale=0)
-    assert "above min_scale / K = 0.02941" in refusal(LogisticMixture, scale=0.01, min_scale=0.5)
-
-
-@pytest.mark.parametrize("df", [1, 3, 0, -2, 32, 4.0, True, None])
-def test_impossible_degrees_of_freedom_are_refused_with_the_choices(df: object):
-    said = refusal(StudentT, df=df)
-    assert said.startswith(f"df={df}: ")
-    assert "Choices: 2, 4, 6," in said
-    assert said.endswith("28, 30.")
+    mixture = partial(Mixture, components=5)
+    assert "1e-08 .. 1e+08" in refusal(mixture, scale=0)
+    assert "part of a bin" in refusal(mixture, min_scale=0)
+    assert "above min_scale / K = 0.02941" in refusal(mixture, scale=0.01, min_scale=0.5)

@@ -15,9 +15,12 @@ from metrics.given import given
 from vae_likelihoods.cells.build import build, likelihoods_for
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
-from vae_likelihoods.likelihoods.gaussian import Gaussian
-from vae_likelihoods.likelihoods.laplace import Laplace
-from vae_likelihoods.likelihoods.logistic_mixture import LogisticMixture
+from vae_likelihoods.likelihoods.laws.base import Law
+from vae_likelihoods.likelihoods.laws.laplace import Laplace
+from vae_likelihoods.likelihoods.laws.logistic import Logistic
+from vae_likelihoods.likelihoods.laws.normal import Normal
+from vae_likelihoods.likelihoods.location_scale import LocationScale
+from vae_likelihoods.likelihoods.mixture import Mixture
 from vae_likelihoods.metrics.coarsening import Coarsening, log_block_masses
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
@@ -55,16 +58,16 @@ def test_a_block_has_the_mass_of_its_levels(name: str, fine: int, fewer: list[in
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("family", [Gaussian, Laplace])
+@pytest.mark.parametrize("law", [Normal(), Laplace()], ids=str)
 @pytest.mark.parametrize("coarse", [32, 8, 2])
 @torch.no_grad()
-def test_wide_bins_are_what_the_family_says_of_fewer_levels(family: Any, coarse: int) -> None:
+def test_wide_bins_are_what_the_family_says_of_fewer_levels(law: Law, coarse: int) -> None:
     """F(upper edge) - F(lower edge) in one step, edges k / K: the same at 8 levels as over 32 bins of 256."""
-    settings = {"sigma": 0.2} if family is Gaussian else {"scale": 0.2}
+    fine, at_fewer = (LocationScale(levels, 1, law, scale=0.2, learned=False) for levels in (256, coarse))
     outputs, k = torch.rand((20, *SHAPE), generator=generator(0, "outputs")), random_levels(256)
-    *_, found = log_block_masses(family(256, 1, **settings), outputs, k, [coarse])
-    expected = family(coarse, 1, **settings).log_mass(outputs, seen_at(k, 256, coarse))
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    *_, log_mass = log_block_masses(fine, outputs, k, [coarse])
+    expected = at_fewer.log_mass(outputs, seen_at(k, 256, coarse))
+    torch.testing.assert_close(log_mass, expected, rtol=1e-5, atol=1e-4)
 
 
 @torch.no_grad()
@@ -107,7 +110,7 @@ def test_the_unit_says_at_how_many_levels() -> None:
 @torch.no_grad()
 def test_where_there_is_nothing_coarser_nothing_is_measured() -> None:
     assert measure(collapsed(), random_levels(8), [16, 8], levels=8).numbers == {}
-    coupled = LogisticMixture(8, 3)
+    coupled = Mixture(8, 3, Logistic(), components=5, scale=0.1, min_scale=0.1)
     assert not coupled.channels_factorise
     shape = (3, 2, 2)
     model = VAE(mlp(shape, 2, coupled.output_channels, hidden=[8]), coupled, 2)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from families import gaussian
 from metrics.given import given
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.metrics.base import Measured
 from vae_likelihoods.metrics.disentanglement import Disentanglement
 from vae_likelihoods.models.vae import VAE
@@ -40,7 +40,7 @@ def measured(degrees: float, labelled: bool = True) -> Measured:
     images = [torch.randint(4, (300, 1, 1, 2), generator=generator(0, name)) for name in ("train", "test")]
     train, test = (Levels(each.byte(), each.flatten(1), 4, 4) for each in images)
     labels = test.labels if labelled else test.labels[:, 0]
-    model = VAE(Networks(Turned(degrees), nn.Unflatten(-1, (1, 1, 2))), Gaussian(4, 1, sigma=0.1), 2)
+    model = VAE(Networks(Turned(degrees), nn.Unflatten(-1, (1, 1, 2))), gaussian(4, 1, scale=0.1), 2)
     with torch.no_grad():
         return Disentanglement(**GOOD)(model, given(test.images, 4, labels, train=train), generator(0, "m"))
 

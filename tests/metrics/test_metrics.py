@@ -13,13 +13,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from families import gaussian, learned_gaussian
 from metrics.given import counted, given
 from vae_likelihoods.cells.build import build
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
-from vae_likelihoods.likelihoods.gaussian import Gaussian, LearnedGaussian
 from vae_likelihoods.metrics import bound
 from vae_likelihoods.metrics.base import Measured, Metric, Number, in_batches
 from vae_likelihoods.metrics.bound import Bound
@@ -91,7 +91,7 @@ def collapsed(outputs: Tensor) -> VAE:
 
 
 def copying(sigma: float = 0.1) -> VAE:
-    likelihood = Gaussian(4, 1, sigma=sigma)
+    likelihood = gaussian(4, 1, scale=sigma)
     model = VAE(Networks(AsLatents(), nn.Unflatten(-1, SHAPE)), likelihood, PIXELS)
     model.register_parameter("any", nn.Parameter(torch.zeros(())))
     return model
@@ -181,7 +181,7 @@ def test_nothing_is_fitted_to_the_images_that_are_scored(name: str, levels: Tens
     What is fitted to the train split is the same for all.
     """
     networks = Networks(Constant(torch.zeros(4)), Constant(torch.full(SHAPE, 0.4)))
-    model, metric = VAE(networks, LearnedGaussian(4, 1, sigma=0.2), 2), cheap(name)
+    model, metric = VAE(networks, learned_gaussian(4, 1, scale=0.2), 2), cheap(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     together = measured(metric, model, levels).per_image
     parts = zip(levels.split(10), counted(IMAGES).split(10), strict=True)

@@ -10,12 +10,12 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from families import gaussian
 from metrics.given import Given
 from training_settings import training
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.binomial import Binomial
-from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.metrics.ais import AIS
 from vae_likelihoods.metrics.bound import Bound
 from vae_likelihoods.metrics.data import Data
@@ -97,7 +97,7 @@ def test_a_model_that_was_trained_well_is_not_accused(healthy: VAE, data: Data) 
 
 
 def test_a_likelihood_that_is_too_wide_collapses(data: Data) -> None:
-    model = trained(Gaussian(K, 1, sigma=1.0), data, epochs=10)
+    model = trained(gaussian(K, 1, scale=1.0), data, epochs=10)
     found = findings(model, data, "bound", "latents", "generalisation")
     assert list(found) == ["posterior collapse"]
     assert found["posterior collapse"].numbers["collapsed_share"] == 1.0

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from families import gaussian
 from metrics.given import given
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.metrics.probe import Probe, summarise
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
@@ -31,7 +31,7 @@ class Copied(nn.Module):
 
 
 def model() -> VAE:
-    return VAE(Networks(Copied(), nn.Unflatten(-1, (1, 1, 2))), Gaussian(256, 1, sigma=0.1), 2)
+    return VAE(Networks(Copied(), nn.Unflatten(-1, (1, 1, 2))), gaussian(256, 1, scale=0.1), 2)
 
 
 def split(labels_of: Any, images: int, purpose: str) -> Levels:

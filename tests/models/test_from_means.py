@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
+from families import gaussian
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.models.from_means import FromMeans
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
@@ -64,8 +64,8 @@ def test_a_plain_model_begins_as_it_was_made() -> None:
     [
         (
             mlp(SHAPE, 2, 1, hidden=[3]),
-            Gaussian(2, 1),
-            "^likelihood=Gaussian: has no outputs for a mean.*bernoulli has",
+            gaussian(2, 1),
+            "^likelihood=LocationScale: has no outputs for a mean.*bernoulli has",
         ),
         (
             conv((1, 8, 8), 2, 1, widths=[2], hidden=3),

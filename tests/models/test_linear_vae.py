@@ -15,10 +15,10 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from torch.distributions import MultivariateNormal
 
+from families import gaussian, learned_gaussian
 from metrics.given import given
 from training_settings import training
 from vae_likelihoods.likelihoods.base import Likelihood
-from vae_likelihoods.likelihoods.gaussian import Gaussian, LearnedGaussian
 from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
@@ -97,7 +97,7 @@ def check_optimum(model: VAE, x: torch.Tensor, eigenvalues: torch.Tensor) -> Non
 
 
 def test_optimum_is_probabilistic_pca(digits: torch.Tensor) -> None:
-    model = trained(LearnedGaussian(levels=17, channels=1, sigma=0.3), 3, digits)
+    model = trained(learned_gaussian(levels=17, channels=1, scale=0.3), 3, digits)
     check_optimum(model, points(digits, 16), covariance_eigenvalues(digits, 16))
     with torch.no_grad():
         elbos = [ELBO(1.0, 0)(model, digits, generator(i, "n"), 1).elbo.mean() for i in range(20)]
@@ -111,7 +111,7 @@ def test_optimum_is_probabilistic_pca(digits: torch.Tensor) -> None:
 def test_optimum_is_probabilistic_pca_on_mnist5k() -> None:
     images, _ = mnist_data()
     levels = torch.from_numpy(images.astype("uint8")).reshape(-1, 1, 28, 28)
-    likelihood = LearnedGaussian(levels=256, channels=1, sigma=0.3, trained_on="density")
+    likelihood = learned_gaussian(levels=256, channels=1, scale=0.3, trained_on="density")
     model = trained(likelihood, 4, levels, epochs=300, rate=0.01)
     check_optimum(model, points(levels, 255), covariance_eigenvalues(levels, 255))
 
@@ -123,7 +123,7 @@ def test_a_latent_lives_where_its_eigenvalue_is_above_sigma_squared(
     """With sigma fixed, collapse is the optimum of every direction whose variance is below sigma^2."""
     eigenvalues, x = covariance_eigenvalues(digits, 16), points(digits, 16)
     assert int((eigenvalues[:8] > sigma**2).sum()) == live
-    model = trained(Gaussian(17, 1, sigma=sigma), 8, digits, epochs=100)
+    model = trained(gaussian(17, 1, scale=sigma), 8, digits, epochs=100)
     with torch.no_grad():
         rates = model.rate_per_latent(model.posterior(digits)).mean(0)
     assert int((rates > 0.01).sum()) == live
@@ -139,7 +139,7 @@ def optimal(digits: torch.Tensor) -> VAE:
     kept, directions = values[-latent_dim:], vectors[:, -latent_dim:]
     variance = values[:-latent_dim].mean()
     stretch = (kept - variance).sqrt()
-    model = VAE(linear((1, 8, 8), latent_dim, 1), Gaussian(17, 1, sigma=variance.sqrt().item()), latent_dim)
+    model = VAE(linear((1, 8, 8), latent_dim, 1), gaussian(17, 1, scale=variance.sqrt().item()), latent_dim)
     encoder, decoder = model.encoder[1], model.decoder[0]
     to_mean = (stretch / kept)[:, None] * directions.T
     with torch.no_grad():

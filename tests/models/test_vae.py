@@ -10,9 +10,9 @@ import torch
 from omegaconf import OmegaConf
 from torch.distributions import Normal, kl_divergence
 
+from families import gaussian
 from vae_likelihoods.cells.build import build, likelihoods_for
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.networks.conv import conv
 from vae_likelihoods.networks.mlp import mlp
@@ -26,7 +26,7 @@ LIKELIHOODS = [(name, levels) for levels in (2, 5) for name in likelihoods_for(l
 @pytest.fixture
 def model() -> VAE:
     torch.manual_seed(0)
-    return VAE(mlp((1, 3, 4), 2, 1, hidden=[8]), Gaussian(levels=5, channels=1), latent_dim=2)
+    return VAE(mlp((1, 3, 4), 2, 1, hidden=[8]), gaussian(levels=5, channels=1), latent_dim=2)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_posterior_is_what_the_encoder_says(model: VAE, levels: torch.Tensor) ->
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3), (1, 1, 2)])
 def test_leading_sample_dimensions_decode_like_a_loop(leading: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    model = VAE(conv((3, 5, 4), 2, 6, widths=[4], hidden=8), Gaussian(4, 3), latent_dim=2)
+    model = VAE(conv((3, 5, 4), 2, 6, widths=[4], hidden=8), gaussian(4, 3), latent_dim=2)
     z = torch.randn(*leading, 6, 2)
     decoded = model.decode(z)
     assert decoded.shape == (*leading, 6, 6, 5, 4)

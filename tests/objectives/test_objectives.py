@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Normal
 
+from families import gaussian
 from vae_likelihoods.cells.build import build
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.likelihoods.gaussian import Gaussian
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
 from vae_likelihoods.networks.mlp import mlp
@@ -136,7 +136,7 @@ SIGMA = 0.5
 @pytest.fixture
 def one_pixel() -> VAE:
     """x = w z + b + sigma e with one pixel of 256 levels and one latent; q(z | x) = N(0.3 x - 0.2, 0.7^2)."""
-    model = VAE(linear((1, 1, 1), 1, 1), Gaussian(256, 1, sigma=SIGMA), 1)
+    model = VAE(linear((1, 1, 1), 1, 1), gaussian(256, 1, scale=SIGMA), 1)
     (_, encoder), (decoder, _) = model.encoder, model.decoder
     with torch.no_grad():
         encoder.weight.copy_(torch.tensor([[0.3], [0.0]]))

@@ -12,7 +12,7 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 SMALL = (
     "dataset=digits", "seed=0,1", "latent_dim=3", "training.epochs=1", "training.grid_epochs=1",
-    "metric.bound.samples=2", "runtime.device=cpu", "tracking=none", "likelihood.sigma=2.0,0.3",
+    "metric.bound.samples=2", "runtime.device=cpu", "tracking=none", "likelihood.scale=2.0,0.3",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_a_table_of_what_was_not_evaluated_names_the_cell(
 ) -> None:
     arguments = ["dont_blame_the_elbo", "--table", "seed=0", f"runtime.root={tmp_path}"]
     assert experiment.main(arguments) == 1
-    said = "cell=dont_blame_the_elbo/gaussian-20-0-sigma=2.4: was not evaluated; run pipelines/experiment.py"
+    said = "cell=dont_blame_the_elbo/gaussian-20-0-scale=2.4: was not evaluated; run pipelines/experiment.py"
     assert said in capsys.readouterr().err
 
 

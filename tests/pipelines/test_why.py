@@ -96,14 +96,14 @@ def test_a_cell_that_was_never_trained_is_compared_with_the_nearest(run: Run) ->
 def test_a_file_that_was_edited_is_named_for_the_cells_that_need_it(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edited(monkeypatch, "gaussian")
+    edited(monkeypatch, "location_scale")
     lines = run("tiny/gaussian-2-0")
     changed = [line.strip() for line in lines if line.endswith("  changed")]
-    path = "src/vae_likelihoods/likelihoods/gaussian.py"
+    path = "src/vae_likelihoods/likelihoods/location_scale.py"
     assert [line.split() for line in changed] == [
-        [f"{path}:", name, "changed"] for name in ("Gaussian", "Normal")
+        [f"{path}:", name, "changed"] for name in ("LocationScale", "ScaledLikelihood", "checked_law")
     ]
-    assert len(lines) == 5  # the other likelihood has other settings: it is no candidate
+    assert len(lines) == 6  # the other likelihood has other settings: it is no candidate
     assert run("tiny/binomial-2-0")[-1] == DONE
 
 

@@ -70,7 +70,7 @@ def test_history_has_a_row_an_epoch_and_says_what_was_learned(small_cell: MakeCe
     assert [row["epoch"] for row in history] == ["1", "2"]
     for row, record in zip(history, told, strict=True):
         assert float(row["val_elbo"]) == record.val_elbo
-        assert float(row["sigma"]) == record.shared["sigma"]
+        assert float(row["scale"]) == record.shared["scale"]
         assert "shared" not in row
     assert float(history[1]["val_elbo"]) > float(history[0]["val_elbo"])
 

@@ -20,9 +20,9 @@ Make = Callable[..., Cell]
 
 def test_the_headline_is_logged_first_and_constants_are_not() -> None:
     row = dict.fromkeys(
-        ["epoch", "learning_rate", "train_loss", "val_elbo", "val_bits_per_dim", "sigma"], "1"
+        ["epoch", "learning_rate", "train_loss", "val_elbo", "val_bits_per_dim", "scale"], "1"
     )
-    assert in_order(row) == ["val_bits_per_dim", "val_elbo", "train_loss", "sigma"]
+    assert in_order(row) == ["val_bits_per_dim", "val_elbo", "train_loss", "scale"]
 
 
 def test_an_epoch_waits_for_its_timing_while_the_cell_trains(tmp_path: Path) -> None:

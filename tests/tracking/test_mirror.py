@@ -96,7 +96,7 @@ def test_the_files_are_all_in_mlflow_and_twice_is_once(uri: str, tmp_path: Path,
     metrics = json.loads((cell.evaluation_folder / "metrics.json").read_text())
     assert ("test/bpd", 0, metrics["bits_per_dim"]) in history
     assert [step for key, step, _ in history if key == "val/bpd"] == [1, 2]
-    assert [step for key, step, _ in history if key == "train/sigma"] == [1, 2]
+    assert [step for key, step, _ in history if key == "train/scale"] == [1, 2]
     assert data == [("digits", cell.data.sha256[:36])]
     assert parent[:2] == ("tracked sweep", "FINISHED")
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from families import learned_gaussian
 from training_settings import training
-from vae_likelihoods.likelihoods.gaussian import LearnedGaussian
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.conv import conv
 from vae_likelihoods.objectives.elbo import ELBO
@@ -22,7 +22,7 @@ SETTINGS = training(epochs=3, batch_size=16, evaluation_batch_size=16, warmup_st
 
 def model(seed: int = 0) -> VAE:
     with seeded(seed, "weights"):
-        return VAE(conv((1, 5, 5), 2, 1, widths=[3], hidden=4), LearnedGaussian(9, 1), 2)
+        return VAE(conv((1, 5, 5), 2, 1, widths=[3], hidden=4), learned_gaussian(9, 1), 2)
 
 
 def trainer(seed: int = 0) -> Trainer:

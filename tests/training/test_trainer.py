@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from families import learned_gaussian
 from training_settings import training
 from vae_likelihoods.datasets.quantise import draw
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.likelihoods.gaussian import LearnedGaussian
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.objectives.base import Objective, Terms
@@ -49,7 +49,7 @@ def make(
     settings: TrainingSettings = PLAIN,
     objective: Objective = OBJECTIVES[0],
     seed: int = 0,
-    likelihood: Callable[[], Any] = lambda: LearnedGaussian(256, 1),
+    likelihood: Callable[[], Any] = lambda: learned_gaussian(256, 1),
     train: Callable[[int], Tensor] | None = None,
     validation: Tensor | None = None,
     lr: float = 3e-3,
@@ -353,7 +353,7 @@ def test_a_record_adds_up() -> None:
         assert record.train_loss == pytest.approx(
             record.train_distortion + record.rate_weight * record.train_rate, rel=1e-5
         )
-        assert set(record.shared) == {"sigma"}
+        assert set(record.shared) == {"scale"}
     assert [record.rate_weight for record in trainer.records] == [1.0, 2.0, 2.0, 2.0]
 
 

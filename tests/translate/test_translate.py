@@ -394,7 +394,7 @@ def test_the_command_line_says_what_translate_says(capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["likelihood", "gaussian"]
     assert lines[1].split()[:2] == ["sigma", "1.2394"]
-    expected = "likelihood=gaussian likelihood.sigma=1.2394 likelihood.trained_on=density objective.beta=1"
+    expected = "likelihood=gaussian likelihood.scale=1.2394 likelihood.trained_on=density objective.beta=1"
     assert any(line.endswith(f"levels=256 {expected}") for line in lines)
 
 

@@ -26,7 +26,7 @@ class DontBlameTheELBOProtocol(PublishedProtocol):
 
     @override
     def row(self, cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        sigma, latents = cell.settings.likelihood["sigma"], cell.settings.latent_dim
+        sigma, latents = cell.settings.likelihood["scale"], cell.settings.latent_dim
         values = of_train(cell.data.folder)
         return {
             "sigma": sigma,

@@ -36,7 +36,7 @@ class SigmaVAEProtocol(PublishedProtocol):
         kind = _NAMES[cell.settings.names["likelihood"]]
         return {
             "kind": kind,
-            "start": likelihood["sigma"],
+            "start": likelihood["scale"],
             "trained_on": likelihood["trained_on"],
             "found": found_sigma(cell.run_folder / "history.csv") if kind == "learned, shared" else None,
             "bits_per_dim": metrics["bits_per_dim"],
@@ -102,7 +102,7 @@ def found_sigma(history: Path) -> float:
     """Return the shared sigma of the weights that were kept, from history.csv."""
     epochs = pd.read_csv(history)
     kept = int(epochs["best_epoch"].iloc[-1])
-    return float(epochs.loc[epochs["epoch"] == kept, "sigma"].iloc[0])
+    return float(epochs.loc[epochs["epoch"] == kept, "scale"].iloc[0])
 
 
 EXPERIMENT = SigmaVAEProtocol()

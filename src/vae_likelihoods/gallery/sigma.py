@@ -14,7 +14,8 @@ from vae_likelihoods.gallery.images import Images
 from vae_likelihoods.gallery.record import GalleryRow, Price, difference
 from vae_likelihoods.gallery.training import LATENTS
 from vae_likelihoods.likelihoods.base import TrainedOn
-from vae_likelihoods.likelihoods.gaussian import Gaussian
+from vae_likelihoods.likelihoods.laws.normal import Normal
+from vae_likelihoods.likelihoods.location_scale import LocationScale
 from vae_likelihoods.units import bits_per_dim
 
 _FITTED = 1000  # train images that sigma is fitted to
@@ -30,7 +31,7 @@ def decoded_by_pca(images: Images, levels: Tensor) -> Tensor:
 
 def log_scores(decoded: Tensor, levels: Tensor, k: int, score: TrainedOn, sigma: float) -> Tensor:
     """Return the log-density or log-mass, [N], of levels [N, C, H, W] out of `k` around `decoded`."""
-    likelihood = Gaussian(levels=k, channels=levels.shape[1], sigma=sigma, trained_on=score)
+    likelihood = LocationScale(k, levels.shape[1], Normal(), scale=sigma, learned=False, trained_on=score)
     return likelihood.log_prob(decoded, levels).double()
 
 

@@ -1,13 +1,13 @@
-"""The contract of every likelihood: a factorised pmf over the K levels of a pixel, given a decoder's outputs.
+"""The contract of every likelihood: a pmf over the K levels of a pixel, given the outputs of a decoder.
 
 An image is an array of integer levels k in 0 .. K-1. Continuous families live on [0, 1], where level k is
-the bin [k/K, (k+1)/K] and what lies outside [0, 1] belongs to the end bins; their pmf is the mass of the
-bin. Everything is therefore scored on one scale, whatever it was trained on.
+the bin [k/K, (k+1)/K], and the end bins also hold what lies outside [0, 1]; the probability of a level is
+the mass of its bin. So all likelihoods are scored on one scale, whatever they were trained on.
 
-A new family is one file with one class, and one YAML that names it. A pmf says `_log_mass`; its `mean` and
-`sample` follow from that, and can be said again where there is a closed form. A density on the line or on
-[0, 1] says also `_log_density` and `_exceedance`. A symmetric law with a mean and a scale is simpler still:
-see `location_scale.LocationScale`.
+A new family is one file with one class, and one YAML that names the class. A pmf defines `_log_mass`; its
+`mean` and `sample` follow, and can be replaced by closed forms. A density defines `_log_density` and
+`_exceedance` too. A family with a location and a scale needs no class of its own: it is a `laws.base.Law`
+in a `location_scale.LocationScale` or a `mixture.Mixture`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.likelihoods.tensors import uniform_like, wide
 
 TrainedOn = Literal["density", "mass"]
 
 
 class UnsupportedLevels(SettingError):  # noqa: N818 - reads as what is wrong
-    """This likelihood cannot model images of so many levels."""
+    """This likelihood cannot model images with this number of levels."""
 
 
 class Likelihood(nn.Module, ABC):
@@ -41,12 +42,12 @@ class Likelihood(nn.Module, ABC):
         trained_on: whether `log_prob` is a density (in nats, can be positive) or the mass itself.
 
     Decoder outputs are [..., B, P*C, H, W] with P slowest, levels [B, C, H, W]; dimensions before B
-    (importance samples, say) are broadcast. Computed in float32 under any autocast, in float64 if outputs
-    are.
+    (importance samples, say) are broadcast. All is computed in float32 under any autocast, and in float64
+    if the outputs are float64.
 
     Raises:
-        SettingError: levels or channels out of range.
-        UnsupportedLevels: a family that cannot model this K.
+        SettingError: levels or channels are out of range.
+        UnsupportedLevels: the family cannot model this K.
     """
 
     outputs_per_channel: int = 1
@@ -73,10 +74,17 @@ class Likelihood(nn.Module, ABC):
             k: integer levels, broadcastable to [..., B, C, H, W].
         """
 
+    def pixel_log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
+        """Return log P(k_d) of each pixel and channel, [..., B, C, H, W] in nats.
+
+        Where channels depend on each other it is that of each pixel, [..., B, 1, H, W].
+        """
+        return self._log_mass(self._parameters_for(outputs, k), k)
+
     def log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
         """Return the log-probability of the images `k`, [..., B] in nats: at most 0, on one scale for all."""
-        # A mass near 1 may round to above it, by less than 1e-6 a pixel.
-        return _per_image(self._log_mass(self._parameters_for(outputs, k), k)).clamp_max(0)
+        # A mass near 1 may round to more than 1, by less than 1e-6 a pixel.
+        return _per_image(self.pixel_log_mass(outputs, k)).clamp_max(0)
 
     def log_prob(self, outputs: Tensor, k: Tensor) -> Tensor:
         """Return what training maximises, [..., B] in nats; `trained_on` says what it is."""
@@ -109,10 +117,11 @@ class Likelihood(nn.Module, ABC):
         return k
 
     def _parameters_of(self, outputs: Tensor) -> Tensor:
+        """Return the outputs as [..., B, P, C, H, W]."""
         return torch.unflatten(wide(outputs), -3, (self.outputs_per_channel, self.channels))
 
     def _parameters_for(self, outputs: Tensor, k: Tensor) -> Tensor:
-        """Return the outputs as [..., B, P, C, H, W], as many images as the levels k have."""
+        """Return the same for as many images as the levels k have."""
         parameters = self._parameters_of(outputs)
         images = torch.broadcast_shapes(parameters.shape[:-4], k.shape[:-3])
         return parameters.expand(*images, *parameters.shape[-4:])
@@ -135,7 +144,7 @@ class DensityLikelihood(Likelihood):
         trained_on: ``density`` (the classical loss) or ``mass`` (the score itself).
 
     Attributes:
-        on_unit_interval: whether x lies in [0, 1]; else on the line, with the tails in the end bins.
+        on_unit_interval: whether x lies in [0, 1]; if not, x is any number and the end bins hold the tails.
     """
 
     on_unit_interval: bool = False
@@ -179,19 +188,9 @@ class DensityLikelihood(Likelihood):
 
 
 def number(value: Any) -> float:
-    """Return `value`, or NaN, which no range contains, if a configuration gives no number."""
+    """Return `value`, or NaN, which lies in no range, if a configuration gives no number."""
     return float(value) if isinstance(value, int | float) else math.nan
-
-
-def wide(outputs: Tensor) -> Tensor:
-    """Return float64 as it is and anything else as float32."""
-    return outputs if outputs.dtype == torch.float64 else outputs.float()
 
 
 def _per_image(per_pixel: Tensor) -> Tensor:
     return per_pixel.sum((-3, -2, -1))
-
-
-def uniform_like(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return uniform draws from [0, 1) in the shape and on the device of `like`."""
-    return torch.rand(like.shape, generator=generator, device=like.device)

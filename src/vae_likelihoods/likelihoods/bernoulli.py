@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae_likelihoods.likelihoods.base import Likelihood, UnsupportedLevels, uniform_like
+from vae_likelihoods.likelihoods.base import Likelihood, UnsupportedLevels
+from vae_likelihoods.likelihoods.tensors import uniform_like
 
 
 class Bernoulli(Likelihood):
     """P(k = 1) = sigmoid(eta); minus the binary cross-entropy, summed over pixels.
 
-    Only for K = 2: on grey pixels cross-entropy is the log-probability of nothing, and the exact
-    likelihood behind it is `binomial`.
+    For K = 2 only: on grey pixels cross-entropy is no log-probability; the likelihood that it comes from is
+    `binomial`.
 
     Raises:
         UnsupportedLevels: K is not 2.

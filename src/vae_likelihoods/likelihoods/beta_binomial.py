@@ -9,27 +9,19 @@ import torch
 from torch import Tensor
 
 from vae_likelihoods.errors import require
-from vae_likelihoods.likelihoods.base import Likelihood, number, uniform_like
-from vae_likelihoods.likelihoods.numerics import (
-    BINET,
-    STIRLING_HALF,
-    OddSeries,
-    bounded,
-    bounded_with_slope,
-    log_binomial_at_mode,
-    look_up,
-    mirrored,
-    side_of,
-)
+from vae_likelihoods.likelihoods.base import Likelihood, number
+from vae_likelihoods.likelihoods.beta_binomial_ratio import log_ratio_to_mode
+from vae_likelihoods.likelihoods.numerics import bounded, bounded_with_slope, log_binomial_at_mode
 from vae_likelihoods.likelihoods.pointwise import Values, pointwise
+from vae_likelihoods.likelihoods.tensors import look_up, uniform_like
 
 
 class BetaBinomial(Likelihood):
     """k ~ Binomial(n, rho), rho ~ Beta(c p, c (1-p)), n = K - 1, p = sigmoid(first output).
 
-    The second output moves log c, bounded: c = concentration exp(h tanh(output / h)), h = log spread.
-    With the default concentration 2 a decoder whose outputs are 0 starts from the uniform pmf. c -> 0 makes
-    a pixel black or white, c -> infinity binomial. For K = 2 it is the Bernoulli, whatever c.
+    The second output moves log c within bounds: c = concentration exp(h tanh(output / h)), h = log spread.
+    With the default concentration of 2, outputs of 0 are the uniform pmf. With c -> 0 a pixel is black or
+    white, with c -> infinity it is binomial. For K = 2 it is the Bernoulli, whatever c is.
 
     Args:
         levels: K.
@@ -60,9 +52,8 @@ class BetaBinomial(Likelihood):
         """Return log P(k) and its derivatives (a `pointwise.Formula`)."""
         eta, raw = numbers
         log_c, slope = bounded_with_slope(raw, self.bound)
-        value, *slopes = _log_ratio_to_mode(
-            self.levels - 1, with_slopes, eta, log_c.add_(self.log_concentration), k
-        )
+        log_c.add_(self.log_concentration)
+        value, *slopes = log_ratio_to_mode(self.levels - 1, with_slopes, eta, log_c, k)
         if with_slopes:
             slopes[1].mul_(slope)
         return Values(value.add_(look_up(self.at_mode, k)), slopes)
@@ -72,12 +63,12 @@ class BetaBinomial(Likelihood):
         return self._parameters_of(outputs).unbind(-4)[0].sigmoid()
 
     def _sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw by Polya's urn: n draws from c balls, each put back with another of its colour."""
+        """Draw with Polya's urn: n draws from c balls; each ball goes back with another one of its colour."""
         eta, log_c = self._mean_and_concentration(outputs)
         c, k = log_c.exp(), torch.zeros_like(eta)
         on = c * eta.sigmoid()
-        for drawn in range(self.levels - 1):
-            k += uniform_like(k, generator) * (c + drawn) < on + k
+        for draws in range(self.levels - 1):
+            k += uniform_like(k, generator) * (c + draws) < on + k
         return k
 
     def _mean_and_concentration(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,77 +76,17 @@ class BetaBinomial(Likelihood):
         return eta, self.log_concentration + bounded(raw, self.bound)
 
 
-def _log_ratio_to_mode(n: int, with_slopes: bool, eta: Tensor, log_c: Tensor, k: Tensor) -> list[Tensor]:
-    """Return log P(k) less log Binomial(k; n, k/n), and its derivatives by eta and log c if asked for.
+def plain_log_pmf(n: int, eta: Tensor, log_c: Tensor, k: Tensor) -> Tensor:
+    """Return log C(n, k) + log B(a + k, b + n - k) - log B(a, b), a = c p, b = c (1-p), with log-gammas.
 
-    To about 1e-6 in float32 and for any c, where nine lgammas of up to thousands would leave no digits. With
-    lgamma(x + 1) = y log y - y + log sqrt(2 pi) + J(y), y = x + 1/2, for a = c p and b = c (1-p), and
-    Binet's form for their sum, the large terms are a weighted Jensen-Shannon divergence between
-    (A, B) = (a + 3/2, b + 3/2) and (k, n-k),
-
-        -[A log1p(s/A) + B log1p(-s/B) + k log1p(-s/k) + (n-k) log1p(s/(n-k))],
-
-    s = (k - n A/T) T/(T+n), T = A + B, whose first-order parts cancel; what is left is small. The lgammas are
-    taken 2 above a and b and 3 above c, where J and Binet's mu are short.
-    By symmetry (k -> n-k, p -> 1-p) only p <= 1/2 is computed.
+    It is the specification of `log_ratio_to_mode`, differentiable by eta and log c. In float64 it has enough
+    digits for c up to 1e5; in float32 it has not.
     """
-    c, side, size = log_c.exp(), side_of(-eta), eta.abs()
-    odds = size.clamp_max(80).neg_().exp_()  # a beyond it has no digits anyway, and underflow is slow
-    q = (1 + odds).reciprocal_()
-    p = odds.mul_(q)
-    on = mirrored(k.to(eta.dtype), n, side)
-    off = n - on
-    a, b = p * c, q * c
-    big_a, big_b, total, one_on = a + 1.5, b + 1.5, c + 3, on.clamp_min(1)
-    up_a, up_b, up_total = big_a + on, big_b + off, total + n
-    per_up_total = up_total.reciprocal()
-    weight, share = total * per_up_total, per_up_total * n
-    # The divergence, in terms of |s|: its logs have the sign of s, or the opposite one.
-    shift = (on * total).sub_(big_a, alpha=n).mul_(per_up_total)
-    sign = shift.sign()
-    shift.abs_()
-    to_on, to_off = _log1p(shift, big_a, up_a * weight), _log1p(shift, big_b, up_b * weight)
-    result = (big_a * to_on).addcmul_(big_b, to_off, value=-1)
-    # Memory that is used again is memory that is in the cache.
-    room, spare, other = torch.mul(up_a, share), torch.mul(up_b, share), torch.clamp(off, min=1)
-    result.addcmul_(on, _log1p(shift, one_on, room), value=-1)
-    result.addcmul_(off, _log1p(shift, other, spare)).mul_(sign)
-    series = OddSeries(room, spare, other)
-    by_a, by_b, by_c = to_on.mul_(sign), to_off.mul_(sign).neg_(), torch.div(share, total).mul_(-0.5)
-    for y, alpha, slope in ((big_a, -1, by_a), (up_a, 1, by_a), (big_b, -1, by_b), (up_b, 1, by_b)):
-        series.add(STIRLING_HALF, y, alpha, result, slope if with_slopes else None)
-    series.add(BINET, total, 1, result, by_c if with_slopes else None)
-    if n < 16:
-        series.add(BINET, up_total, -1, result, by_c if with_slopes else None)
-    else:  # the first term is enough
-        result.sub_(per_up_total, alpha=1 / 12)
-        by_c.addcmul_(per_up_total, per_up_total, value=1 / 12)
-    # What remains of the lgammas: (a+1) / (a+k+1) and its like; a itself may underflow, so it comes apart.
-    one_a, one_b = big_a.sub_(0.5), big_b.sub_(0.5)  # a + 1, b + 1
-    up_one_a, up_one_b, up_b = up_a.sub_(0.5), up_b.sub_(0.5), b + off
-    # c (c+1) (c+2), and the same from c + n on as (v-1) v (v+1)
-    square_c, v = total.mul_(c).add_(2), up_total.sub_(2)
-    square_v, cube_c = v.square(), square_c * c
-    cube_v = v.mul_(torch.sub(square_v, 1, out=spare))
-    rest = torch.mul(one_a, one_b, out=spare).mul_(b).mul_(cube_v)
-    rest.div_(torch.mul(up_one_a, up_one_b, out=other).mul_(up_b).mul_(cube_c)).square_().div_(weight)
-    result.add_(rest.log_(), alpha=0.5)
-    up = torch.add(a, one_on, out=room)
-    log_a = torch.div(b, up, out=spare).log_().sub_(size)  # a = b exp(-size)
-    result.addcmul_(torch.clamp(on, max=1, out=other), log_a)
-    if not with_slopes:
-        return [result]
-    # x (digamma(x + m) - digamma(x)) for a, b and c, each less x log((T+n) / T).
-    by_a.addcdiv_(on, one_a.mul_(up_one_a)).mul_(a).addcdiv_(on, up)
-    by_b.addcdiv_(off, one_b.mul_(up_one_b)).mul_(b).addcdiv_(off, up_b)
-    # d log cube_c / d c = (3 c (c+2) + 2) / cube_c = (3 square_c - 3 c - 4) / cube_c
-    by_c.addcdiv_(square_c.sub_(c).sub_(4 / 3), cube_c, value=-3)
-    by_c.addcdiv_(square_v.sub_(1 / 3), cube_v, value=3)
-    by_eta = q.mul_(by_a).addcmul_(p, by_b, value=-1).mul_(side)
-    return [result, by_eta, by_a.add_(by_b).addcmul_(by_c, c)]
+    a, b = log_c.exp() * eta.sigmoid(), log_c.exp() * (-eta).sigmoid()
+    k = k.to(eta.dtype)
+    log_choose = -_log_beta(k + 1, n - k + 1) - math.log(n + 1)
+    return log_choose + _log_beta(a + k, b + (n - k)) - _log_beta(a, b)
 
 
-def _log1p(shift: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Return |log(end / start)| for |end - start| = shift, with all digits; overwrites `end`."""
-    # log(end / start) = log1p(shift / start) = -log1p(-shift / end): the argument that is positive is exact.
-    return torch.div(shift, torch.minimum(start, end, out=end), out=end).log1p_()
+def _log_beta(a: Tensor, b: Tensor) -> Tensor:
+    return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)

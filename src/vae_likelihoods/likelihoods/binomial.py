@@ -1,4 +1,4 @@
-"""Binomial: what cross-entropy on grey pixels is, once its weight and its constant are right."""
+"""Binomial: cross-entropy on grey pixels with the right weight and the right constant."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae_likelihoods.likelihoods.base import Likelihood, uniform_like
-from vae_likelihoods.likelihoods.numerics import (
+from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.likelihoods.numerics import log_binomial_at_mode
+from vae_likelihoods.likelihoods.tensors import (
     differentiable,
-    log_binomial_at_mode,
     look_up,
     mirrored,
     select,
     side_of,
+    uniform_like,
 )
 
 
 class Binomial(Likelihood):
     """k ~ Binomial(n, sigmoid(eta)), n = K - 1.
 
-    log P(k) = log C(n, k) - n BCE(k/n, sigmoid(eta)): cross-entropy on grey pixels k/n is this one with
-    its reconstruction term divided by n. For K = 2 it is the Bernoulli.
+    log P(k) = log C(n, k) - n BCE(k/n, sigmoid(eta)): cross-entropy on grey pixels k/n is this likelihood
+    with its reconstruction term divided by n. For K = 2 it is the Bernoulli.
     """
 
     at_mode: Tensor
@@ -51,9 +52,9 @@ class Binomial(Likelihood):
 
 
 class _BinomialDivergence(torch.autograd.Function):
-    """n KL(k/n || sigmoid(eta)) >= 0, in terms of s = k - n p, so that nothing of size n log 2 is subtracted.
+    """n KL(k/n || sigmoid(eta)) >= 0 in terms of s = k - n p: no numbers of size n log 2 are subtracted.
 
-    Loader (2000), Fast and accurate computation of binomial probabilities, has the same decomposition.
+    The decomposition is that of Loader (2000), Fast and accurate computation of binomial probabilities.
     """
 
     @staticmethod
@@ -64,7 +65,7 @@ class _BinomialDivergence(torch.autograd.Function):
         eta = -eta.abs()
         s = k - n * eta.sigmoid()
         on, off = k.clamp_min(1), (n - k).clamp_min(1)
-        # Far from the mode p may underflow and 1 - s/k has no digits left: there the logs are taken apart.
+        # Far from the mode p may underflow and 1 - s/k has no digits left: there its log is log p - log(k/n).
         far = eta - F.softplus(eta) - torch.log(on / n)
         log_ratio = select(s > 0.5 * k, far, torch.log1p((-s / on).clamp_min(-0.75)))
         return -k * log_ratio - (n - k) * torch.log1p(s / off)

@@ -1,4 +1,4 @@
-"""The mass of a bin under a symmetric law with a mean and a scale."""
+"""The mass of the bins of levels under a law with a mean and a scale."""
 
 from __future__ import annotations
 
@@ -9,33 +9,21 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vae_likelihoods.likelihoods.laws.base import FAR, Law
 from vae_likelihoods.likelihoods.pointwise import Values
 from vae_likelihoods.likelihoods.scales import Scale
 
-FAR = 1e15  # scales from the mean; its square over a scale is still a number
 OPEN = 1e30  # stands for the outer edge of an end bin
 
 
 class Bins(NamedTuple):
     """The intervals of levels, for a variable with a mean and a scale; all broadcast together."""
 
-    lower: Tensor  # edges; those of neighbours must be the same to the last bit, then sharp pmfs sum to 1
+    lower: Tensor  # edges; neighbours share theirs to the last bit, so that sharp pmfs sum to 1
     upper: Tensor
-    width: Tensor  # upper - lower, with digits that the difference has lost; of no meaning in end bins
+    width: Tensor  # upper - lower with all its digits; meaningless in end bins
     inner: Tensor  # 1, or 0 for the two end bins
     first: Tensor  # 1 for the first bin, or 0
-
-
-class Slopes(NamedTuple):
-    """The log-mass of intervals of the standard law and its derivatives."""
-
-    log_mass: Tensor
-    by_position: Tensor  # by a shift of both edges
-    by_width: Tensor  # by a wider bin around the same centre; of no meaning in end bins
-
-
-Law = Callable[[Tensor, Tensor, Tensor, Tensor], Slopes]
-"""(lower, upper, width, inner) in scales from the mean -> `Slopes`; overwrites none of them."""
 
 
 def level_bins(levels: int) -> Callable[[Tensor], Bins]:
@@ -67,13 +55,13 @@ class LogBinMass:
         lower = (bins.lower - mean).mul_(per_scale).clamp_(-FAR, FAR)
         upper = (bins.upper - mean).mul_(per_scale).clamp_(-FAR, FAR)
         width = per_scale * bins.width
-        found = self.law(lower, upper, width, bins.inner)
+        interval = self.law.log_interval(lower, upper, width, bins.inner)
         if not with_slopes:
-            return Values(found.log_mass)
-        by_mean = found.by_position.mul_(per_scale).neg_()
+            return Values(interval.log_mass)
+        by_mean = interval.by_position.mul_(per_scale).neg_()
         # Both edges move with 1/scale; of an end bin only the inner edge counts.
         place = lower.lerp_(upper, bins.inner.mul(0.5).add_(bins.first))
-        by_scale = found.by_width.mul_(bins.inner).mul_(width * -per_scale).addcmul_(place, by_mean)
+        by_scale = interval.by_width.mul_(bins.inner).mul_(width * -per_scale).addcmul_(place, by_mean)
         if by_raw is None:
-            return Values(found.log_mass, [by_mean], by_scale)
-        return Values(found.log_mass, [by_mean, by_scale.mul_(by_raw)])
+            return Values(interval.log_mass, [by_mean], by_scale)
+        return Values(interval.log_mass, [by_mean, by_scale.mul_(by_raw)])

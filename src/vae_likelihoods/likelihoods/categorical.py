@@ -6,16 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from vae_likelihoods.errors import require_count
-from vae_likelihoods.likelihoods.base import Likelihood, uniform_like
-from vae_likelihoods.likelihoods.mixtures import log_mixture_of_rows
+from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.likelihoods.mixing import log_mixture_of_rows
+from vae_likelihoods.likelihoods.tensors import uniform_like
 
 
 class Categorical(Likelihood):
     """P(k) = sum_j w_j A_jk, the weights w = softmax(outputs) of a pixel and a table A that is learned.
 
-    For K <= rank the table is the identity: any pmf, a softmax over K outputs. Beyond, the matrix of
-    probabilities, pixels by levels, has the nonnegative rank `rank`, and a decoder needs so many outputs,
-    not K. The rows of A start as bumps that cover the levels evenly.
+    For K <= rank the table is the identity: any pmf, a softmax over K outputs. For larger K the matrix of
+    probabilities, pixels by levels, has the nonnegative rank `rank`, and a decoder needs `rank` outputs, not
+    K. The rows of A start as bumps that cover the levels evenly.
 
     Args:
         levels: K.
@@ -51,7 +52,7 @@ class Categorical(Likelihood):
         row = row.clamp_max(self.outputs_per_channel - 1)
         if self.table is None:
             return row
-        # One search for all rows: row j's cdf lies in j .. j+1.
+        # One search for all rows: the cdf of row j lies in j .. j+1.
         offsets = torch.arange(len(self.table), device=outputs.device, dtype=torch.float64)
         cdfs = self._log_rows().double().exp().cumsum(1).clamp_max(1) + offsets[:, None]
         place = torch.searchsorted(cdfs.flatten(), row + uniform_like(row, generator), right=True)
@@ -64,7 +65,7 @@ class Categorical(Likelihood):
 
 
 def _bumps(rank: int, levels: int) -> Tensor:
-    """Return log-weights of bumps at even places, as wide as they are apart, [rank, levels]."""
+    """Return log-weights of evenly spaced bumps, each as wide as their distance, [rank, levels]."""
     gap = (levels - 1) / (rank - 1)
     centres, k = torch.arange(rank).unsqueeze(1) * gap, torch.arange(levels)
     return -0.5 * ((k - centres) / gap).square()

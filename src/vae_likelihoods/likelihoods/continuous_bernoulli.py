@@ -9,22 +9,21 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vae_likelihoods.likelihoods.base import DensityLikelihood, uniform_like
+from vae_likelihoods.likelihoods.base import DensityLikelihood
 from vae_likelihoods.likelihoods.numerics import (
     langevin_ratio,
     log_uniform_decay,
     log_uniform_decay_slope,
-    mirrored,
-    side_of,
 )
 from vae_likelihoods.likelihoods.pointwise import Values, pointwise
+from vae_likelihoods.likelihoods.tensors import mirrored, side_of, uniform_like
 
 
 class ContinuousBernoulli(DensityLikelihood):
     """p(x) proportional to exp(eta x) on [0, 1], eta the logit of lambda (Loaiza-Ganem and Cunningham, 2019).
 
-    Falling from its larger end with t = |eta| and d the distance to that end, it is exp(-t d) / D(t) with
-    D(t) = (1 - exp(-t)) / t, and the mass of the bin j bins away from that end is exactly
+    With t = |eta|, and d the distance from the end where the density is larger, it is exp(-t d) / D(t) with
+    D(t) = (1 - exp(-t)) / t. The mass of the bin that is j bins away from that end is exactly
     exp(-t j / K) D(t/K) / (K D(t)): a truncated geometric pmf.
 
     Args:

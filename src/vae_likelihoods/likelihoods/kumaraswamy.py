@@ -8,17 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vae_likelihoods.likelihoods.base import DensityLikelihood, TrainedOn, uniform_like
-from vae_likelihoods.likelihoods.numerics import (
-    above,
-    bounded,
-    bounded_with_slope,
-    exp_,
-    log1mexp,
-    log_uniform_decay,
-    look_up,
-)
+from vae_likelihoods.likelihoods.base import DensityLikelihood, TrainedOn
+from vae_likelihoods.likelihoods.numerics import bounded, bounded_with_slope, log1mexp, log_uniform_decay
 from vae_likelihoods.likelihoods.pointwise import Values, pointwise
+from vae_likelihoods.likelihoods.tensors import above, exp_, look_up, uniform_like
 
 _BOUND = math.log(1e4)
 _LOG_2 = math.log(2)
@@ -27,7 +20,7 @@ _FAR = 1e30  # stands for -log 0, where exp(-a _FAR) is 0 for every a
 
 
 class Kumaraswamy(DensityLikelihood):
-    """P(x <= t) = 1 - (1 - t^a)^b (Kumaraswamy 1980); log a and log b are outputs, bounded by log 1e4.
+    """P(x <= t) = 1 - (1 - t^a)^b (Kumaraswamy 1980); the outputs are log a and log b, bounded by log 1e4.
 
     Outputs of 0 are the uniform density. The density may be singular at 0 and 1, so it is trained on the
     centres of the bins.
@@ -77,14 +70,17 @@ class Kumaraswamy(DensityLikelihood):
     def _log_bin(
         self, with_slopes: bool, numbers: Sequence[Tensor], shared: Tensor | None, k: Tensor
     ) -> Values:
-        """Return b log S_k + log(1 - (S_(k+1) / S_k)^b), S_j = 1 - e_j^a (a `pointwise.Formula`)."""
+        """Return b log S_k + log(1 - (S_(k+1) / S_k)^b), S_j = 1 - e_j^a (a `pointwise.Formula`).
+
+        `plain_log_mass` is its specification.
+        """
         (log_a, a_slope), (log_b, b_slope) = (bounded_with_slope(number, _BOUND) for number in numbers)
         inner, k = (self.levels - 1 - k.to(log_a.dtype)).clamp_max_(1), k.int()
         near, far, step = look_up(self.depths, k + 1), look_up(self.depths, k), look_up(self.steps, k)
         a, b = log_a.exp(), log_b.exp()
         survival, depth, rise = log1mexp(a * far), a * near, (a * step).clamp_max_(_TALL)
         grown = torch.expm1(rise)
-        # The share of S_k that the bin takes: S_(k+1) / S_k = 1 - share.
+        # The share of S_k that lies in the bin: S_(k+1) / S_k = 1 - share.
         log_share = grown.log().sub_(rise).sub_(depth).sub_(survival)
         share = exp_(log_share.clamp_max(-_LOG_2))
         per_share = torch.log1p(-share).div_(share).neg_()
@@ -93,8 +89,8 @@ class Kumaraswamy(DensityLikelihood):
         growth = (
             rise.div_(grown).sub_(depth).sub_(before).div_(per_share.mul_(1 - share))
         )  # of log_drop by log a
-        large = above(log_share, -_LOG_2).mul_(inner)  # the last bin takes all that is left
-        # Looking whether a form is needed is cheap, but a GPU would have to be waited for.
+        large = above(log_share, -_LOG_2).mul_(inner)  # all that is left lies in the last bin
+        # On a CPU it is cheap to look whether this form is needed; a GPU would have to be waited for.
         if not large.is_cpu or large.max() > 0:
             next_survival = log1mexp(torch.lerp(torch.ones_like(depth), depth, large))
             drop = (survival - next_survival).clamp_min_(0.1)
@@ -109,6 +105,18 @@ class Kumaraswamy(DensityLikelihood):
         weight = _over_expm1(hazard).mul_(inner)
         by_a = growth.mul_(weight).addcmul_(b, before).mul_(a_slope)
         return Values(log_mass, [by_a, weight.add_(all_before).mul_(b_slope)])
+
+
+def plain_log_mass(levels: int, log_a: Tensor, log_b: Tensor, k: Tensor) -> Tensor:
+    """Return log((1 - low^a)^b - (1 - high^a)^b) for the bin [low, high] of level k: a difference of cdfs.
+
+    It is differentiable by log a and log b. In float64 it has digits unless both parts are nearly equal.
+    """
+    before, after = (
+        torch.exp(log_b.exp() * torch.log1p(-((edge / levels) ** log_a.exp())))
+        for edge in (k, (k + 1).clamp_max(levels - 1))
+    )
+    return torch.log(before - after * (k + 1 < levels))
 
 
 def _over_expm1(t: Tensor) -> Tensor:

@@ -1,29 +1,59 @@
-"""Families mu + s u on the line: a law for u, a mean from the decoder, and a scale."""
+"""Families that are a standard law with a location and a scale: mu + s u."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vae_likelihoods.likelihoods.base import DensityLikelihood
-from vae_likelihoods.likelihoods.bins import FAR, LogBinMass, Slopes, level_bins
+from vae_likelihoods.errors import require
+from vae_likelihoods.likelihoods.base import DensityLikelihood, TrainedOn
+from vae_likelihoods.likelihoods.bins import LogBinMass, level_bins
+from vae_likelihoods.likelihoods.laws.base import FAR, Law
 from vae_likelihoods.likelihoods.pointwise import pointwise
-from vae_likelihoods.likelihoods.scales import Scale
+from vae_likelihoods.likelihoods.scales import scale_source
 
 
 class ScaledLikelihood(DensityLikelihood):
-    """A family whose first output is a mean (of x, or of what x is made of) and which has a scale.
+    """A density of x that is made of mu + s u, u from a standard law: what all such families share.
 
-    A subclass calls `_take` with its scale when it is built.
+    mu is the first output of the decoder; s is fixed, learned for all pixels, or the second output.
+
+    Args:
+        levels: K.
+        channels: C.
+        law: the law of u.
+        scale: s, or where its training starts, in units of the [0, 1] range.
+        min_scale: lower bound of a learned s, in bins of width 1/K.
+        learned: False, s is fixed.
+        per_pixel: False, one s; True, a second output a pixel.
+        trained_on: ``density`` or ``mass``.
+
+    Raises:
+        SettingError: law is no `Law`, min_scale is not positive, scale is not above it, or a fixed scale has
+            settings of a learned one.
     """
 
-    scale_name = "scale"
-    scale: Scale
+    def __init__(
+        self,
+        levels: int,
+        channels: int,
+        law: Law,
+        scale: float,
+        min_scale: float | None = None,
+        learned: bool = True,
+        per_pixel: bool = False,
+        trained_on: TrainedOn = "mass",
+    ) -> None:
+        super().__init__(levels, channels, trained_on)
+        self.law = checked_law(law)
+        self.scale = scale_source(scale, min_scale, learned, per_pixel, levels)
+        self.outputs_per_channel = 1 + self.scale.outputs
+        self._add_tables()
 
-    def _take(self, scale: Scale) -> None:
-        self.scale, self.outputs_per_channel = scale, 1 + scale.outputs
+    def _add_tables(self) -> None:
+        """Register what a family looks up for each level; nothing here."""
 
     def _mean_and_scale(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         mean, *raw = outputs.unbind(-4)
@@ -35,44 +65,35 @@ class ScaledLikelihood(DensityLikelihood):
 
     def summary(self) -> dict[str, float]:
         """Return the learned scale, if all pixels share one."""
-        return self.scale.summary(self.scale_name)
+        return self.scale.summary()
 
 
 class LocationScale(ScaledLikelihood):
-    """x = mu + s u, u from a standard law that is symmetric about 0, its tails censored into the end bins.
-
-    mu is the decoder's first output; s is fixed, shared or the second one (`scales`). A family says the
-    law of u: its log-density, the log-mass of an interval, its tail, and how to draw it.
-    """
-
-    @abstractmethod
-    def _log_law(self, u: Tensor) -> Tensor:
-        """Return the log-density of u."""
-
-    @abstractmethod
-    def _law(self, lower: Tensor, upper: Tensor, width: Tensor, inner: Tensor) -> Slopes:
-        """Return the log-mass of intervals of u with its derivatives, as `bins.Law` says."""
-
-    @abstractmethod
-    def _upper_tail(self, u: Tensor) -> Tensor:
-        """Return P(law > u)."""
-
-    @abstractmethod
-    def _noise(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw u in the shape of `like`."""
+    """x = mu + s u on the line, with the tails in the end bins."""
 
     def _log_density(self, outputs: Tensor, x: Tensor) -> Tensor:
         mu, s = self._mean_and_scale(outputs)
-        return self._log_law(((x - mu) / s).clamp(-FAR, FAR)) - s.log()
+        return self.law.log_density(((x - mu) / s).clamp(-FAR, FAR)) - s.log()
 
     def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
-        formula = LogBinMass(self._law, level_bins(self.levels), self.scale)
+        formula = LogBinMass(self.law, level_bins(self.levels), self.scale)
         return pointwise(formula, outputs, k, self._shared())
 
     def _exceedance(self, outputs: Tensor, edge: float) -> Tensor:
         mu, s = self._mean_and_scale(outputs)
-        return self._upper_tail(((edge - mu) / s).clamp(-FAR, FAR))
+        return self.law.upper_tail(((edge - mu) / s).clamp(-FAR, FAR))
 
     def _sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         mu, s = self._mean_and_scale(outputs)
-        return self._levels_of(mu + s * self._noise(mu, generator))
+        return self._levels_of(mu + s * self.law.draw(mu, generator))
+
+
+def checked_law(law: Any) -> Law:
+    """Return `law`.
+
+    Raises:
+        SettingError: it is no `Law`.
+    """
+    require(isinstance(law, Law), "law", law, "must be a law, named by _target_ in a section of its own")
+    checked: Law = law
+    return checked

@@ -1,8 +1,8 @@
 """Formulas on every pixel, with their derivatives, in one pass.
 
-A family's log-mass is a long chain of cheap operations. Left to autograd each of them would keep its inputs
-and be walked through again; here a formula gives value and derivatives together, some images at a time, so
-that what lies between stays in the processor's cache.
+The log-mass of a family is a long chain of cheap operations. Autograd would keep the inputs of each of them
+and walk through all of them again. Here a formula returns value and derivatives together, a few images at a
+time, so that intermediate results stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vae_likelihoods.likelihoods.numerics import differentiable
+from vae_likelihoods.likelihoods.tensors import differentiable
 
 BLOCK = 1 << 16  # numbers: 256 kB in float32
 
 
 class Values(NamedTuple):
-    """What a formula gives for each pixel: its value and the derivatives."""
+    """What a formula returns for each pixel: its value and the derivatives."""
 
     value: Tensor  # [B, C, H, W]
     slopes: Sequence[Tensor] = ()  # by each of the decoder's numbers, [B, C, H, W] or [B, M, C, H, W]
@@ -54,19 +54,19 @@ class _Pointwise(torch.autograd.Function):
     ) -> Tensor:
         shape = outputs[..., 0, :, :, :].shape
         flat, k = outputs.flatten(0, -5), k.expand(shape).flatten(0, -4)
-        wanted, wanted_shared = ctx.needs_input_grad[:2]
+        with_slopes, with_shared = ctx.needs_input_grad[:2]
         value = flat.new_empty(k.shape)
-        slopes = torch.empty_like(flat) if wanted else None
-        by_shared = torch.empty_like(value) if wanted_shared else None
-        for at in blocks(len(flat), k[:1].numel() * (components or 1)):
-            own_k = k[at] if components is None else k[at].unsqueeze(-4)
-            found = formula(wanted or wanted_shared, _parts(flat[at], components), shared, own_k)
-            value[at] = found.value
+        slopes = torch.empty_like(flat) if with_slopes else None
+        by_shared = torch.empty_like(value) if with_shared else None
+        for block in blocks(len(flat), k[:1].numel() * (components or 1)):
+            levels = k[block] if components is None else k[block].unsqueeze(-4)
+            values = formula(with_slopes or with_shared, _parts(flat[block], components), shared, levels)
+            value[block] = values.value
             if slopes is not None:
-                for into, slope in zip(_parts(slopes[at], components), found.slopes, strict=True):
-                    into.copy_(slope)
-            if by_shared is not None and found.by_shared is not None:
-                by_shared[at] = found.by_shared
+                for part, slope in zip(_parts(slopes[block], components), values.slopes, strict=True):
+                    part.copy_(slope)
+            if by_shared is not None and values.by_shared is not None:
+                by_shared[block] = values.by_shared
         ctx.save_for_backward(slopes, by_shared)
         ctx.outputs_shape = outputs.shape
         return value.view(shape)
@@ -87,7 +87,7 @@ def _parts(outputs: Tensor, components: int | None) -> Sequence[Tensor]:
 
 
 def blocks(count: int, size: int) -> list[slice]:
-    """Return slices of `count` things of `size` numbers each, equally long and of about `BLOCK` numbers.
+    """Return slices of `count` items of `size` numbers each, equally long and of about `BLOCK` numbers.
 
     Example:
         >>> blocks(5, BLOCK // 2)

@@ -1,4 +1,4 @@
-"""Where the scale of a family comes from: fixed, learned for all pixels, or an output of the decoder."""
+"""The scale of a family: fixed, learned for all pixels, or an output of the decoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RANGE = f"need a positive number, {_LEAST:g} .. {_MOST:g} of the [0, 1] range"
 
 
 class Scale(nn.Module, ABC):
-    """Where the scale of a pixel comes from, in units of the [0, 1] range.
+    """The source of the scale of every pixel, in units of the [0, 1] range.
 
     Attributes:
         outputs: how many numbers of the decoder it takes for each pixel and channel.
@@ -36,20 +36,27 @@ class Scale(nn.Module, ABC):
         """Return the scale of each pixel and its derivative by the decoder's number; not differentiable."""
         raise TypeError(f"{type(self).__name__} takes no number from the decoder")
 
-    def summary(self, name: str) -> dict[str, float]:
-        """Return what all pixels share and was learned, under `name`; empty if there is no such number."""
+    def summary(self) -> dict[str, float]:
+        """Return the learned scale that all pixels share; empty if there is none."""
         return {}
 
 
 class FixedScale(Scale):
-    """A constant."""
+    """A constant.
+
+    Args:
+        scale: the constant.
+
+    Raises:
+        SettingError: scale is not a positive number in range.
+    """
 
     value: Tensor
 
-    def __init__(self, key: str, value: Any) -> None:
+    def __init__(self, scale: Any) -> None:
         super().__init__()
-        require(_LEAST <= number(value) <= _MOST, key, value, _RANGE)
-        self.register_buffer("value", torch.tensor(float(value)), persistent=False)
+        require(_LEAST <= number(scale) <= _MOST, "scale", scale, _RANGE)
+        self.register_buffer("value", torch.tensor(float(scale)), persistent=False)
 
     def of(self, raw: Sequence[Tensor]) -> Tensor:
         """Return the constant, 0-dimensional."""
@@ -57,45 +64,47 @@ class FixedScale(Scale):
 
 
 class SharedScale(Scale):
-    """floor + exp(s), one s for all pixels, learned.
+    """floor + exp(s), one learned s for all pixels.
 
-    A density whose scale is free is unbounded above, because pixels that never change can be fitted
-    exactly; so the scale stops at a fraction of a bin.
+    A density whose scale is free has no maximum, because pixels that never change can be fitted exactly; so
+    the scale cannot fall below a fraction of a bin.
 
     Args:
-        key: the name of the setting that says where training starts.
-        value: that start.
-        least: the floor, in bins of width 1/K; set by ``min_<key>``.
+        scale: where training starts.
+        min_scale: the floor, in bins of width 1/K.
         levels: K.
+
+    Raises:
+        SettingError: min_scale is not positive, or scale is not above it.
     """
 
-    def __init__(self, key: str, value: Any, least: Any, levels: int) -> None:
+    def __init__(self, scale: Any, min_scale: Any, levels: int) -> None:
         super().__init__()
-        self.floor = floor_of(key, value, least, levels)
-        self.log_excess = nn.Parameter(torch.tensor(math.log(value - self.floor)))
+        self.floor = floor_of(scale, min_scale, levels)
+        self.log_excess = nn.Parameter(torch.tensor(math.log(scale - self.floor)))
 
     def of(self, raw: Sequence[Tensor]) -> Tensor:
         """Return the learned scale, 0-dimensional, differentiable."""
         return self.floor + self.log_excess.exp()
 
-    def summary(self, name: str) -> dict[str, float]:
+    def summary(self) -> dict[str, float]:
         """Return the learned scale."""
-        return {name: self.of(()).item()}
+        return {"scale": self.of(()).item()}
 
 
 class PixelScale(Scale):
     """floor + (start - floor) exp(h tanh(raw / h)), raw an output of the decoder and h = log 1e4.
 
-    Takes the arguments of `SharedScale`.
+    Takes the arguments of `SharedScale`; the scale is where outputs are 0.
     """
 
     outputs = 1
     _BOUND = math.log(1e4)
 
-    def __init__(self, key: str, value: Any, least: Any, levels: int) -> None:
+    def __init__(self, scale: Any, min_scale: Any, levels: int) -> None:
         super().__init__()
-        self.floor = floor_of(key, value, least, levels)
-        self.log_excess = math.log(value - self.floor)
+        self.floor = floor_of(scale, min_scale, levels)
+        self.log_excess = math.log(scale - self.floor)
 
     def of(self, raw: Sequence[Tensor]) -> Tensor:
         """Return the scale of each pixel."""
@@ -110,24 +119,27 @@ class PixelScale(Scale):
         return excess + self.floor, slope.mul_(excess)
 
 
-def floor_of(key: str, value: Any, least: Any, levels: int) -> float:
+def floor_of(scale: Any, min_scale: Any, levels: int) -> float:
     """Return the floor of a learned scale in units of the range, after refusing impossible settings."""
     bins = f"need a positive part of a bin, at least {_LEAST * levels:g}"
-    require(_LEAST * levels <= number(least) < math.inf, f"min_{key}", least, bins)
-    floor: float = least / levels
-    require(_LEAST <= number(value) <= _MOST, key, value, _RANGE)
-    require(value > floor, key, value, f"must be above min_{key} / K = {floor:.4g}")
+    require(_LEAST * levels <= number(min_scale) < math.inf, "min_scale", min_scale, bins)
+    floor: float = min_scale / levels
+    require(_LEAST <= number(scale) <= _MOST, "scale", scale, _RANGE)
+    require(scale > floor, "scale", scale, f"must be above min_scale / K = {floor:.4g}")
     return floor
 
 
-def learned_scale(per_pixel: Any, key: str, value: Any, least: Any, levels: int) -> Scale:
-    """Return a `PixelScale` or a `SharedScale`, as the setting ``per_pixel`` says."""
-    choices = [True, False]
-    require(
-        type(per_pixel) is bool,
-        "per_pixel",
-        per_pixel,
-        "must say whether the scale is an output",
-        choices,
-    )
-    return (PixelScale if per_pixel else SharedScale)(key, value, least, levels)
+def scale_source(scale: Any, min_scale: Any, learned: Any, per_pixel: Any, levels: int) -> Scale:
+    """Return the `Scale` that these settings of a family describe.
+
+    Raises:
+        SettingError: a setting is impossible, or contradicts another one.
+    """
+    switches, choices = {"learned": learned, "per_pixel": per_pixel}, [True, False]
+    for key, value in switches.items():
+        require(type(value) is bool, key, value, "must be one of the choices", choices)
+    if learned:
+        return (PixelScale if per_pixel else SharedScale)(scale, min_scale, levels)
+    require(not per_pixel, "per_pixel", per_pixel, "a fixed scale (learned=False) is the same for all pixels")
+    require(min_scale is None, "min_scale", min_scale, "a fixed scale (learned=False) has no lower bound")
+    return FixedScale(scale)

@@ -98,15 +98,14 @@ def log_block_masses(
 
     A block starts from the one inside it and takes in the levels that it has more: K / K' masses in all.
     """
-    parameters = likelihood._parameters_for(outputs, k)  # a public method would retrain every cell
     inner = Block(k.long(), k.long() + 1)
-    total = likelihood._log_mass(parameters, inner.first)
+    total = likelihood.pixel_log_mass(outputs, inner.first)
     yield _per_image(total)
     for levels in fewer:
         outer = block(k.long(), likelihood.levels, levels)
         for level, inside in more_levels(inner, outer):
-            mass = likelihood._log_mass(parameters, level)
-            total = torch.logaddexp(total, mass.masked_fill(~inside, -torch.inf))
+            log_mass = likelihood.pixel_log_mass(outputs, level)
+            total = torch.logaddexp(total, log_mass.masked_fill(~inside, -torch.inf))
         inner = outer
         yield _per_image(total)
 

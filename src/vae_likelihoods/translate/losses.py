@@ -34,7 +34,7 @@ class Reading:
 
     likelihood: str  # its YAML in conf/likelihood
     beta: float
-    sigma: float | None = None  # in units of the pixel range, as likelihood.sigma
+    sigma: float | None = None  # in units of the pixel range, as likelihood.scale
     sigma_pixels: float | None = None  # in the units of the pixels
     sigma_levels: float | None = None  # in steps from one level to the next, 1 / (K - 1) of the range
     missing_nats: float = 0.0  # what log p(x | z) has and minus the loss lacks, per image
@@ -157,7 +157,7 @@ def _squared_error(sums: _Sums) -> Iterator[Reading]:
         bin_nats=d * math.log(sums.levels / width),
         loss_per_nat=sums.kl_weight,
         equation=f"-SSE / (2 * {pixels:.5g}^2) - {d} * (log {pixels:.5g} + log(2 pi) / 2) - KL",
-        overrides=sums.overrides(f"gaussian likelihood.sigma={sigma:.5g} likelihood.trained_on=density", 1),
+        overrides=sums.overrides(f"gaussian likelihood.scale={sigma:.5g} likelihood.trained_on=density", 1),
     )
 
 

@@ -127,19 +127,29 @@ def inventory(store: Path) -> tuple[list[Stored], list[str]]:
 
 
 def likelihood_name(settings: Mapping[str, Any]) -> str:
-    """Return the YAML of conf/likelihood/ that `settings` come from: of the same class, the most alike.
+    """Return the YAML of conf/likelihood/ that `settings` come from: of the same classes, the most alike.
 
     Example:
-        >>> likelihood_name({"_target_": "LearnedGaussian", "sigma": 0.3, "trained_on": "density"})
-        'gaussian_learned'
+        >>> likelihood_name({"_target_": "LocationScale", "law": {"_target_": "Laplace"}, "scale": 0.3})
+        'laplace'
     """
     settings = without_modules(settings)
-    unlike = {
-        name: sum(settings.get(key) != value for key, value in choice.items()) + len({*settings} - {*choice})
+    differences = {
+        name: (
+            _classes(choice) != _classes(settings),
+            sum(settings.get(key) != value for key, value in choice.items()) + len({*settings} - {*choice}),
+        )
         for name, choice in _likelihoods().items()
         if choice["_target_"] == settings.get("_target_")
     }
-    return min(unlike, key=unlike.__getitem__, default=str(settings.get("_target_", "-")))
+    return min(differences, key=differences.__getitem__, default=str(settings.get("_target_", "-")))
+
+
+def _classes(node: Any) -> list[str]:
+    """Return the classes that a part and the parts within it name."""
+    if not isinstance(node, Mapping):
+        return []
+    return [node.get("_target_", ""), *(name for value in node.values() for name in _classes(value))]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Mixtures: the posterior of the component, and the log-likelihood that it sums to."""
+"""Sums of weighted likelihoods, in log space: the log-likelihood of a mixture with its derivatives."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vae_likelihoods.likelihoods.numerics import differentiable, exp_
 from vae_likelihoods.likelihoods.pointwise import blocks
+from vae_likelihoods.likelihoods.tensors import differentiable, exp_
 
 
 class Mixed(NamedTuple):
@@ -23,10 +23,10 @@ class Mixed(NamedTuple):
 def mixed(logits: Tensor, log_likelihood: Tensor) -> Mixed:
     """Return log sum_m softmax(logits)_m exp(log_likelihood_m), the components along dimension 1.
 
-    The derivative by log_likelihood is the posterior, that by logits the posterior less the prior.
+    The derivative by log_likelihood is the posterior, that by logits is the posterior minus the prior.
     """
-    own = logits - logits.amax(1, keepdim=True)
-    joint, prior = log_likelihood + own, exp_(own)
+    log_weights = logits - logits.amax(1, keepdim=True)
+    joint, prior = log_likelihood + log_weights, exp_(log_weights)
     top, total = joint.amax(1, keepdim=True), prior.sum(1, keepdim=True)
     weights = exp_(joint.sub_(top))
     sums = weights.sum(1, keepdim=True)
@@ -54,13 +54,13 @@ class _LogMixtureOfRows(torch.autograd.Function):
         result = flat.new_empty(k.shape)
         slopes = torch.empty_like(flat) if by_logits else None
         posterior = torch.empty_like(flat) if by_rows else None
-        for at in blocks(len(flat), flat[:1].numel()):
-            found = mixed(flat[at], _looked_up(log_rows, k[at]))
-            result[at] = found.log_likelihood
+        for block in blocks(len(flat), flat[:1].numel()):
+            mixture = mixed(flat[block], _columns(log_rows, k[block]))
+            result[block] = mixture.log_likelihood
             if posterior is not None:
-                posterior[at] = found.posterior
+                posterior[block] = mixture.posterior
             if slopes is not None:
-                torch.sub(found.posterior, found.prior, out=slopes[at])
+                torch.sub(mixture.posterior, mixture.prior, out=slopes[block])
         ctx.save_for_backward(slopes, posterior, k)
         ctx.shape, ctx.levels = logits.shape, log_rows.shape[1]
         return result.view(shape)
@@ -74,12 +74,12 @@ class _LogMixtureOfRows(torch.autograd.Function):
         if posterior is None:
             return by_logits, None, None
         by_rows = grad.new_zeros(ctx.levels, posterior.shape[-4])
-        for at in blocks(len(posterior), posterior[:1].numel()):
-            weighted = (posterior[at] * grad[at]).movedim(-4, -1).flatten(0, -2)
-            by_rows.index_add_(0, k[at].flatten(), weighted)
+        for block in blocks(len(posterior), posterior[:1].numel()):
+            weighted = (posterior[block] * grad[block]).movedim(-4, -1).flatten(0, -2)
+            by_rows.index_add_(0, k[block].flatten(), weighted)
         return by_logits, by_rows.T, None
 
 
-def _looked_up(log_rows: Tensor, k: Tensor) -> Tensor:
+def _columns(log_rows: Tensor, k: Tensor) -> Tensor:
     """Return log_rows[j, k] with j along dimension 1."""
     return log_rows.index_select(1, k.flatten()).view(-1, *k.shape).movedim(0, 1)

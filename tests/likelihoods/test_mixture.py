@@ -1,9 +1,10 @@
-"""One component is a logistic; coupled channels are PixelCNN++'s, whose formulas stand here a second time."""
+"""Mixtures of several laws; with coupled logistics they are those of PixelCNN++, written out here."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +12,30 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from secant import HyperbolicSecant
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.likelihoods.logistic import Logistic
-from vae_likelihoods.likelihoods.logistic_mixture import LogisticMixture
+from vae_likelihoods.likelihoods.laws.base import Law
+from vae_likelihoods.likelihoods.laws.laplace import Laplace
+from vae_likelihoods.likelihoods.laws.logistic import Logistic
+from vae_likelihoods.likelihoods.laws.normal import Normal
+from vae_likelihoods.likelihoods.laws.student_t import StudentT
+from vae_likelihoods.likelihoods.location_scale import LocationScale
+from vae_likelihoods.likelihoods.mixture import Mixture
 from vae_likelihoods.seeding import generator
 
 M = 4
+every_law = pytest.mark.parametrize(
+    "law", [Logistic(), Laplace(), Normal(), StudentT(4), HyperbolicSecant()], ids=str
+)
 
 
-def outputs_of(likelihood: LogisticMixture, *shape: int, scale: float = 0.7) -> Tensor:
+def mixture(levels: int, channels: int, law: Law | None = None, **settings: Any) -> Mixture:
+    """A mixture of logistics, or of another law, with the settings of conf/likelihood, of M components."""
+    defaults = {"law": law or Logistic(), "components": M, "scale": 0.1, "min_scale": 0.1}
+    return Mixture(levels, channels, **{**defaults, **settings})
+
+
+def outputs_of(likelihood: Mixture, *shape: int, scale: float = 0.7) -> Tensor:
     """Random outputs [..., output_channels, H, W]."""
     *batch, height, width = shape
     sizes = (*batch, likelihood.output_channels, height, width)
@@ -31,14 +47,14 @@ def images(levels: int, *shape: int) -> Tensor:
 
 
 def colours(levels: int) -> Tensor:
-    """Every image of one pixel and three channels, [K^3, 3, 1, 1]."""
+    """Return every image of one pixel and three channels, [K^3, 3, 1, 1]."""
     return torch.tensor(list(itertools.product(range(levels), repeat=3)), dtype=torch.uint8).view(-1, 3, 1, 1)
 
 
 def plain(outputs: Tensor, x: Tensor, levels: int | None) -> Tensor:
-    """log p of pixels [N, 3], by the paper's equations 1 to 3, for outputs [N, 10 M] in the documented order.
+    """Return log p of pixels [N, 3], by equations 1 to 3 of the paper, for outputs [N, 10 M] in their order.
 
-    With `levels` the mass of the bins of the points x, without it their density.
+    With `levels` it is the mass of the bins of the points x, without it their density.
     """
     logits, means, scales, factors = outputs.double().split([M, 3 * M, 3 * M, 3 * M], 1)
     floor, start, bound = 0.1 / (levels or 256), 0.1, math.log(1e4)
@@ -65,45 +81,86 @@ def plain(outputs: Tensor, x: Tensor, levels: int | None) -> Tensor:
     return total.log()
 
 
+@every_law
 @pytest.mark.parametrize("levels", [2, 17, 256])
 @pytest.mark.parametrize("score", ["mass", "density"])
-def test_one_component_is_a_logistic(levels: int, score: str):
-    mixture = LogisticMixture(levels=levels, channels=1, components=1, trained_on=score)
-    single = Logistic(levels=levels, channels=1, per_pixel=True, trained_on=score)
-    outputs, k = outputs_of(mixture, 6, 5, 4).requires_grad_(), images(levels, 6, 1, 5, 4)
-    own = outputs[:, 1:] + torch.tensor([0.5, 0.0]).view(2, 1, 1)  # the only component stands in the middle
-    torch.testing.assert_close(mixture.log_prob(outputs, k), single.log_prob(own, k), rtol=1e-6, atol=1e-5)
-    torch.testing.assert_close(mixture.mean(outputs), single.mean(own), rtol=0, atol=1e-6)
+def test_one_component_is_the_law_with_location_and_scale(law: Law, levels: int, score: str):
+    one_component = mixture(levels, 1, law, components=1, trained_on=score)
+    single = LocationScale(levels, 1, law, scale=0.1, min_scale=0.1, per_pixel=True, trained_on=score)
+    outputs, k = outputs_of(one_component, 6, 5, 4).requires_grad_(), images(levels, 6, 1, 5, 4)
+    of_single = outputs[:, 1:] + torch.tensor([0.5, 0.0]).view(2, 1, 1)  # the only component is in the middle
+    torch.testing.assert_close(
+        one_component.log_prob(outputs, k), single.log_prob(of_single, k), rtol=1e-6, atol=1e-5
+    )
+    torch.testing.assert_close(one_component.mean(outputs), single.mean(of_single), rtol=0, atol=1e-6)
     gradients = [
-        torch.autograd.grad(likelihood.log_prob(given, k).sum(), outputs, retain_graph=True)[0]
-        for likelihood, given in ((mixture, outputs), (single, own))
+        torch.autograd.grad(likelihood.log_prob(numbers, k).sum(), outputs, retain_graph=True)[0]
+        for likelihood, numbers in ((one_component, outputs), (single, of_single))
     ]
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
     assert not gradients[0][:, 0].any()
+
+
+@every_law
+@pytest.mark.parametrize("score", ["mass", "density"])
+def test_a_mixture_is_fitted_to_draws_of_a_planted_one(law: Law, score: str):
+    """Two narrow peaks, of which one pixel in four has the lower one; Adam starts from outputs of 0."""
+    planted = mixture(64, 1, law, components=2, scale=0.05, trained_on=score)
+    truth = torch.tensor([-1.1, 0.0, -0.05, 0.0, -0.4, -0.4]).view(1, 6, 1, 1)
+    k = planted.sample(truth.expand(4000, -1, -1, -1), generator(0, "draws"))
+    outputs = torch.zeros_like(truth).requires_grad_()
+    optimizer = torch.optim.Adam([outputs], lr=0.03)
+    for _ in range(300):
+        optimizer.zero_grad()
+        (-planted.log_prob(outputs, k).mean()).backward()
+        optimizer.step()
+    start = torch.zeros_like(truth)
+    begun, fitted, true = (planted.log_prob(numbers, k).mean().item() for numbers in (start, outputs, truth))
+    assert begun < true - 0.1
+    assert fitted > true - 0.01
+    low, high = (planted.places.flatten() + outputs[0, 2:4].flatten()).tolist()
+    assert low == pytest.approx(0.2, abs=0.02)
+    assert high == pytest.approx(0.75, abs=0.02)
+
+
+@every_law
+def test_a_coupled_mixture_of_any_law_is_proper(law: Law):
+    """Over all colours it sums to 1, its mean is that of the joint pmf, and draws have that mean."""
+    likelihood = mixture(3, 3, law)
+    outputs = outputs_of(likelihood, 30, 1, 1)
+    pmf = np.stack([joint(likelihood, pixel[None], normalised=False) for pixel in outputs])
+    np.testing.assert_allclose(pmf.sum(1), 1, rtol=0, atol=1e-5)
+    expected = pmf @ (colours(3).flatten(1).double().numpy() / 2)
+    np.testing.assert_allclose(likelihood.mean(outputs).flatten(1).numpy(), expected, rtol=0, atol=LATTICE)
+    draws = likelihood.sample(outputs.expand(4000, *outputs.shape), generator(0, "draws"))
+    average = draws.double().mean(0).flatten(1).numpy() / 2
+    np.testing.assert_allclose(average, expected, rtol=0, atol=4 * 0.5 / 4000**0.5)
 
 
 @pytest.mark.parametrize(
     ("channels", "coupled", "each"), [(1, True, 3), (1, False, 3), (2, True, 6), (3, True, 10), (3, False, 9)]
 )
 def test_number_of_outputs(channels: int, coupled: bool, each: int):
-    likelihood = LogisticMixture(levels=256, channels=channels, components=M, coupled=coupled)
+    likelihood = mixture(256, channels, coupled=coupled)
     assert likelihood.output_channels == each * M
     assert likelihood.channels_factorise == (channels == 1 or not coupled)
 
 
 @pytest.mark.parametrize("score", ["mass", "density"])
 def test_uncoupled_channels_are_independent(score: str):
-    together = LogisticMixture(levels=17, channels=3, components=M, coupled=False, trained_on=score)
-    alone = LogisticMixture(levels=17, channels=1, components=M, trained_on=score)
+    together = mixture(17, 3, coupled=False, trained_on=score)
+    alone = mixture(17, 1, trained_on=score)
     outputs, k = outputs_of(together, 5, 2, 3), images(17, 5, 3, 2, 3)
-    own = outputs.unflatten(1, (3 * M, 3))
-    apart = sum(alone.log_prob(own[:, :, channel], k[:, channel : channel + 1]) for channel in range(3))
+    of_channels = outputs.unflatten(1, (3 * M, 3))
+    apart = sum(
+        alone.log_prob(of_channels[:, :, channel], k[:, channel : channel + 1]) for channel in range(3)
+    )
     torch.testing.assert_close(together.log_prob(outputs, k), apart)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
 def test_coupled_pmf_over_all_colours_sums_to_one(scale: float):
-    likelihood = LogisticMixture(levels=3, channels=3, components=M)
+    likelihood = mixture(3, 3)
     outputs = outputs_of(likelihood, 40, 1, 1, scale=scale)
     log_mass = torch.stack([likelihood.log_mass(outputs, k) for k in colours(3).unsqueeze(1)], -1)
     total = log_mass.double().exp().sum(-1)
@@ -112,37 +169,35 @@ def test_coupled_pmf_over_all_colours_sums_to_one(scale: float):
 
 @pytest.mark.parametrize("levels", [2, 3, 17, 256])
 def test_coupled_mass_is_that_of_the_paper(levels: int):
-    likelihood = LogisticMixture(levels=levels, channels=3, components=M)
-    outputs, k = outputs_of(likelihood, 300, 1, 1), images(levels, 300, 3, 1, 1)
-    ours, theirs = outputs.clone().requires_grad_(), outputs.clone().requires_grad_()
-    found = likelihood.log_mass(ours, k)
-    expected = plain(theirs.flatten(1), k.flatten(1).double() / (levels - 1), levels)
-    torch.testing.assert_close(found.double(), expected, rtol=3e-6, atol=1e-5)
-    gradients = [torch.autograd.grad(v.sum(), leaf)[0] for v, leaf in ((found, ours), (expected, theirs))]
+    likelihood = mixture(levels, 3)
+    outputs, k = outputs_of(likelihood, 300, 1, 1).requires_grad_(), images(levels, 300, 3, 1, 1)
+    log_mass = likelihood.log_mass(outputs, k)
+    expected = plain(outputs.flatten(1), k.flatten(1).double() / (levels - 1), levels)
+    torch.testing.assert_close(log_mass.double(), expected, rtol=3e-6, atol=1e-5)
+    gradients = [torch.autograd.grad(value.sum(), outputs)[0] for value in (log_mass, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
 def test_coupled_density_is_that_of_the_paper():
-    likelihood = LogisticMixture(levels=256, channels=3, components=M, trained_on="density")
-    outputs, k = outputs_of(likelihood, 300, 1, 1), images(256, 300, 3, 1, 1)
-    ours, theirs = outputs.clone().requires_grad_(), outputs.clone().requires_grad_()
-    found = likelihood.log_prob(ours, k)
-    expected = plain(theirs.flatten(1), k.flatten(1).double() / 255, None)
-    torch.testing.assert_close(found.double(), expected, rtol=3e-6, atol=1e-5)
-    gradients = [torch.autograd.grad(v.sum(), leaf)[0] for v, leaf in ((found, ours), (expected, theirs))]
+    likelihood = mixture(256, 3, trained_on="density")
+    outputs, k = outputs_of(likelihood, 300, 1, 1).requires_grad_(), images(256, 300, 3, 1, 1)
+    log_density = likelihood.log_prob(outputs, k)
+    expected = plain(outputs.flatten(1), k.flatten(1).double() / 255, None)
+    torch.testing.assert_close(log_density.double(), expected, rtol=3e-6, atol=1e-5)
+    gradients = [torch.autograd.grad(value.sum(), outputs)[0] for value in (log_density, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
-def joint(likelihood: LogisticMixture, outputs: Tensor) -> np.ndarray:
-    """P of every colour under the outputs of one pixel, [K^3]."""
+def joint(likelihood: Mixture, outputs: Tensor, normalised: bool = True) -> np.ndarray:
+    """Return P of every colour under the outputs of one pixel, [K^3]."""
     k = colours(likelihood.levels)
-    found = likelihood.log_mass(outputs.expand(len(k), -1, 1, 1), k).detach().double().exp()
-    return (found / found.sum()).numpy()
+    pmf = likelihood.log_mass(outputs.expand(len(k), -1, 1, 1), k).detach().double().exp()
+    return (pmf / (pmf.sum() if normalised else 1)).numpy()
 
 
 @pytest.mark.parametrize("levels", [2, 3])
 def test_samples_follow_the_joint_pmf(levels: int):
-    likelihood, draws = LogisticMixture(levels=levels, channels=3, components=M), 20000
+    likelihood, draws = mixture(levels, 3), 20000
     for pixel, outputs in enumerate(outputs_of(likelihood, 4, 1, 1)):
         sample = likelihood.sample(outputs.expand(draws, -1, 1, 1), generator(2, pixel)).flatten(1).long()
         place = (sample * levels ** torch.tensor([2, 1, 0])).sum(1)
@@ -157,7 +212,7 @@ def test_samples_follow_the_joint_pmf(levels: int):
 
 def test_channels_depend_on_each_other():
     """With one component and a strong factor, green follows red: no product of marginals has this pmf."""
-    likelihood = LogisticMixture(levels=2, channels=3, components=1)
+    likelihood = mixture(2, 3, components=1)
     mean, scale, factors = [0.0, -0.5, 0.0], [0.0, 0.0, 0.0], [3.0, 0.0, 0.0]
     outputs = torch.tensor([0.0, *mean, *scale, *factors]).view(1, 10, 1, 1)
     pmf = joint(likelihood, outputs).reshape(2, 2, 2).sum(-1)
@@ -173,15 +228,15 @@ LATTICE = 0.025
 
 
 def test_mean_is_that_of_the_joint_pmf_to_the_lattice_error():
-    likelihood = LogisticMixture(levels=3, channels=3, components=M)
+    likelihood = mixture(3, 3)
     outputs = outputs_of(likelihood, 50, 1, 1)
     points = colours(3).flatten(1).double().numpy() / 2
-    expected = np.stack([joint(likelihood, one[None]) @ points for one in outputs])
+    expected = np.stack([joint(likelihood, pixel[None]) @ points for pixel in outputs])
     np.testing.assert_allclose(likelihood.mean(outputs).flatten(1).numpy(), expected, rtol=0, atol=LATTICE)
 
 
 def test_mean_is_the_average_of_samples_to_the_lattice_error():
-    likelihood, draws = LogisticMixture(levels=256, channels=3, components=M), 10000
+    likelihood, draws = mixture(256, 3), 10000
     outputs = outputs_of(likelihood, 10, 2, 1)
     average = likelihood.sample(outputs.expand(draws, *outputs.shape), generator(3)).float().mean(0) / 255
     noise = 4 * 0.5 / draws**0.5
@@ -199,8 +254,9 @@ def test_mean_is_the_average_of_samples_to_the_lattice_error():
         ("min_scale", 0),
         ("scale", 0.0001),
         ("trained_on", "both"),
+        ("law", "logistic"),
     ],
 )
 def test_impossible_settings_are_refused(key: str, value: object):
     with pytest.raises(SettingError, match=rf"^{key}={value}: "):
-        LogisticMixture(levels=256, channels=3, **{key: value})
+        mixture(256, 3, **{key: value})
