@@ -197,7 +197,7 @@ def test_running_bound_of_known_weights(sizes: list[int]) -> None:
         running = RunningBound(k, 1, weights.device)
         for part in weights.log().unsqueeze(1).split(sizes):
             running.add(part)
-        assert running.bound.item() == pytest.approx(expected, rel=1e-12)
+        assert running.value.item() == pytest.approx(expected, rel=1e-12)
     running = RunningBound(100, 1, weights.device)
     running.add(weights.log().unsqueeze(1))
     assert running.effective_sample_size.item() == pytest.approx(5050**2 / 338350, rel=1e-12)
@@ -218,7 +218,7 @@ def test_running_bounds_do_not_overflow() -> None:
     running = RunningBound(4, 2, torch.device("cpu"))
     running.add(torch.tensor([[-5000.0, 5000.0]] * 3, dtype=torch.float64))
     running.add(torch.tensor([[-5000.0, 5000.0]], dtype=torch.float64))
-    assert running.bound.tolist() == pytest.approx([-5000.0, 5000.0])
+    assert running.value.tolist() == pytest.approx([-5000.0, 5000.0])
     assert running.effective_sample_size.tolist() == pytest.approx([4.0, 4.0])
 
 

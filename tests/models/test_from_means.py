@@ -65,7 +65,7 @@ def test_a_plain_model_begins_as_it_was_made() -> None:
         (
             mlp(SHAPE, 2, 1, hidden=[3]),
             gaussian(2, 1),
-            "^likelihood=LocationScale: has no outputs for a mean.*bernoulli has",
+            "^likelihood=LocationScale: cannot compute outputs from a mean.*bernoulli can",
         ),
         (
             conv((1, 8, 8), 2, 1, widths=[2], hidden=3),

@@ -301,7 +301,7 @@ def test_warnings() -> None:
     ).warnings
     assert "78.4 times" in averages
     (grey_pixels,) = translate(loss="bce", reduction="sum", dimensions=D).warnings
-    assert "log-likelihood of nothing" in grey_pixels
+    assert "no log-likelihood" in grey_pixels
 
 
 def test_a_wide_sigma_bounds_the_rate_of_probabilistic_pca() -> None:

@@ -20,14 +20,14 @@ from vae_likelihoods.inference.hmc import LogJoint, Path, Point, hamiltonian_ste
 from vae_likelihoods.models.vae import VAE, reparameterised, standard_normal
 
 Schedule = Literal["sigmoid", "geometric", "linear"]
-_FIRST_STEP = 0.5  # of the leapfrog integrator, before it is adapted; the prior's scale is 1
-_GAIN = 0.25  # by how much log step size moves for each unit of acceptance off its target
-_WIDTH = 4.0  # the sigmoid schedule's delta
-_FIRST_BETA = 1e-4  # where the geometric schedule leaves 0
+_FIRST_STEP = 0.5  # step size of the leapfrog integrator before it is adapted; the prior's scale is 1
+_GAIN = 0.25  # change of the log step size for each unit by which the acceptance misses its target
+_WIDTH = 4.0  # delta of the sigmoid schedule
+_FIRST_BETA = 1e-4  # the first beta above 0 of the geometric schedule
 
 
 class Chains(NamedTuple):
-    """What S chains for each of B images found."""
+    """The results of S chains for each of B images."""
 
     log_weights: Tensor  # [S, B]  float64
     acceptance: Tensor  # [B]  mean over chains and temperatures
@@ -35,18 +35,18 @@ class Chains(NamedTuple):
 
 @dataclass(frozen=True)
 class Annealing:
-    """How chains go from an initial density to the posterior, or back.
+    """How chains move from an initial density to the posterior, or back.
 
-    The step sizes are adapted towards an acceptance in a pilot run with noise of its own, one for each
-    temperature and image, and then fixed. Were a chain to adapt its own, its weights would be no unbiased
-    estimate of p(x), and nothing a bound.
+    A pilot run with separate noise adapts the step sizes, one for each temperature and image, until the
+    acceptance is reached; then they are fixed. If a chain adapted its own step size, its weights would no
+    longer be an unbiased estimate of p(x), and the results would be no bounds.
 
     Args:
         chains: S, for each image.
         temperatures: T, the steps of beta from 0 to 1.
         schedule: how beta rises: ``sigmoid`` (slow at both ends; Grosse et al. 2015, section 5),
             ``geometric`` (by a constant factor from 1e-4) or ``linear``.
-        leapfrog_steps: of every transition; there is one at each temperature.
+        leapfrog_steps: in every transition; there is one transition at each temperature.
         acceptance: the share of transitions that should be accepted.
 
     Raises:
@@ -79,24 +79,24 @@ class Annealing:
             return shares
         if self.schedule == "geometric":
             return [0.0, *(_FIRST_BETA ** (1 - share) for share in shares[1:])]
-        ends = [1 / (1 + math.exp(-_WIDTH * (2 * share - 1))) for share in shares]
-        return [(one - ends[0]) / (ends[-1] - ends[0]) for one in ends]
+        values = [1 / (1 + math.exp(-_WIDTH * (2 * share - 1))) for share in shares]
+        return [(value - values[0]) / (values[-1] - values[0]) for value in values]
 
     def step_sizes(self, path: Path, noise: torch.Generator) -> Tensor:
         """Return the step size at each inner temperature for each image, [T - 1, B], from a pilot run."""
-        betas, found = self.betas(), []
+        betas, steps = self.betas(), []
         point = path.at(reparameterised(path.initial, noise, max(1, self.chains // 4)))
         log_step = torch.full_like(point.log_joint[0], math.log(_FIRST_STEP))
         for beta in betas[1:-1]:
-            found.append(log_step.exp())
-            point, accepted = hamiltonian_step(path, beta, point, found[-1], self.leapfrog_steps, noise)
+            steps.append(log_step.exp())
+            point, accepted = hamiltonian_step(path, beta, point, steps[-1], self.leapfrog_steps, noise)
             log_step = log_step + _GAIN * (accepted.mean(0) - self.acceptance)
-        return torch.stack(found) if found else log_step.new_empty((0, len(log_step)))
+        return torch.stack(steps) if steps else log_step.new_empty((0, len(log_step)))
 
     def up(self, path: Path, steps: Tensor, noise: torch.Generator) -> Chains:
-        """Anneal draws of the initial density; the mean weight is an unbiased estimate of p(x).
+        """Anneal draws of the initial density to the posterior; the mean weight is unbiased for p(x).
 
-        So log mean w is in expectation a lower bound on log p(x), as IWAE_S is, and rises with S and T.
+        So log mean w is in expectation a lower bound on log p(x), like IWAE_S, and rises with S and T.
         """
         point = path.at(reparameterised(path.initial, noise, self.chains))
         return self._anneal(path, self.betas(), point, steps, noise)
@@ -112,18 +112,18 @@ class Annealing:
     def _anneal(
         self, path: Path, betas: list[float], point: Point, steps: Tensor, noise: torch.Generator
     ) -> Chains:
-        """Take the weight of each change of beta, and between two of them a transition."""
-        log_weights, accepted = torch.zeros_like(point.log_joint, dtype=torch.float64), []
-        for index, (beta, following) in enumerate(itertools.pairwise(betas)):
+        """Add up the weights of all changes of beta, with a transition between any two of them."""
+        log_weights, acceptances = torch.zeros_like(point.log_joint, dtype=torch.float64), []
+        for index, (beta, next_beta) in enumerate(itertools.pairwise(betas)):
             log_ratio = point.log_joint.double() - path.log_initial(point.z).double()
-            log_weights += (following - beta) * log_ratio
+            log_weights += (next_beta - beta) * log_ratio
             if index < len(steps):
-                point, share = hamiltonian_step(
-                    path, following, point, steps[index], self.leapfrog_steps, noise
+                point, probability = hamiltonian_step(
+                    path, next_beta, point, steps[index], self.leapfrog_steps, noise
                 )
-                accepted.append(share.mean(0))
-        rates = torch.stack(accepted) if accepted else torch.ones_like(point.log_joint[:1])
-        return Chains(log_weights, rates.mean(0))
+                acceptances.append(probability.mean(0))
+        acceptance = torch.stack(acceptances) if acceptances else torch.ones_like(point.log_joint[:1])
+        return Chains(log_weights, acceptance.mean(0))
 
 
 def log_joint_of(model: VAE, levels: Tensor) -> LogJoint:
@@ -137,12 +137,12 @@ def log_joint_of(model: VAE, levels: Tensor) -> LogJoint:
 
 
 def prior_of(model: VAE, images: int) -> Normal:
-    """Return the prior of z with mean and scale [B, L], where every chain can start."""
-    one = next(model.parameters()).new_ones((images, model.latent_dim), dtype=torch.float32)
-    return Normal(0 * one, one, validate_args=False)
+    """Return the prior of z with mean and scale [B, L], from which every chain can start."""
+    ones = next(model.parameters()).new_ones((images, model.latent_dim), dtype=torch.float32)
+    return Normal(0 * ones, ones, validate_args=False)
 
 
 def simulated(model: VAE, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw latents z [N, L] from the prior and levels [N, C, H, W] from p(x | z): z is exact given x."""
+    """Draw z [N, L] from the prior and levels [N, C, H, W] from p(x | z); z is then an exact posterior draw."""
     z = standard_normal((count, model.latent_dim), noise)
     return z, model.likelihood.sample(model.decode(z), noise)

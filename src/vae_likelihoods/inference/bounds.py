@@ -1,4 +1,4 @@
-"""The importance-weighted bound on log p(x), in nats per image, in memory that does not grow with k."""
+"""The importance-weighted bound on log p(x), in nats per image; its memory does not grow with k."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vae_likelihoods.models.vae import VAE, reparameterised
 
 
 class ImportanceSamples(NamedTuple):
-    """Some draws z_i ~ q(z | x) for every image of a batch."""
+    """A block of S draws z_i ~ q(z | x) for every image of a batch."""
 
     log_likelihood: Tensor  # [S, B]  log p(x | z_i), the mass over K levels
     log_ratio: Tensor  # [S, B]  log p(z_i) - log q(z_i | x)
@@ -28,9 +28,9 @@ class ImportanceSamples(NamedTuple):
 def importance_samples(
     model: VAE, levels: Tensor, posterior: Normal, samples: int, noise: torch.Generator, decoded_at_once: int
 ) -> Iterator[ImportanceSamples]:
-    """Yield `samples` draws from q = `posterior` for levels [B, C, H, W], a block after the other.
+    """Yield `samples` draws from q = `posterior` for levels [B, C, H, W], block by block.
 
-    A block decodes at most `decoded_at_once` images, but at least one draw for each of the batch.
+    A block decodes at most `decoded_at_once` images, but at least one draw for each image of the batch.
     """
     block = max(1, decoded_at_once // len(levels))
     for start in range(0, samples, block):
@@ -41,7 +41,7 @@ def importance_samples(
 
 
 class Bounds(NamedTuple):
-    """What the draws of a batch say, in float64 nats per image, for each k of a curve of P."""
+    """Bounds from the draws of a batch, in float64 nats per image, for each of the P values of k."""
 
     log_mean_weight: Tensor  # [P, B]  IWAE_k, a lower bound on log p(x)
     effective_sample_size: Tensor  # [P, B]  of k draws
@@ -64,29 +64,29 @@ def importance_weighted(
 ) -> Bounds:
     """Bound log p(x) with each k of `curve` in one pass over max(curve) draws from q = `posterior`.
 
-    Every draw serves every k: a smaller one is a mean over as many groups of k draws as there are, so its
-    error is smaller than one group's. Where each k divides the next, the curve rises for every image, not
-    only in expectation (Burda et al. 2016, theorem 1, holds within each group).
+    All draws are used for each k: a smaller k is averaged over all groups of k draws, so its error is smaller
+    than that of one group. If each k divides the next one, the curve rises for every image, not only in
+    expectation (Burda et al. 2016, theorem 1, holds within each group).
 
     Args:
         model: decoder, prior and likelihood.
         levels: images [B, C, H, W].
         posterior: q(z | x), mean and scale [B, L].
         curve: the numbers of draws, each at least 1.
-        noise: where the draws come from.
+        noise: the source of the draws.
         decoded_at_once: images decoded together.
     """
     draws = max(curve)
-    running = [RunningBound(k, len(levels), levels.device) for k in curve]
+    bounds = [RunningBound(k, len(levels), levels.device) for k in curve]
     total = torch.zeros(len(levels), dtype=torch.float64, device=levels.device)
     for block in importance_samples(model, levels, posterior, draws, noise, decoded_at_once):
         log_weights = block.log_weights.double()
-        for one in running:
-            one.add(log_weights)
+        for bound in bounds:
+            bound.add(log_weights)
         total += block.log_likelihood.double().sum(0)
     return Bounds(
-        torch.stack([one.bound for one in running]),
-        torch.stack([one.effective_sample_size for one in running]),
+        torch.stack([bound.value for bound in bounds]),
+        torch.stack([bound.effective_sample_size for bound in bounds]),
         total / draws,
         model.rate_per_latent(posterior).sum(-1).double(),
     )
@@ -95,7 +95,7 @@ def importance_weighted(
 class RunningBound:
     """log mean_i w_i and effective sample size of groups of k draws, averaged over groups.
 
-    Holds four numbers an image, however large k is. Draws that do not fill a group are left out.
+    It stores four numbers an image for any k. Draws that do not fill a group are left out.
 
     Args:
         k: draws in a group.
@@ -105,14 +105,14 @@ class RunningBound:
 
     def __init__(self, k: int, images: int, device: torch.device) -> None:
         self.k, self.filled, self.groups = k, 0, 0
-        nothing = torch.full((images,), -math.inf, dtype=torch.float64, device=device)
-        # Of the group that fills: log sum w and log sum w^2.
-        self._log_sum, self._log_squares = nothing, nothing
-        # Of the groups that are full: sums of their bounds and sizes.
-        self._bounds, self._sizes = torch.zeros_like(nothing), torch.zeros_like(nothing)
+        log_zero = torch.full((images,), -math.inf, dtype=torch.float64, device=device)
+        # Of the group that is being filled: log sum w and log sum w^2.
+        self._log_sum, self._log_squares = log_zero, log_zero
+        # Of the full groups: the sums of their bounds and sizes.
+        self._bounds, self._sizes = torch.zeros_like(log_zero), torch.zeros_like(log_zero)
 
     @property
-    def bound(self) -> Tensor:
+    def value(self) -> Tensor:
         """[B]  The mean over groups of log mean_i w_i (Burda et al. 2016, equation 8)."""
         return self._bounds / self.groups
 
@@ -122,29 +122,29 @@ class RunningBound:
         return self._sizes / self.groups
 
     def add(self, log_weights: Tensor) -> None:
-        """Take further log weights [S, B], float64."""
+        """Add further log weights [S, B], float64."""
         while len(log_weights) > 0:
-            whole = len(log_weights) // self.k * self.k if self.filled == 0 else 0
-            taken = whole or min(len(log_weights), self.k - self.filled)
-            if whole:
-                groups = log_weights[:whole].unflatten(0, (-1, self.k))  # [G, k, B]
+            in_groups = len(log_weights) // self.k * self.k if self.filled == 0 else 0
+            count = in_groups or min(len(log_weights), self.k - self.filled)
+            if in_groups:
+                groups = log_weights[:in_groups].unflatten(0, (-1, self.k))  # [G, k, B]
                 self._count(torch.logsumexp(groups, 1), torch.logsumexp(2 * groups, 1))
             else:
-                self._fill(log_weights[:taken])
-            log_weights = log_weights[taken:]
+                self._fill(log_weights[:count])
+            log_weights = log_weights[count:]
 
     def _fill(self, log_weights: Tensor) -> None:
-        """Take draws that a group still lacks."""
+        """Add draws to the group that is being filled."""
         self._log_sum = torch.logaddexp(self._log_sum, torch.logsumexp(log_weights, 0))
         self._log_squares = torch.logaddexp(self._log_squares, torch.logsumexp(2 * log_weights, 0))
         self.filled += len(log_weights)
         if self.filled == self.k:
             self._count(self._log_sum.unsqueeze(0), self._log_squares.unsqueeze(0))
-            nothing = torch.full_like(self._log_sum, -math.inf)
-            self._log_sum, self._log_squares, self.filled = nothing, nothing, 0
+            log_zero = torch.full_like(self._log_sum, -math.inf)
+            self._log_sum, self._log_squares, self.filled = log_zero, log_zero, 0
 
     def _count(self, log_sums: Tensor, log_squares: Tensor) -> None:
-        """Count full groups, [G, B]."""
+        """Add full groups, [G, B], to the sums."""
         self._bounds += (log_sums - math.log(self.k)).sum(0)
         self._sizes += (2 * log_sums - log_squares).exp().sum(0)
         self.groups += len(log_sums)

@@ -1,4 +1,4 @@
-"""Gradients by something else than a model's parameters."""
+"""Modules whose parameters get no gradient for a while."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from torch import nn
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Inside the block no parameter of `modules` asks for a gradient; after it each does as before."""
-    asking = [one for module in modules for one in module.parameters() if one.requires_grad]
-    for parameter in asking:
+    """Inside the block no parameter of `modules` requires a gradient; after it each does as before."""
+    trainable = [
+        parameter for module in modules for parameter in module.parameters() if parameter.requires_grad
+    ]
+    for parameter in trainable:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in asking:
+        for parameter in trainable:
             parameter.requires_grad_(True)

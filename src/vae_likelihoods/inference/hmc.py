@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo on a path of densities from one that can be drawn from to a joint density."""
+"""Hamiltonian Monte Carlo on a path of densities, from one that is easy to draw from to a joint density."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LogJoint = Callable[[Tensor], Tensor]
 
 
 class Point(NamedTuple):
-    """Where chains are, and what was computed there."""
+    """The positions of chains, with the log-density and its gradient there."""
 
     z: Tensor  # [S, B, L]
     log_joint: Tensor  # [S, B]  log p(x, z)
@@ -25,11 +25,11 @@ class Point(NamedTuple):
 
     def chosen(self, other: Point, chains: Tensor) -> Point:
         """Return `other` for these chains [S, B], and this point for the rest."""
-        wide = chains.unsqueeze(-1)
+        latents = chains.unsqueeze(-1)
         return Point(
-            torch.where(wide, other.z, self.z),
+            torch.where(latents, other.z, self.z),
             torch.where(chains, other.log_joint, self.log_joint),
-            torch.where(wide, other.gradient, self.gradient),
+            torch.where(latents, other.gradient, self.gradient),
         )
 
 
@@ -39,7 +39,7 @@ class Path:
 
     Args:
         initial: a normalised density of z, its mean and scale [B, L].
-        log_joint: the log of p(x, z), whose integral over z is wanted.
+        log_joint: the log of p(x, z), whose integral over z is to be estimated.
     """
 
     initial: Normal
@@ -55,8 +55,8 @@ class Path:
 
     def log_initial(self, z: Tensor) -> Tensor:
         """Return log initial(z), [S, B]."""
-        found: Tensor = self.initial.log_prob(z).sum(-1)
-        return found
+        log_density: Tensor = self.initial.log_prob(z).sum(-1)
+        return log_density
 
     def log_density(self, beta: float, point: Point) -> Tensor:
         """Return log f_beta, [S, B]."""
@@ -64,35 +64,35 @@ class Path:
 
     def slope(self, beta: float, point: Point) -> Tensor:
         """Return the gradient of log f_beta by z, [S, B, L]."""
-        of_initial = (self.initial.mean - point.z) / self.initial.variance
-        return (1 - beta) * of_initial + beta * point.gradient
+        initial_gradient = (self.initial.mean - point.z) / self.initial.variance
+        return (1 - beta) * initial_gradient + beta * point.gradient
 
 
 def hamiltonian_step(
     path: Path, beta: float, point: Point, step_size: Tensor, leapfrog_steps: int, noise: torch.Generator
 ) -> tuple[Point, Tensor]:
-    """Move chains by a transition that leaves f_beta invariant and is its own reverse (Neal 2011, section 3).
+    """Move chains by a transition that leaves f_beta invariant and is reversible (Neal 2011, section 3).
 
     Args:
         path: the densities.
         beta: which of them.
         point: where the chains are.
         step_size: of the leapfrog integrator, [B], the same for all chains of an image.
-        leapfrog_steps: how many.
-        noise: where momenta and decisions come from.
+        leapfrog_steps: how many steps.
+        noise: the source of momenta and of the decisions whether to move.
 
     Returns:
-        Where the chains are now, and the probability [S, B] with which each moved.
+        The new positions of the chains, and the probability [S, B] with which each moved.
     """
     momentum = standard_normal(tuple(point.z.shape), noise)
     step = step_size.unsqueeze(-1)  # [B, 1]
-    now, p = point, momentum + 0.5 * step * path.slope(beta, point)
+    proposal, p = point, momentum + 0.5 * step * path.slope(beta, point)
     for index in range(leapfrog_steps):
-        now = path.at(now.z + step * p)
+        proposal = path.at(proposal.z + step * p)
         kick = step if index < leapfrog_steps - 1 else 0.5 * step
-        p = p + kick * path.slope(beta, now)
+        p = p + kick * path.slope(beta, proposal)
     kinetic = 0.5 * (momentum.square() - p.square()).sum(-1)
-    gain = path.log_density(beta, now) - path.log_density(beta, point) + kinetic  # [S, B]
-    probability = gain.nan_to_num(nan=-torch.inf).clamp_max(0).exp()  # a path that diverged is refused
+    gain = path.log_density(beta, proposal) - path.log_density(beta, point) + kinetic  # [S, B]
+    probability = gain.nan_to_num(nan=-torch.inf).clamp_max(0).exp()  # a trajectory that diverged is rejected
     uniform = torch.rand(gain.shape, generator=noise, device=noise.device)
-    return point.chosen(now, uniform < probability), probability
+    return point.chosen(proposal, uniform < probability), probability

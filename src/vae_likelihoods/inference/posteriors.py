@@ -1,9 +1,9 @@
-"""Better posteriors for a decoder that stays as it is: what would inference gain if it were done well?
+"""Better posteriors for a fixed decoder: how much of the inference gap can be closed?
 
-The ELBO falls short of log p(x) by KL(q(z | x) to p(z | x)), the inference gap. Cremer et al. 2018
-(arXiv:1801.03558) split it at the best Gaussian of each image (`optimised`): what that one still lacks is the
-approximation gap, what the encoder lacks beside it the amortisation gap. A part of the latter can be had by
-training the encoder again (`refitted`); the rest is what one network for all images cannot do.
+The ELBO is below log p(x) by KL(q(z | x) to p(z | x)), the inference gap. Cremer et al. 2018
+(arXiv:1801.03558) split it at the best Gaussian of each image (`optimised`): the gap that remains with it is
+the approximation gap, the rest is the amortisation gap of the encoder. Training the encoder further
+(`refitted`) closes a part of the latter; the remainder is the price of one network for all images.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ def optimised(
     """Return the Gaussian [B, L] with the best ELBO for each image that Adam finds from `posterior`.
 
     Args:
-        model: its decoder stays as it is.
+        model: its decoder is not changed.
         levels: images [B, C, H, W].
-        posterior: where to start.
-        steps: of Adam, its learning rate falling to 0 along a half cosine.
-        learning_rate: the first, in units of z and of the logarithm of the scale.
-        draws: z in each step, for each image.
-        noise: where they come from.
+        posterior: the start.
+        steps: of Adam; the learning rate falls to 0 along a half cosine.
+        learning_rate: of the first step, in units of z and of the logarithm of the scale.
+        draws: how many z are drawn for each image in each step.
+        noise: the source of the draws.
     """
     mean, log_scale = posterior.mean.clone(), posterior.stddev.log()
-    wanted = [mean.requires_grad_(), log_scale.requires_grad_()]
-    # A short memory of squares: far from the best q gradients are a thousandfold, and must be forgotten.
-    adam = torch.optim.Adam(wanted, lr=learning_rate, betas=(0.9, 0.99))
+    parameters = [mean.requires_grad_(), log_scale.requires_grad_()]
+    # Far from the best q gradients are a thousand times as large; a small second beta forgets them soon.
+    adam = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99))
     with torch.enable_grad(), frozen(model):
         for step in range(steps):
             adam.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -63,30 +63,29 @@ def optimised(
 def refitted(
     model: VAE, train: Tensor, validation: Tensor, settings: TrainingSettings, learning_rate: float, seed: int
 ) -> VAE:
-    """Return the model with its encoder trained further, on the mass; decoder and likelihood as they are.
+    """Return the model with its encoder trained further, on the mass; decoder and likelihood stay the same.
 
     Args:
-        model: stays as it is.
+        model: is not changed.
         train: levels [N, C, H, W] to train on.
         validation: levels on which the best epoch is chosen.
         settings: how long and how.
         learning_rate: of Adam.
         seed: of order and noise.
     """
-    again = VAE(
-        Networks(copy.deepcopy(model.encoder), model.decoder), on_mass(model.likelihood), model.latent_dim
-    )
-    adam = torch.optim.Adam(again.encoder.parameters(), lr=learning_rate)
-    trainer = Trainer(again, ELBO(1.0, 0), adam, settings, lambda epoch: train, validation, seed)
-    with torch.enable_grad(), frozen(again.decoder, again.likelihood):
+    networks = Networks(copy.deepcopy(model.encoder), model.decoder)
+    refitted_model = VAE(networks, on_mass(model.likelihood), model.latent_dim)
+    adam = torch.optim.Adam(refitted_model.encoder.parameters(), lr=learning_rate)
+    trainer = Trainer(refitted_model, ELBO(1.0, 0), adam, settings, lambda epoch: train, validation, seed)
+    with torch.enable_grad(), frozen(refitted_model.decoder, refitted_model.likelihood):
         for _ in trainer.epochs():
             pass
-    again.load_state_dict(trainer.best_weights)
-    return again.eval()
+    refitted_model.load_state_dict(trainer.best_weights)
+    return refitted_model.eval()
 
 
 def on_mass(likelihood: Likelihood) -> Likelihood:
     """Return a copy that is trained on what it is scored on, the mass over K levels."""
-    found = copy.deepcopy(likelihood)
-    found.trained_on = "mass"
-    return found
+    trained_on_mass = copy.deepcopy(likelihood)
+    trained_on_mass.trained_on = "mass"
+    return trained_on_mass

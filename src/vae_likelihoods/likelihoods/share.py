@@ -47,7 +47,7 @@ class LogShare:
         part = self._placed(mean, scale.double(), low / self.levels, (low + self.length) / self.levels)
         whole = self._placed(mean, scale.double(), torch.zeros_like(mean), torch.ones_like(mean))
         log_share, by_mean, by_log_scale = (
-            (one - other).to(output.dtype) for one, other in zip(part, whole, strict=True)
+            (of_part - of_whole).to(output.dtype) for of_part, of_whole in zip(part, whole, strict=True)
         )
         if not with_slopes:
             return Values(log_share)

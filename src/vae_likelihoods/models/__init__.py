@@ -1,4 +1,4 @@
 """Models of images: prior, posterior, decoder and likelihood.
 
-Knows how a score is made of them, nothing of losses or optimisers.
+Knows how a score is computed from them, nothing of losses or optimisers.
 """

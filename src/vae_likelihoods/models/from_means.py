@@ -1,4 +1,4 @@
-"""A VAE that begins at the mean image of the data."""
+"""A VAE whose decoder starts at the mean image of the data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
 
-CLIP = 1e-3  # means are kept within [CLIP, 1 - CLIP]: a pixel that is never on would need a bias of -inf
+CLIP = 1e-3  # means are clipped to [CLIP, 1 - CLIP]: a pixel that is never on would need a bias of -inf
 
 
 @runtime_checkable
 class HasMean(Protocol):
-    """A likelihood that knows the outputs with a given mean."""
+    """A likelihood that can compute the outputs with a given mean."""
 
     def outputs_for(self, mean: Tensor) -> Tensor:
         """Return outputs for means in (0, 1), [C, H, W]."""
@@ -28,21 +28,21 @@ class HasMean(Protocol):
 class FromMeans(VAE):
     """A VAE whose decoder's last bias is set to the means of the train pixels.
 
-    The code of Burda et al. (2016, https://github.com/yburda/iwae, `get_train_bias_np`) begins so; its paper
-    does not say it. Arguments as of `VAE`.
+    The code of Burda et al. (2016, https://github.com/yburda/iwae, `get_train_bias_np`) starts like this; the
+    paper does not mention it. Arguments as of `VAE`.
 
     Raises:
-        SettingError: the likelihood does not know which outputs have a given mean, or the decoder does not
-            end in an affine layer with a bias for every pixel.
+        SettingError: the likelihood cannot compute the outputs with a given mean, or the decoder does not end
+            in an affine layer with a bias for every pixel.
     """
 
     def __init__(self, networks: Networks, likelihood: Likelihood, latent_dim: int) -> None:
         super().__init__(networks, likelihood, latent_dim)
-        gives_outputs = isinstance(likelihood, HasMean)
-        reason = "has no outputs for a mean, which a model that begins at means needs; bernoulli has"
-        require(gives_outputs, "likelihood", type(likelihood).__name__, reason)
+        has_outputs = isinstance(likelihood, HasMean)
+        reason = "cannot compute outputs from a mean, which a model that starts at means needs; bernoulli can"
+        require(has_outputs, "likelihood", type(likelihood).__name__, reason)
         last = [module for module in self.decoder.modules() if list(module.parameters(recurse=False))][-1]
-        reason = "must end in an affine layer, as those of mlp, tanh_mlp and linear do, to begin at means"
+        reason = "must end in an affine layer, like those of mlp, tanh_mlp and linear, to start at means"
         require(isinstance(last, nn.Linear), "networks", f"a decoder with {type(last).__name__} last", reason)
 
     @override
@@ -55,6 +55,6 @@ class FromMeans(VAE):
 
 
 def pixel_means(train: Levels) -> Tensor:
-    """Return the mean of every pixel, float64 [C, H, W] in [0, 1]; over all draws, where they are drawn."""
-    most = (train.native if train.redrawn else train.levels) - 1
-    return train.images.sum(0, dtype=torch.int64).double() / (len(train.images) * most)
+    """Return the mean of every pixel, float64 [C, H, W] in [0, 1]; if pixels are drawn, over all draws."""
+    top_level = (train.native if train.redrawn else train.levels) - 1
+    return train.images.sum(0, dtype=torch.int64).double() / (len(train.images) * top_level)

@@ -29,7 +29,7 @@ class VAE(nn.Module):
         self.latent_dim = latent_dim
 
     def begin(self, train: Levels) -> None:
-        """Set what the train images decide, once, before the first step: here nothing."""
+        """Set what depends on the train images, once, before the first step; nothing here."""
 
     def points(self, levels: Tensor) -> Tensor:
         """Return levels k [B, C, H, W] as the points k / (K - 1) in [0, 1] that the encoder sees."""
@@ -61,21 +61,21 @@ class VAE(nn.Module):
 
 
 class Rows(NamedTuple):
-    """The noise of some images of a batch, the same as when all of the batch is drawn at once."""
+    """The noise of some images of a batch, the same as when the whole batch is drawn at once."""
 
     generator: torch.Generator
     rows: slice
-    batch: int  # B, the size of the whole
+    batch: int  # B, the size of the whole batch
 
 
 Noise = torch.Generator | Rows
 
 
 def standard_normal(shape: tuple[int, ...], noise: Noise) -> Tensor:
-    """Draw standard normal noise [..., B, L] where the generator lives."""
+    """Draw standard normal noise [..., B, L] on the device of the generator."""
     if isinstance(noise, Rows):
-        *more, _, size = shape
-        return standard_normal((*more, noise.batch, size), noise.generator)[..., noise.rows, :]
+        *samples, _, size = shape
+        return standard_normal((*samples, noise.batch, size), noise.generator)[..., noise.rows, :]
     return torch.randn(shape, generator=noise, device=noise.device)
 
 

@@ -1,4 +1,4 @@
-"""What every network hands over: an encoder and a decoder that fit each other."""
+"""What every network returns: an encoder and a decoder that fit each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Shape = tuple[int, int, int]  # C, H, W
 class Networks(NamedTuple):
     """The two halves of an autoencoder.
 
-    A builder in this package is called with ``shape`` (C, H, W) of the image, ``latent_dim`` L and
+    A network is a function that is called with the ``shape`` (C, H, W) of the image, ``latent_dim`` L and
     ``output_channels`` P*C, and returns this pair.
 
     Attributes:

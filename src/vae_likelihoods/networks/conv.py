@@ -1,4 +1,4 @@
-"""Convolutional encoder and decoder for images of any size from 4x4 on."""
+"""Convolutional encoder and decoder for images of 4x4 pixels or more."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vae_likelihoods.networks.base import Networks
 def conv(
     shape: Sequence[int], latent_dim: int, output_channels: int, widths: Sequence[int], hidden: int
 ) -> Networks:
-    """Build a strided encoder, one halving per entry of `widths`, and the decoder that retraces it.
+    """Build a strided encoder that halves the size once for each of `widths`, and a decoder that mirrors it.
 
     Args:
-        shape: C, H, W of the images; odd sizes are rounded up when halved and restored exactly.
+        shape: C, H, W of the images; odd sizes are rounded up when halved, and the decoder restores them.
         latent_dim: L.
         output_channels: P*C.
         widths: feature maps after each halving.
@@ -27,7 +27,7 @@ def conv(
         SettingError: if `widths` is empty or an argument is below 1.
     """
     usable = len(widths) > 0 and all(width > 0 for width in widths)
-    require(usable, "widths", list(widths), "give at least one number of maps, each at least 1")
+    require(usable, "widths", list(widths), "need at least one number of maps, each at least 1")
     require(hidden > 0, "hidden", hidden, "must be at least 1")
     channels, height, width = shape
     sizes = [(height, width)]
@@ -67,11 +67,11 @@ def _decoder(
         *(nn.Linear(latent_dim, hidden), nn.ReLU()),
         *(nn.Linear(hidden, math.prod(first)), nn.ReLU(), nn.Unflatten(-1, first)),
     ]
-    back = list(reversed(widths))
+    maps = list(reversed(widths))
     targets = list(reversed(sizes[:-1]))
-    for maps_in, maps_out, size in zip(back, [*back[1:], back[-1]], targets, strict=True):
-        # 2 n - 1 + padding: even targets need one more row than odd ones.
-        extra = (1 - size[0] % 2, 1 - size[1] % 2)
-        layers += [nn.ConvTranspose2d(maps_in, maps_out, 3, 2, 1, output_padding=extra), nn.ReLU()]
-    layers.append(nn.Conv2d(back[-1], output_channels, kernel_size=3, padding=1))
+    for maps_in, maps_out, size in zip(maps, [*maps[1:], maps[-1]], targets, strict=True):
+        # Sizes become 2 n - 1 + padding: an even size needs one more row than an odd one.
+        padding = (1 - size[0] % 2, 1 - size[1] % 2)
+        layers += [nn.ConvTranspose2d(maps_in, maps_out, 3, 2, 1, output_padding=padding), nn.ReLU()]
+    layers.append(nn.Conv2d(maps[-1], output_channels, kernel_size=3, padding=1))
     return nn.Sequential(*layers)

@@ -1,4 +1,4 @@
-"""One affine map each way: with a Gaussian likelihood this VAE is probabilistic PCA."""
+"""An affine encoder and an affine decoder: with a Gaussian likelihood this VAE is probabilistic PCA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fully connected encoder and decoder, mirrored."""
+"""Fully connected encoder and decoder; the decoder mirrors the encoder."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def mlp(shape: Sequence[int], latent_dim: int, output_channels: int, hidden: Seq
 
 
 def check_widths(hidden: Sequence[int]) -> None:
-    """Refuse widths of which there is none, or one below 1 (SettingError)."""
+    """Refuse an empty list of widths, and a width below 1 (SettingError)."""
     usable = len(hidden) > 0 and all(width > 0 for width in hidden)
-    require(usable, "hidden", list(hidden), "give at least one width, each at least 1")
+    require(usable, "hidden", list(hidden), "need at least one width, each at least 1")
 
 
 def _stack(widths: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for wide_in, wide_out in itertools.pairwise(widths):
-        layers += [nn.Linear(wide_in, wide_out), nn.ReLU()]
+    for width_in, width_out in itertools.pairwise(widths):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
     return layers[:-1]

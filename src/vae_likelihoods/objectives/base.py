@@ -1,6 +1,6 @@
-"""What training minimises, as named records: [B] and nats beside each field.
+"""The contract of an objective, and the record of a bound's parts that it returns.
 
-The ELBO is a lower bound: `elbo` holds it, never minus it. `loss` is what is minimised.
+`elbo` is always the ELBO, a lower bound, and never minus it. `loss` is what is minimised.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class Terms(NamedTuple):
     """The parts of a bound for a batch, in nats per image (sums over pixels and latents)."""
 
     loss: Tensor  # []   what is minimised
-    distortion: Tensor  # [B]  -E_q log p(x | z), on the scale the likelihood is trained on
+    distortion: Tensor  # [B]  -E_q log p(x | z), on the scale that the likelihood is trained on
     rate: Tensor  # [B]  KL(q(z | x) to p(z))
 
     @property
     def elbo(self) -> Tensor:
-        """[B]  The evidence lower bound at beta = 1, whatever the loss weighs."""
+        """[B]  The evidence lower bound at beta = 1, whatever the weights of the loss."""
         return -(self.distortion + self.rate)
 
     def means(self) -> Tensor:
@@ -32,14 +32,14 @@ class Terms(NamedTuple):
 
 
 class Objective(ABC):
-    """A loss for a VAE; called with levels, where the noise comes from, and the epoch (from 1)."""
+    """A loss for a VAE; called with levels, the source of noise, and the epoch (from 1)."""
 
     @abstractmethod
     def __call__(self, model: VAE, levels: Tensor, noise: Noise, epoch: int) -> Terms:
         """Return the `Terms` of levels [B, C, H, W]."""
 
     def rate_weight(self, epoch: int) -> float:
-        """Return the weight on the rate in `epoch`; 1 for every proper bound."""
+        """Return the weight on the rate in `epoch`; 1 for every bound on log p(x)."""
         return 1.0
 
     def draws(self) -> int:

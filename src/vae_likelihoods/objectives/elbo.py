@@ -19,7 +19,7 @@ class ELBO(Objective):
 
     Args:
         beta: the final weight on the rate.
-        warmup_epochs: epochs over which the weight rises linearly to `beta` (Bowman et al. 2016); 0: none.
+        warmup_epochs: epochs in which the weight rises linearly to `beta` (Bowman et al. 2016); 0: none.
     """
 
     beta: float
@@ -31,7 +31,7 @@ class ELBO(Objective):
 
     @override
     def rate_weight(self, epoch: int) -> float:
-        """Return beta, reached after `warmup_epochs` equal steps from above 0."""
+        """Return the weight, which reaches beta after `warmup_epochs` equal steps."""
         return self.beta * min(1.0, epoch / (self.warmup_epochs + 1))
 
     @override

@@ -1,4 +1,4 @@
-"""Bounds made of several draws of z for each image."""
+"""Bounds that use several draws of z for each image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vae_likelihoods.objectives.base import Objective, Terms
 
 @dataclass(frozen=True)
 class SeveralDraws(Objective):
-    """A bound made of the log-weights log p(x, z_i) - log q(z_i | x) of `samples` draws z_i ~ q(z | x)."""
+    """A bound from the log-weights log p(x, z_i) - log q(z_i | x) of `samples` draws z_i ~ q(z | x)."""
 
     samples: int
 
@@ -56,8 +56,8 @@ class IWAE(SeveralDraws):
 class AveragedELBO(SeveralDraws):
     """Minus the mean of the log-weights over `samples` draws.
 
-    The same bound as `ELBO` at beta = 1, whatever the number of draws; more of them make its gradient less
-    noisy. It is "VAE" in the tables of Burda et al. (2016, arXiv:1509.00519, section 3), which sets it beside
+    It is the same bound as `ELBO` at beta = 1 for any number of draws; more draws make its gradient less
+    noisy. The tables of Burda et al. (2016, arXiv:1509.00519, section 3) call it "VAE" and compare it with
     the importance-weighted bound at equal cost. With one draw it is `IWAE` with one draw.
     """
 

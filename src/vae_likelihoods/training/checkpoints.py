@@ -1,4 +1,4 @@
-"""Weights as safetensors, and the state of a training run that can go on."""
+"""Weights as safetensors, and the state of a training run, from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write weights; the same weights give the same bytes whatever the file's name."""
+    """Write weights; the same weights give the same bytes under any file name."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_whole(path, lambda aside: save_file(contiguous, aside))
+    write_whole(path, lambda temporary: save_file(contiguous, temporary))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -37,11 +37,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 class Checkpoint:
-    """The state of training in one file, replaced in one step: a sha256, then what torch.save wrote.
+    """The state of training in one file: a sha256, then the bytes of torch.save. It is replaced in one step.
 
     Args:
         path: the file.
-        every_seconds: how long at least between two writes; 0: every epoch.
+        every_seconds: the least time between two writes; 0: write after every epoch.
     """
 
     def __init__(self, path: Path, every_seconds: float) -> None:
@@ -49,13 +49,13 @@ class Checkpoint:
         self.written = time.monotonic()
 
     def restore(self, trainer: Trainer) -> bool:
-        """Bring `trainer` to the state of the file; a missing or damaged file means from the start."""
+        """Set `trainer` to the state in the file; return False if the file is missing or damaged."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return False
         digest, state = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
-        # torch.load checks no sum: it would take changed weights for good ones.
+        # torch.load has no checksum: it would accept changed weights.
         if hashlib.sha256(state).digest() != digest:
             self.path.unlink()
             return False
@@ -64,10 +64,11 @@ class Checkpoint:
         return True
 
     def save(self, trainer: Trainer) -> None:
-        """Write the trainer's state if the last write is long enough ago."""
+        """Write the trainer's state if `every_seconds` have passed since the last write."""
         if time.monotonic() - self.written >= self.every_seconds:
             buffer = io.BytesIO()
             torch.save(trainer.state_dict(), buffer)
             state = buffer.getvalue()
-            write_whole(self.path, lambda aside: aside.write_bytes(hashlib.sha256(state).digest() + state))
+            content = hashlib.sha256(state).digest() + state
+            write_whole(self.path, lambda temporary: temporary.write_bytes(content))
             self.written = time.monotonic()

@@ -1,4 +1,4 @@
-"""How long and how a model is trained: the settings, and the learning rate that they give each step."""
+"""The settings of training, and the learning rate that they give for each step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 from typing import Annotated, Literal
 
 from pydantic import Field
+from scipy.optimize import brentq
 
 from vae_likelihoods.training.sections import Count, Section
 
@@ -15,7 +16,7 @@ STAGES = 8  # of the schedule of Burda et al. 2016
 
 
 class TrainingSettings(Section):
-    """How long and how to train; conf/training/default.yaml says what each field means."""
+    """The settings of training; conf/training/default.yaml explains each field."""
 
     epochs: Count
     batch_size: Count
@@ -30,7 +31,7 @@ class TrainingSettings(Section):
     grid_epochs: Count
 
     def learning_rate_factor(self, step: int, steps: int) -> float:
-        """Return what the learning rate is multiplied by in `step` (from 0) of `steps`."""
+        """Return the factor of the learning rate in `step` (from 0) of `steps`."""
         rise = min(1.0, (step + 1) / (self.warmup_steps + 1))
         if self.schedule == "constant":
             return rise
@@ -40,10 +41,10 @@ class TrainingSettings(Section):
 
 
 def stage_of(step: int, steps: int, epochs: int) -> int:
-    """Return i, 0 .. 7, the stage of `step` (from 0) where stage i lasts r^i epochs, for the r that fits.
+    """Return i, 0 .. 7, the stage of `step` (from 0). Stage i lasts r^i epochs, r such that all have room.
 
-    3280 epochs make r = 3: the schedule of Burda et al. (2016, arXiv:1509.00519, section 5), whose learning
-    rate in stage i is 10^(-i/7) of the first. Fewer epochs keep the eight rates, and make r smaller.
+    With 3280 epochs r is 3: the schedule of Burda et al. (2016, arXiv:1509.00519, section 5), whose learning
+    rate in stage i is 10^(-i/7) of the first. Fewer epochs have the same eight rates and a smaller r.
 
     Example:
         >>> [stage_of(epoch, 3280, 3280) for epoch in (0, 1, 3, 4, 12, 13, 39, 40, 1092, 1093, 3279)]
@@ -55,8 +56,5 @@ def stage_of(step: int, steps: int, epochs: int) -> int:
 
 @functools.cache
 def stage_ratio(epochs: int) -> float:
-    """Return r >= 0 with 1 + r + ... + r^7 = `epochs`, by bisection."""
-    low, high = 0.0, float(epochs)
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if sum(middle**i for i in range(STAGES)) < epochs else (low, middle)
-    return high
+    """Return r >= 0 with 1 + r + ... + r^7 = `epochs`."""
+    return float(brentq(lambda ratio: sum(ratio**i for i in range(STAGES)) - epochs, 0, epochs, xtol=1e-14))

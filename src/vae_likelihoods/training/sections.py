@@ -1,4 +1,4 @@
-"""Sections of the configuration as typed records with ranges."""
+"""Sections of the configuration: records whose fields have types and ranges."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """A part of the configuration; unknown keys, other types and values out of range are refused."""
+    """A section of the configuration; it refuses unknown keys, other types, and values out of range."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())

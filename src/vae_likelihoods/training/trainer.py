@@ -1,8 +1,8 @@
 """Training of one model: yields one `EpochRecord` an epoch and opens no file.
 
-The data set is one uint8 tensor on the device; a batch is an index_select. Nothing in a step waits for
-the device: losses stay there until the epoch ends. Every random draw is derived from (seed, purpose,
-epoch), so training that stops after any epoch and goes on from its state gives the same bits.
+The data set is one uint8 tensor on the device, and a batch is an index_select. No step waits for the
+device: losses stay there until the epoch ends. Every random draw is derived from (seed, purpose, epoch), so
+training that stops after an epoch and is resumed from its state gives the same bits.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from vae_likelihoods.units import bits_per_dim
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch gave; nats per image unless the name says otherwise.
+    """The numbers of one epoch; nats per image unless the name says otherwise.
 
-    The `train_` fields are means over the epoch's batches, on the scale that the likelihood is trained on
-    (a density may be positive). The `val_` fields are on the scale of the scores: the mass over K levels.
+    The `train_` fields are means over the batches of the epoch, on the scale that the likelihood is trained
+    on (a density may be positive). The `val_` fields are on the scale of the scores, the mass over K levels.
     recipes/training.py states their units.
     """
 
@@ -50,21 +50,21 @@ class EpochRecord:
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became infinite or not a number; says in which epoch and step."""
+    """The loss became infinite or not a number; the message says in which epoch and step."""
 
 
 class Trainer:
-    """Fits a model to the levels of a train split, watching a validation split.
+    """Fits a model to the levels of a train split and scores it on a validation split.
 
     Args:
         model: the VAE, on its device.
         objective: the loss.
         optimizer: built on the model's parameters.
-        settings: how long and how.
-        train: gives the train split's levels [N, C, H, W] (uint8, on the model's device) for an epoch;
-            a constant function unless pixels are drawn afresh every epoch.
+        settings: how long and how to train.
+        train: returns the levels [N, C, H, W] of the train split (uint8, on the model's device) for an epoch;
+            they are the same in every epoch unless pixels are drawn anew.
         validation: levels [M, C, H, W], uint8, on the model's device.
-        seed: all noise and order derives from it.
+        seed: all noise and the order of the images derive from it.
     """
 
     def __init__(
@@ -95,59 +95,68 @@ class Trainer:
         return self.epoch >= self.settings.epochs or (self.epoch > 0 and stopped)
 
     def epochs(self) -> Iterator[EpochRecord]:
-        """Train on; yield a record after each epoch. Ends when `finished`.
+        """Continue training; yield a record after each epoch, until `finished`.
 
         Raises:
             NonFiniteLossError: when the loss of any step, or the validation ELBO, is not finite.
         """
         while not self.finished:
             self.epoch += 1
-            began = time.perf_counter()
-            means, rate = self._train_epoch()
+            start = time.perf_counter()
+            means, learning_rate = self._train_epoch()
             distortion, kl = self._validate()
-            elbo = -(distortion + kl)
-            if not math.isfinite(elbo):
-                raise NonFiniteLossError(f"the validation ELBO is not finite after epoch {self.epoch}")
-            if elbo > self.best_elbo or self.settings.keep == "last":
-                self.best_elbo, self.best_epoch = elbo, self.epoch
-                self.best_weights = copy.deepcopy(self.model.state_dict())
-            self.seconds = time.perf_counter() - began
-            record = EpochRecord(
-                epoch=self.epoch,
-                learning_rate=rate,
-                rate_weight=self.objective.rate_weight(self.epoch),
-                train_loss=means[0],
-                train_elbo=-(means[1] + means[2]),
-                train_distortion=means[1],
-                train_rate=means[2],
-                val_elbo=elbo,
-                val_distortion=distortion,
-                val_rate=kl,
-                val_bits_per_dim=bits_per_dim(-elbo, self.validation[0].numel()),
-                best_epoch=self.best_epoch,
-                shared=self.model.likelihood.summary(),
-            )
+            self._keep_weights(elbo=-(distortion + kl))
+            self.seconds = time.perf_counter() - start
+            record = self._record(means, learning_rate, distortion, kl)
             self.records.append(record)
             yield record
 
+    def _keep_weights(self, elbo: float) -> None:
+        """Keep the present weights if they are the best, or if the last ones are to be kept."""
+        if not math.isfinite(elbo):
+            raise NonFiniteLossError(f"the validation ELBO is not finite after epoch {self.epoch}")
+        if elbo > self.best_elbo or self.settings.keep == "last":
+            self.best_elbo, self.best_epoch = elbo, self.epoch
+            self.best_weights = copy.deepcopy(self.model.state_dict())
+
+    def _record(self, means: list[float], learning_rate: float, distortion: float, kl: float) -> EpochRecord:
+        """Return the record of the present epoch from the means of training and the validation scores."""
+        loss, train_distortion, train_rate = means
+        return EpochRecord(
+            epoch=self.epoch,
+            learning_rate=learning_rate,
+            rate_weight=self.objective.rate_weight(self.epoch),
+            train_loss=loss,
+            train_elbo=-(train_distortion + train_rate),
+            train_distortion=train_distortion,
+            train_rate=train_rate,
+            val_elbo=-(distortion + kl),
+            val_distortion=distortion,
+            val_rate=kl,
+            val_bits_per_dim=bits_per_dim(distortion + kl, self.validation[0].numel()),
+            best_epoch=self.best_epoch,
+            shared=self.model.likelihood.summary(),
+        )
+
     def _train_epoch(self) -> tuple[list[float], float]:
-        """Run one epoch; return the means of loss, distortion and rate, and the last learning rate."""
+        """Train for one epoch; return the means of loss, distortion and rate, and the last learning rate."""
         levels = self.train(self.epoch)
         self.images_seen = len(levels)
         order = torch.randperm(len(levels), generator=generator(self.seed, "order", self.epoch))
         batches = order.to(self.device).split(self.settings.batch_size)
         noise = generator(self.seed, "noise", self.epoch, device=self.device)
-        seen: list[Tensor] = []
+        step_sums: list[Tensor] = []
         for index, rows in enumerate(batches):
             step = (self.epoch - 1) * len(batches) + index
             factor = self.settings.learning_rate_factor(step, self.settings.epochs * len(batches))
             for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
                 group["lr"] = base * factor
-            seen.append(self._step(levels.index_select(0, rows), noise) * len(rows))
-        sums = torch.stack(seen).double()  # [steps, 3]
-        bad = (~sums[:, 0].isfinite()).nonzero()
-        if len(bad) > 0:
-            raise NonFiniteLossError(f"the loss is not finite in epoch {self.epoch}, step {int(bad[0]) + 1}")
+            step_sums.append(self._step(levels.index_select(0, rows), noise) * len(rows))
+        sums = torch.stack(step_sums).double()  # [steps, 3]
+        failed = (~sums[:, 0].isfinite()).nonzero()
+        if len(failed) > 0:
+            step = int(failed[0]) + 1
+            raise NonFiniteLossError(f"the loss is not finite in epoch {self.epoch}, step {step}")
         means: list[float] = (sums.sum(0) / len(levels)).tolist()
         return means, self.optimizer.param_groups[0]["lr"]
 
@@ -169,7 +178,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
-        """Return mean distortion and rate of the validation split, the same noise in every epoch."""
+        """Return mean distortion and rate of the validation split, with the same noise in every epoch."""
         noise = generator(self.seed, "validation", device=self.device)
         distortion, rate = [], []
         for levels in self.validation.split(self.settings.evaluation_batch_size):
@@ -185,7 +194,7 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next epoch depends on."""
+        """Return everything that the next epoch depends on."""
         return {
             "epoch": self.epoch,
             "records": [vars(record) for record in self.records],
@@ -195,7 +204,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, as if training had never stopped."""
+        """Restore `state`, as if training had never stopped."""
         self.epoch = state["epoch"]
         self.records = [EpochRecord(**record) for record in state["records"]]
         self.best_elbo, self.best_epoch, self.best_weights = state["best"]

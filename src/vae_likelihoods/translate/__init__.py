@@ -1,4 +1,4 @@
-"""The loss translator: which likelihood, scale and beta somebody's loss is.
+"""The loss translator: the likelihood, scale and beta that belong to a given loss.
 
 Knows formulas, nothing of models or data.
 """

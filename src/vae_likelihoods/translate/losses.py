@@ -1,7 +1,7 @@
 """Which likelihood is this loss? The sigma, the beta and the ELBO behind a squared error or a cross-entropy.
 
-With S summed over pixels and KL over latents, both averaged over images, weight * R + weight * KL is
-a S + b KL. A likelihood with log p(x | z) = -c S + missing has -ELBO_beta = c S - missing + beta KL, so that
+Let S be summed over pixels and KL over latents, and both averaged over images. Then the loss is a S + b KL. A
+likelihood with log p(x | z) = -c S + missing has -ELBO_beta = c S - missing + beta KL, so
 
     a S + b KL = b / beta (-ELBO_beta + missing),  beta = c b / a.
 
@@ -28,8 +28,8 @@ _EXTREME = 1e100  # products and ratios of smaller numbers are still floating-po
 class Reading:
     """One likelihood that the loss can be read as: loss = loss_per_nat * (-ELBO_beta + missing_nats).
 
-    `elbo_nats` is the ELBO at beta = 1 on the probabilities of the K levels, so that it compares with other
-    likelihoods. A density gives them approximately: log P(k) ~= log p(x) + log(bin width).
+    `elbo_nats` is the ELBO at beta = 1 on the probabilities of the K levels, so it can be compared with other
+    likelihoods. A density gives these probabilities approximately: log P(k) ~= log p(x) + log(bin width).
     """
 
     likelihood: str  # its YAML in conf/likelihood
@@ -37,20 +37,20 @@ class Reading:
     sigma: float | None = None  # in units of the pixel range, as likelihood.scale
     sigma_pixels: float | None = None  # in the units of the pixels
     sigma_levels: float | None = None  # in steps from one level to the next, 1 / (K - 1) of the range
-    missing_nats: float = 0.0  # what log p(x | z) has and minus the loss lacks, per image
-    missing_is_least: bool = False  # it depends on the image or on z, and is at least this
-    same_optimum: bool = True  # false: it depends on z, so training with it ends elsewhere
+    missing_nats: float = 0.0  # the part of log p(x | z) that the loss leaves out, per image
+    missing_is_least: bool = False  # that part depends on the image or on z, and is at least missing_nats
+    same_optimum: bool = True  # false: that part depends on z, so training with it ends elsewhere
     bin_nats: float | None = None  # -D log(bin width); None: the likelihood is no density
     loss_per_nat: float
     equation: str  # of the ELBO, on the density if it is one
-    overrides: str  # what trains it here
+    overrides: str  # the settings that train this likelihood here
     elbo_nats: float | None = None  # of the logged values; at least this if missing_is_least
     bits_per_dim: float | None = None
 
 
 @dataclass(frozen=True)
 class Translation:
-    """All that can be said of a loss: two readings for cross-entropy on grey pixels, otherwise one."""
+    """The readings of a loss: two for cross-entropy on grey pixels, otherwise one; and warnings."""
 
     readings: tuple[Reading, ...]
     warnings: tuple[str, ...]
@@ -58,7 +58,7 @@ class Translation:
 
 @dataclass(frozen=True)
 class _Sums:
-    """The loss as a S + b KL, and the images that it is about."""
+    """The loss as a S + b KL, and the images that it is for."""
 
     dimensions: int
     levels: int
@@ -100,7 +100,7 @@ def translate(
         reconstruction: R as logged, not yet weighted; with `kl`, the same of the KL.
 
     Raises:
-        SettingError: a value that means nothing, or a loss that is the likelihood of nothing.
+        SettingError: a value is impossible, or the loss belongs to no likelihood.
     """
     require(loss in _READERS, "loss", loss, "is no loss that can be translated", _READERS)
     require_count("dimensions", dimensions)
@@ -120,11 +120,11 @@ def translate(
     return Translation(readings, warnings)
 
 
-def _averaged(key: str, reduction: Any, counted: str, count: Any) -> int:
-    """Return over how many numbers `reduction` averages; 1 for a sum."""
+def _averaged(key: str, reduction: Any, count_key: str, count: Any) -> int:
+    """Return the number of terms that `reduction` averages; 1 for a sum."""
     require(reduction in get_args(Reduction), key, reduction, "no such reduction", get_args(Reduction))
     if reduction == "mean":
-        require_count(counted, count)
+        require_count(count_key, count)
     return int(count) if reduction == "mean" else 1
 
 
@@ -143,7 +143,7 @@ def _logged(key: str, value: float | None) -> float:
 
 
 def _squared_error(sums: _Sums) -> Iterator[Reading]:
-    """Yield the Gaussian of which the loss is the negative ELBO but for a constant."""
+    """Yield the Gaussian whose negative ELBO is the loss up to a constant."""
     d, width = sums.dimensions, sums.pixel_range[1] - sums.pixel_range[0]
     pixels = math.sqrt(sums.ratio / 2)
     sigma = pixels / width
@@ -162,7 +162,7 @@ def _squared_error(sums: _Sums) -> Iterator[Reading]:
 
 
 def _cross_entropy(sums: _Sums) -> Iterator[Reading]:
-    """Yield the binomial, by name Bernoulli for K = 2, and on grey pixels the continuous Bernoulli."""
+    """Yield the binomial (the Bernoulli for K = 2), and on grey pixels also the continuous Bernoulli."""
     reason = "cross-entropy is a likelihood for pixels from 0 to 1 only; rescale them, or take loss=mse"
     require(sums.pixel_range == (0, 1), "pixel_range", sums.pixel_range, reason)
     n, grey = sums.levels - 1, sums.levels > 2
@@ -202,9 +202,9 @@ def _warnings(sums: _Sums, averages: float, readings: Sequence[Reading]) -> Iter
     if averages != 1:
         yield f"averaging makes beta {averages:.10g} times as large as it is for sums with these weights"
     if len(readings) > 1:
-        yield "cross-entropy on grey pixels is the log-likelihood of nothing; above are its two repairs"
+        yield "cross-entropy on grey pixels is no log-likelihood; above are the two ways to repair it"
     if sigma is not None and sigma > 0.5:  # the mean image, which needs no KL, bounds the optimum
-        most = sums.dimensions / (8 * sigma**2)
-        yield f"sigma is more than any pixel varies: the optimum uses few latents, KL <= {most:.5g} nats"
+        nats = sums.dimensions / (8 * sigma**2)
+        yield f"sigma is larger than any pixel varies: the optimum uses few latents, KL <= {nats:.5g} nats"
     if sigma is not None and sigma < 2 / sums.levels:
         yield "sigma is below two bins: density times bin width is not the probability of a level"
