@@ -1,4 +1,4 @@
-"""What a likelihood costs: log_mass forward and backward beside its own decoder's, in one run.
+"""The cost of a likelihood: log_mass forward and backward beside those of its decoder, in one run.
 
 python benchmarks/likelihoods.py --json likelihoods.json
 python benchmarks/likelihoods.py beta_binomial logistic_mixture --rounds 20      # some of them
@@ -37,16 +37,15 @@ def main() -> None:
     options = arguments()
     prepare_cpu(threads=1)  # as training does
     torch.set_float32_matmul_precision(options.matmul)
-    found = {}
+    timings = {}
     for name in options.likelihoods or CONFIGS:
-        found[name] = measured(name, options)
-        print(line(name, found[name]), flush=True)
-    where = ", ".join(f"{key} {value}" for key, value in machine().items())
-    print(f"{where}, matmul {options.matmul}, batch {options.batch}, K {options.levels}")
+        timings[name] = measured(name, options)
+        print(line(name, timings[name]), flush=True)
+    computer = ", ".join(f"{key} {value}" for key, value in machine().items())
+    print(f"{computer}, matmul {options.matmul}, batch {options.batch}, K {options.levels}")
     if options.json:
-        write_json(
-            Path(options.json), {"settings": vars(options), "machine": machine(), "likelihoods": found}
-        )
+        content = {"settings": vars(options), "machine": machine(), "likelihoods": timings}
+        write_json(Path(options.json), content)
 
 
 def arguments() -> argparse.Namespace:
@@ -74,13 +73,13 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
     decode, score = steps(likelihood, options.batch)
     for _ in range(3):
         decode(), score()
-    decoder, mass = [], []
+    decoder_ms, log_mass_ms = [], []
     for _ in range(options.rounds):
-        decoder.append(milliseconds(decode))
-        mass.append(milliseconds(score))
-    ratios = [ours / theirs for ours, theirs in zip(mass, decoder, strict=True)]
+        decoder_ms.append(milliseconds(decode))
+        log_mass_ms.append(milliseconds(score))
+    ratios = [log_mass / decoder for log_mass, decoder in zip(log_mass_ms, decoder_ms, strict=True)]
     outputs = likelihood.outputs_per_channel
-    return {"outputs": outputs, "decoder_ms": decoder, "log_mass_ms": mass, "ratios": ratios}
+    return {"outputs": outputs, "decoder_ms": decoder_ms, "log_mass_ms": log_mass_ms, "ratios": ratios}
 
 
 def steps(likelihood: Likelihood, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -102,18 +101,18 @@ def steps(likelihood: Likelihood, batch: int) -> tuple[Callable[[], None], Calla
 
 
 def milliseconds(work: Callable[[], None]) -> float:
-    """Run `work` once."""
-    began = time.perf_counter()
+    """Run `work` once and return the time."""
+    start = time.perf_counter()
     work()
-    return 1000 * (time.perf_counter() - began)
+    return 1000 * (time.perf_counter() - start)
 
 
-def line(name: str, found: dict[str, Any]) -> str:
+def line(name: str, timing: dict[str, Any]) -> str:
     """Return medians and (smallest .. largest) as text."""
-    decoder, mass = (statistics.median(found[key]) for key in ("decoder_ms", "log_mass_ms"))
+    decoder, log_mass = (statistics.median(timing[key]) for key in ("decoder_ms", "log_mass_ms"))
     return (
-        f"{name:22} P {found['outputs']:2}   decoder {decoder:7.2f} ms   log_mass {mass:7.2f} ms   "
-        f"ratio {spread(found['ratios'])}"
+        f"{name:22} P {timing['outputs']:2}   decoder {decoder:7.2f} ms   log_mass {log_mass:7.2f} ms   "
+        f"ratio {spread(timing['ratios'])}"
     )
 
 

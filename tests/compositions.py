@@ -30,15 +30,16 @@ CONFIGS = {
 NORMAL, LAPLACE, LOGISTIC = law("normal", "Normal"), law("laplace", "Laplace"), law("logistic", "Logistic")
 SECANT = {"_target_": "secant.HyperbolicSecant"}
 COMPOSITIONS = {
-    "secant": {**CONFIGS["laplace"], "law": SECANT},
-    "laplace_mixture": {**CONFIGS["logistic_mixture"], "law": LAPLACE},
-    "normal_mixture": {**CONFIGS["logistic_mixture"], "law": NORMAL},
-    "secant_mixture": {**CONFIGS["logistic_mixture"], "law": SECANT},
-    "logit_student_t": {**CONFIGS["logit_normal"], "law": law("student_t", "StudentT", df=6)},
-    "logit_secant": {**CONFIGS["logit_normal"], "law": SECANT},
-    "truncated_laplace": {**CONFIGS["truncated_gaussian"], "law": LAPLACE},
-    "truncated_secant": {**CONFIGS["truncated_gaussian"], "law": SECANT},
+    "composed_secant": {**CONFIGS["laplace"], "law": SECANT},
+    "composed_mixture_laplace": {**CONFIGS["logistic_mixture"], "law": LAPLACE},
+    "composed_mixture_normal": {**CONFIGS["logistic_mixture"], "law": NORMAL},
+    "composed_mixture_secant": {**CONFIGS["logistic_mixture"], "law": SECANT},
+    "composed_logit_student_t": {**CONFIGS["logit_normal"], "law": law("student_t", "StudentT", df=6)},
+    "composed_logit_secant": {**CONFIGS["logit_normal"], "law": SECANT},
+    "composed_truncated_laplace": {**CONFIGS["truncated_gaussian"], "law": LAPLACE},
+    "composed_truncated_secant": {**CONFIGS["truncated_gaussian"], "law": SECANT},
 }
+assert not CONFIGS.keys() & COMPOSITIONS.keys()
 NODES = {**CONFIGS, **COMPOSITIONS}
 
 

@@ -143,6 +143,6 @@ def prior_of(model: VAE, images: int) -> Normal:
 
 
 def simulated(model: VAE, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw z [N, L] from the prior and levels [N, C, H, W] from p(x | z); z is then an exact posterior draw."""
+    """Draw z [N, L] from the prior and levels [N, C, H, W] from p(x | z): z is then exact given x."""
     z = standard_normal((count, model.latent_dim), noise)
     return z, model.likelihood.sample(model.decode(z), noise)
