@@ -41,7 +41,7 @@ class FactorAnalysis(NamedTuple):
     weight: Tensor  # [D, L]
     sigma: float
     x: Tensor  # [B, D]
-    z: Tensor  # [B, L]  the latents that x was made from: exact draws of the posterior
+    z: Tensor  # [B, L]  the latents that x was drawn from: exact draws of the posterior
 
     @classmethod
     def drawn(cls, images: int, sigma: float = 0.4) -> FactorAnalysis:
@@ -69,7 +69,7 @@ def test_schedules_rise_from_0_to_1(schedule: Schedule, temperatures: int) -> No
     betas = Annealing(1, temperatures, schedule, 1, 0.65).betas()
     assert len(betas) == temperatures + 1
     assert (betas[0], betas[-1]) == (0.0, pytest.approx(1.0))
-    assert all(one < other for one, other in itertools.pairwise(betas))
+    assert all(beta < next_beta for beta, next_beta in itertools.pairwise(betas))
 
 
 def test_sigmoid_schedule_is_slow_at_both_ends_and_geometric_at_the_first() -> None:
@@ -83,7 +83,7 @@ def test_sigmoid_schedule_is_slow_at_both_ends_and_geometric_at_the_first() -> N
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("temperatures", [1, 4, 12])
 def test_the_mean_weight_is_p_of_x_however_short_the_chains(schedule: Schedule, temperatures: int) -> None:
-    """What makes both ends bounds. Here 1 / p(x) has a variance also if there is one temperature: sigma 4."""
+    """So both ends are bounds. With sigma = 4 the estimate of 1 / p(x) varies even at one temperature."""
     model = FactorAnalysis.drawn(images=10_000, sigma=4.0)
     path, annealing = model.path(), Annealing(1, temperatures, schedule, 2, 0.65)
     steps = annealing.step_sizes(path, generator(0, "pilot"))
@@ -186,13 +186,13 @@ def test_chains_come_from_their_generator_and_leave_gradients_alone() -> None:
         Path(prior_of(model, 3), log_joint_of(model, levels)),
         Annealing(4, 5, "linear", 2, 0.65),
     )
-    found = []
+    results = []
     for _ in range(2):
         steps = annealing.step_sizes(path, generator(0, "pilot"))
-        found.append(annealing.up(path, steps, generator(0, "up")).log_weights)
+        results.append(annealing.up(path, steps, generator(0, "up")).log_weights)
         torch.rand(3)
-    assert torch.equal(*found)
-    assert found[0].dtype == torch.float64
+    assert torch.equal(*results)
+    assert results[0].dtype == torch.float64
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
 
 
@@ -232,7 +232,7 @@ def test_one_temperature_is_importance_sampling_from_the_prior() -> None:
         Annealing(9, 1, "linear", 1, 0.65),
     )
     steps = annealing.step_sizes(path, generator(0, "pilot"))
-    found = annealing.up(path, steps, generator(0, "up")).log_weights
+    log_weights = annealing.up(path, steps, generator(0, "up")).log_weights
     z = torch.randn(9, 3, 2, generator=generator(0, "up"))
-    wanted = model.likelihood.log_mass(model.decode(z), levels).double()
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    expected = model.likelihood.log_mass(model.decode(z), levels).double()
+    torch.testing.assert_close(log_weights, expected, atol=1e-5, rtol=1e-5)

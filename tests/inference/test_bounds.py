@@ -70,12 +70,12 @@ def quadrature(model: VAE, levels: torch.Tensor) -> torch.Tensor:
 
 
 def bounds(model: VAE, levels: torch.Tensor, samples: int, draws: int) -> torch.Tensor:
-    """Independent bounds [draws, B]."""
-    found = []
+    """Return independent bounds [draws, B]."""
+    results = []
     for index in range(draws):
         drawn = all_samples(model, levels, samples, generator(index, "noise"), 100_000)
-        found.append(importance_weighted_bound(drawn.log_weights))
-    return torch.stack(found)
+        results.append(importance_weighted_bound(drawn.log_weights))
+    return torch.stack(results)
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2])
@@ -114,9 +114,9 @@ def test_log_likelihood_and_log_ratio_are_the_model_s(levels: torch.Tensor) -> N
     torch.testing.assert_close(drawn.log_likelihood, model.likelihood.log_mass(model.decode(z), levels))
     ratio = (Normal(0.0, 1.0).log_prob(z) - posterior.log_prob(z)).sum(-1)
     torch.testing.assert_close(drawn.log_ratio, ratio)
-    found = importance_weighted(model, levels, posterior, [16], generator(0, "noise"), 100_000)
-    torch.testing.assert_close(found.rate, model.rate_per_latent(posterior).sum(-1).double())
-    torch.testing.assert_close(found.log_likelihood, drawn.log_likelihood.double().mean(0))
+    result = importance_weighted(model, levels, posterior, [16], generator(0, "noise"), 100_000)
+    torch.testing.assert_close(result.rate, model.rate_per_latent(posterior).sum(-1).double())
+    torch.testing.assert_close(result.log_likelihood, drawn.log_likelihood.double().mean(0))
 
 
 @pytest.mark.parametrize("at_once", [1, 4 * 8, 100_000])
@@ -126,28 +126,28 @@ def test_decoding_in_blocks_of_whole_noise_vectors_changes_nothing(at_once: int)
     levels = torch.randint(LEVELS, (8, *SHAPE), generator=generator(1, "levels"), dtype=torch.uint8)
     whole = all_samples(model, levels, 10, generator(0, "noise"), 10 * 8)
     blocks = all_samples(model, levels, 10, generator(0, "noise"), at_once)
-    for one, other in zip(whole, blocks, strict=True):
-        torch.testing.assert_close(one, other)
+    for at_once_part, block_part in zip(whole, blocks, strict=True):
+        torch.testing.assert_close(at_once_part, block_part)
 
 
 def test_other_blocks_give_other_noise_and_the_same_bound_within_it(levels: torch.Tensor) -> None:
     model = model_with(1, BetaBinomial(LEVELS, 1), outputs=2)
-    found = []
+    results = []
     for at_once in (7, 100_000):  # blocks of one sample, and one block
         drawn = all_samples(model, levels, 1000, generator(0, "noise"), at_once)
         assert drawn.log_likelihood.shape == drawn.log_ratio.shape == (1000, IMAGES)
-        found.append(importance_weighted_bound(drawn.log_weights))
-    assert not torch.equal(*found)
-    torch.testing.assert_close(*found, atol=0.3, rtol=0)
+        results.append(importance_weighted_bound(drawn.log_weights))
+    assert not torch.equal(*results)
+    torch.testing.assert_close(*results, atol=0.3, rtol=0)
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 14, 1000])
 def test_no_more_images_than_asked_are_decoded_together(at_once: int, levels: torch.Tensor) -> None:
-    model, seen = model_with(1, BetaBinomial(LEVELS, 1), outputs=2), []
-    model.decoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    model, sizes = model_with(1, BetaBinomial(LEVELS, 1), outputs=2), []
+    model.decoder.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
     all_samples(model, levels, 7, generator(0, "noise"), at_once)
-    assert sum(seen) == 7 * IMAGES
-    assert max(seen) <= max(at_once, IMAGES)  # one sample of a batch is the least
+    assert sum(sizes) == 7 * IMAGES
+    assert max(sizes) <= max(at_once, IMAGES)  # a block has at least one sample of each image
 
 
 @pytest.mark.parametrize("at_once", [1, 13, 64, 100_000])
@@ -155,36 +155,36 @@ def test_one_pass_over_blocks_is_the_bound_of_all_draws(at_once: int, levels: to
     """Each k is the mean over its groups of draws, wherever the blocks end."""
     model, curve = model_with(2, BetaBinomial(LEVELS, 1), outputs=2), [1, 3, 7, 20]
     posterior = model.posterior(levels)
-    found = importance_weighted(model, levels, posterior, curve, generator(0, "noise"), at_once)
+    result = importance_weighted(model, levels, posterior, curve, generator(0, "noise"), at_once)
     drawn = all_samples(model, levels, 20, generator(0, "noise"), at_once)
     for index, k in enumerate(curve):
         groups = drawn.log_weights.double()[: 20 // k * k].split(k)
-        bound = torch.stack([importance_weighted_bound(one) for one in groups]).mean(0)
-        size = torch.stack([effective_sample_size(one) for one in groups]).mean(0)
-        torch.testing.assert_close(found.log_mean_weight[index], bound)
-        torch.testing.assert_close(found.effective_sample_size[index], size)
-    # k = 1 is the ELBO but for the noise in its rate
-    torch.testing.assert_close(found.log_mean_weight[0], drawn.log_weights.double().mean(0))
-    torch.testing.assert_close(found.elbo, drawn.log_likelihood.double().mean(0) - found.rate)
+        bound = torch.stack([importance_weighted_bound(group) for group in groups]).mean(0)
+        size = torch.stack([effective_sample_size(group) for group in groups]).mean(0)
+        torch.testing.assert_close(result.log_mean_weight[index], bound)
+        torch.testing.assert_close(result.effective_sample_size[index], size)
+    # k = 1 is the ELBO up to the noise in its rate
+    torch.testing.assert_close(result.log_mean_weight[0], drawn.log_weights.double().mean(0))
+    torch.testing.assert_close(result.elbo, drawn.log_likelihood.double().mean(0) - result.rate)
 
 
 def test_the_curve_of_every_image_rises_where_each_k_divides_the_next(levels: torch.Tensor) -> None:
     model, curve = model_with(2, BetaBinomial(LEVELS, 1), outputs=2), [1, 2, 6, 30, 300]
-    found = importance_weighted(model, levels, model.posterior(levels), curve, generator(0, "n"), 64)
-    assert (found.log_mean_weight.diff(dim=0) > 0).all()
+    result = importance_weighted(model, levels, model.posterior(levels), curve, generator(0, "n"), 64)
+    assert (result.log_mean_weight.diff(dim=0) > 0).all()
 
 
-def test_groups_make_a_small_k_surer(levels: torch.Tensor) -> None:
+def test_groups_make_a_small_k_more_precise(levels: torch.Tensor) -> None:
     """k = 5 from 500 draws has about a tenth of the error that it has from 5."""
     model = model_with(2, BetaBinomial(LEVELS, 1), outputs=2)
     posterior = model.posterior(levels)
     spread = []
     for curve in ([5], [5, 500]):
-        found = [
+        results = [
             importance_weighted(model, levels, posterior, curve, generator(i, "n"), 10_000).log_mean_weight[0]
             for i in range(40)
         ]
-        spread.append(torch.stack(found).std(0))
+        spread.append(torch.stack(results).std(0))
     assert (spread[1] < 0.2 * spread[0]).all()
     assert (spread[1] > 0.05 * spread[0]).all()
 
@@ -206,12 +206,14 @@ def test_running_bound_of_known_weights(sizes: list[int]) -> None:
 def test_a_running_bound_does_not_grow_with_k() -> None:
     running = RunningBound(10**9, 3, torch.device("cpu"))
     running.add(torch.zeros(1000, 3, dtype=torch.float64))
-    held = sum(one.numel() for one in vars(running).values() if isinstance(one, torch.Tensor))
+
+    def size() -> int:
+        return sum(part.numel() for part in vars(running).values() if isinstance(part, torch.Tensor))
+
+    assert size() == 4 * 3
     for _ in range(50):
         running.add(torch.zeros(1000, 3, dtype=torch.float64))
-    assert (
-        held == sum(one.numel() for one in vars(running).values() if isinstance(one, torch.Tensor)) == 4 * 3
-    )
+    assert size() == 4 * 3
 
 
 def test_running_bounds_do_not_overflow() -> None:

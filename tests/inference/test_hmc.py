@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo leaves the density that it is told alone, which a Gaussian shows in its moments."""
+"""Hamiltonian Monte Carlo leaves the density of a path invariant: the moments of a Gaussian show it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHAINS = 20_000
 
 
 def correlated(z: Tensor) -> Tensor:
-    """A Gaussian with a correlation, off the initial one, times 3: a joint density need not be normalised."""
+    """Three times a correlated Gaussian, unlike the initial one: a joint density need not be normalised."""
     return MultivariateNormal(torch.zeros(2), COVARIANCE).log_prob(z) + torch.tensor(3.0).log()
 
 
@@ -36,8 +36,8 @@ def between(beta: float) -> MultivariateNormal:
 def test_slope_is_the_gradient_of_the_log_density(path: Path) -> None:
     z = torch.randn(7, 1, 2, generator=generator(0, "z")).requires_grad_()
     for beta in (0.0, 0.3, 1.0):
-        wanted = between(beta).log_prob(z).sum()  # f_beta but for a constant
-        (gradient,) = torch.autograd.grad(wanted, z)
+        log_density = between(beta).log_prob(z).sum()  # log f_beta up to a constant
+        (gradient,) = torch.autograd.grad(log_density, z)
         torch.testing.assert_close(path.slope(beta, path.at(z)), gradient, atol=1e-5, rtol=1e-5)
 
 
@@ -77,8 +77,8 @@ def test_what_a_point_holds_belongs_to_its_z(path: Path) -> None:
     point, draws = path.at(torch.randn(50, 1, 2, generator=generator(0, "z"))), generator(0, "noise")
     for _ in range(5):
         point, _ = hamiltonian_step(path, 0.5, point, torch.tensor([1.2]), 3, draws)
-    for held, computed in zip(point, path.at(point.z), strict=True):
-        torch.testing.assert_close(held, computed)
+    for stored, computed in zip(point, path.at(point.z), strict=True):
+        torch.testing.assert_close(stored, computed)
 
 
 def test_a_step_costs_as_many_gradients_as_leaps(path: Path) -> None:

@@ -27,11 +27,11 @@ REFIT = training(epochs=40, batch_size=50)
 @pytest.fixture
 def model() -> VAE:
     torch.manual_seed(1)
-    made = VAE(mlp(SHAPE, 1, 1, hidden=[32]), learned_gaussian(LEVELS, 1, scale=0.15), 1)
+    model = VAE(mlp(SHAPE, 1, 1, hidden=[32]), learned_gaussian(LEVELS, 1, scale=0.15), 1)
     with torch.no_grad():
-        for parameter in made.decoder.parameters():
+        for parameter in model.decoder.parameters():
             parameter.mul_(2)
-    return made
+    return model
 
 
 @pytest.fixture
@@ -58,13 +58,13 @@ def test_nelder_and_mead_hardly_improve_the_best_gaussian(model: VAE, levels: Te
     best = optimised(model, images, start, 300, 0.05, 32, generator(0, "noise"))
     left, gained = [], []
     for index in range(6):
-        image, found = images[index : index + 1], (best.mean[index].item(), best.stddev[index].log().item())
+        image, fitted = images[index : index + 1], (best.mean[index].item(), best.stddev[index].log().item())
 
         def loss(q: np.ndarray, image: Tensor = image) -> float:
             return -exact_elbo(model, image, *q)
 
-        reached = loss(np.array(found))
-        left.append(reached - optimize.minimize(loss, found, method="Nelder-Mead").fun)
+        reached = loss(np.array(fitted))
+        left.append(reached - optimize.minimize(loss, fitted, method="Nelder-Mead").fun)
         gained.append(loss(np.array([0.1, 0.0])) - reached)
     assert np.median(left) < 0.05
     assert max(left) < 0.5
@@ -72,7 +72,7 @@ def test_nelder_and_mead_hardly_improve_the_best_gaussian(model: VAE, levels: Te
 
 
 def test_an_image_is_optimised_by_itself(model: VAE, levels: Tensor) -> None:
-    """Its gradient is its own: a start that is the best already stays, whatever stands beside it."""
+    """Images do not affect each other: what is optimal already stays, whatever the other images are."""
     start = Normal(torch.zeros(3, 1), torch.ones(3, 1), validate_args=False)
     together = optimised(model, levels[:3], start, 3, 0.05, 8, generator(0, "noise"))
     other = torch.cat([levels[:1], levels[5:7]])
@@ -88,7 +88,7 @@ def test_nothing_of_the_model_is_touched(model: VAE, levels: Tensor) -> None:
         optimised(model, levels[:4], q, 3, 0.1, 4, generator(0, "noise"))
         refitted(model, levels[:100], levels[100:150], REFIT.model_copy(update={"epochs": 2}), 1e-2, 0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(one.requires_grad and one.grad is None for one in model.parameters())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 
 def test_a_refitted_encoder_fits_a_decoder_that_the_first_did_not(model: VAE, levels: Tensor) -> None:
@@ -110,6 +110,6 @@ def test_a_refitted_encoder_fits_a_decoder_that_the_first_did_not(model: VAE, le
 def test_on_mass_is_a_copy_that_trains_on_what_it_is_scored_on(model: VAE, levels: Tensor) -> None:
     density = learned_gaussian(LEVELS, 1, scale=0.15, trained_on="density")
     outputs = torch.rand(4, *SHAPE, generator=generator(0, "o"))
-    found = on_mass(density)
-    torch.testing.assert_close(found.log_prob(outputs, levels[:4]), density.log_mass(outputs, levels[:4]))
+    mass = on_mass(density)
+    torch.testing.assert_close(mass.log_prob(outputs, levels[:4]), density.log_mass(outputs, levels[:4]))
     assert density.trained_on == "density"

@@ -35,8 +35,8 @@ def shuffled(likelihood: Categorical) -> Categorical:
 def pmf(likelihood: Categorical, outputs: Tensor) -> Tensor:
     """P of each level of images of one pixel, [N, K]."""
     levels = torch.arange(likelihood.levels).view(-1, 1, 1, 1, 1)
-    found = likelihood.log_mass(outputs.expand(len(levels), *outputs.shape), levels)
-    return found.T.detach().double().exp()
+    log_mass = likelihood.log_mass(outputs.expand(len(levels), *outputs.shape), levels)
+    return log_mass.T.detach().double().exp()
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,10 @@ def test_a_mixture_is_fitted_to_draws_of_a_planted_one(law: Law, score: str):
         (-planted.log_prob(outputs, k).mean()).backward()
         optimizer.step()
     start = torch.zeros_like(truth)
-    begun, fitted, true = (planted.log_prob(numbers, k).mean().item() for numbers in (start, outputs, truth))
-    assert begun < true - 0.1
+    at_start, fitted, true = (
+        planted.log_prob(numbers, k).mean().item() for numbers in (start, outputs, truth)
+    )
+    assert at_start < true - 0.1
     assert fitted > true - 0.01
     low, high = (planted.places.flatten() + outputs[0, 2:4].flatten()).tolist()
     assert low == pytest.approx(0.2, abs=0.02)

@@ -154,21 +154,21 @@ def test_gradient_is_that_of_the_value(name: str, levels: int, score: str, scale
     outputs, k = outputs_of(likelihood, scale, 200).double() + 1e-3, random_levels(levels, 200, 1, 1, 1)
     inputs = [outputs.requires_grad_(), *likelihood.parameters()]
     gradients = torch.autograd.grad(likelihood.log_prob(outputs, k).sum(), inputs, allow_unused=True)
-    for given, gradient in zip(inputs, gradients, strict=True):
-        direction = torch.randn(given.shape, generator=generator(2), dtype=torch.float64)
+    for leaf, gradient in zip(inputs, gradients, strict=True):
+        direction = torch.randn(leaf.shape, generator=generator(2), dtype=torch.float64)
         ends = []
         for step in (1e-6, -1e-6):
             with torch.no_grad():
-                given += step * direction
+                leaf += step * direction
                 ends.append(likelihood.log_prob(outputs, k))
-                given -= step * direction
+                leaf -= step * direction
         slope = 0 if gradient is None else gradient * direction
         # Outputs belong to one pixel each; a shared parameter belongs to all of them.
-        claimed = slope.flatten(1).sum(1) if given is outputs else torch.as_tensor(slope).sum()
+        claimed = slope.flatten(1).sum(1) if leaf is outputs else torch.as_tensor(slope).sum()
         measured = (ends[0] - ends[1]) / 2e-6
         torch.testing.assert_close(
             claimed,
-            measured if given is outputs else measured.sum(),
+            measured if leaf is outputs else measured.sum(),
             rtol=2e-4,
             atol=2e-4 * measured.abs().mean().item(),
         )

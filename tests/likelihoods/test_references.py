@@ -339,7 +339,14 @@ def of_logits(
 ) -> Reference:
     # The logit of a point in float32 is off by up to 6e-7, which a scale of 0.3 bins sees.
     return Reference(
-        parameters, lambda *given: OfLogits(law(*given)), logits, mass, centres, 3e-6, 3e-4, blur_bins=5e-5
+        parameters,
+        lambda *numbers: OfLogits(law(*numbers)),
+        logits,
+        mass,
+        centres,
+        3e-6,
+        3e-4,
+        blur_bins=5e-5,
     )
 
 

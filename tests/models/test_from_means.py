@@ -1,4 +1,4 @@
-"""A model that begins at the mean image, against means taken by hand."""
+"""A model that starts at the mean image, against means computed by hand."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_without_z_the_decoder_gives_the_pixel_means(networks: Networks, redrawn
     *_, layer = (module for module in networks.decoder if isinstance(module, torch.nn.Linear))
     with torch.no_grad():
         layer.weight.zero_()
-        found = model.likelihood.mean(model.decode(torch.randn(3, 2)))
+        mean = model.likelihood.mean(model.decode(torch.randn(3, 2)))
     expected = torch.tensor([1e-3, 1 - 1e-3, 0.25, last]).reshape(1, *SHAPE)
-    torch.testing.assert_close(found, expected.expand(3, *SHAPE))
+    torch.testing.assert_close(mean, expected.expand(3, *SHAPE))
     assert layer.bias.requires_grad
     assert layer.bias[2].item() == pytest.approx(math.log(0.25 / 0.75))
 
@@ -60,7 +60,7 @@ def test_a_plain_model_begins_as_it_was_made() -> None:
 
 
 @pytest.mark.parametrize(
-    ("networks", "likelihood", "said"),
+    ("networks", "likelihood", "message"),
     [
         (
             mlp(SHAPE, 2, 1, hidden=[3]),
@@ -74,6 +74,6 @@ def test_a_plain_model_begins_as_it_was_made() -> None:
         ),
     ],
 )
-def test_what_has_no_such_bias_is_refused(networks: Networks, likelihood: Likelihood, said: str) -> None:
-    with pytest.raises(SettingError, match=said):
+def test_what_has_no_such_bias_is_refused(networks: Networks, likelihood: Likelihood, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         FromMeans(networks, likelihood, 2)

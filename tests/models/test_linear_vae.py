@@ -43,7 +43,7 @@ def covariance_eigenvalues(levels: torch.Tensor, native: int) -> torch.Tensor:
 def trained(
     likelihood: Likelihood, latent_dim: int, levels: torch.Tensor, epochs: int = 120, rate: float = 0.03
 ) -> VAE:
-    """Train on the project's own ELBO, one draw an image, with a learning rate that falls to 0."""
+    """Train on the ELBO of the project, one draw an image, with a learning rate that falls to 0."""
     shape, settings = tuple(levels.shape[1:]), SETTINGS.model_copy(update={"epochs": epochs})
     with seeded(0, "weights"):
         model = VAE(linear(shape, latent_dim, 1), likelihood, latent_dim)
@@ -101,10 +101,10 @@ def test_optimum_is_probabilistic_pca(digits: torch.Tensor) -> None:
     check_optimum(model, points(digits, 16), covariance_eigenvalues(digits, 16))
     with torch.no_grad():
         elbos = [ELBO(1.0, 0)(model, digits, generator(i, "n"), 1).elbo.mean() for i in range(20)]
-    found, eigenvalues = torch.stack(elbos).mean().item(), covariance_eigenvalues(digits, 16)
-    assert found == pytest.approx(exact_elbo(model, points(digits, 16)), abs=0.1)
+    elbo, eigenvalues = torch.stack(elbos).mean().item(), covariance_eigenvalues(digits, 16)
+    assert elbo == pytest.approx(exact_elbo(model, points(digits, 16)), abs=0.1)
     best = optimum(eigenvalues, 3, eigenvalues[3:].mean().item())
-    assert best - 0.15 < found < best + 0.02
+    assert best - 0.15 < elbo < best + 0.02
 
 
 @pytest.mark.slow

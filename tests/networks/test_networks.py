@@ -29,10 +29,10 @@ every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".joi
 
 def networks_of(path: Path, shape: Shape, latent_dim: int = LATENTS) -> Networks:
     node = OmegaConf.to_container(OmegaConf.load(path))
-    made: Networks = build(
+    networks: Networks = build(
         "network", node, shape=shape, latent_dim=latent_dim, output_channels=OUTPUTS_PER_CHANNEL * shape[0]
     )
-    return made
+    return networks
 
 
 def points(shape: Shape, count: int = BATCH) -> torch.Tensor:

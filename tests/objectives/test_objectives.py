@@ -40,8 +40,8 @@ def levels() -> torch.Tensor:
 
 
 def built(path: Path) -> Objective:
-    made: Objective = build("objective", OmegaConf.to_container(OmegaConf.load(path)))
-    return made
+    objective: Objective = build("objective", OmegaConf.to_container(OmegaConf.load(path)))
+    return objective
 
 
 def by_hand(
@@ -53,7 +53,7 @@ def by_hand(
     shape = (BATCH, LATENTS) if samples == 1 else (samples, BATCH, LATENTS)
     noise = torch.randn(shape, generator=generator(0, "noise")).reshape(samples, BATCH, LATENTS)
     z = mean + log_scale.exp() * noise
-    logits = torch.stack([model.decoder(one) for one in z])
+    logits = torch.stack([model.decoder(draw) for draw in z])
     log_likelihood = TorchBernoulli(logits=logits).log_prob(x).flatten(2).sum(-1)
     ratio = Normal(0.0, 1.0).log_prob(z) - Normal(mean, log_scale.exp()).log_prob(z)
     kl = 0.5 * (mean.square() + (2 * log_scale).exp() - 1 - 2 * log_scale).sum(-1)
@@ -173,7 +173,7 @@ def test_gradients_are_the_closed_form(
         "encoder.1.bias log scale": by_z * scale * e + 1,
         "encoder.1.weight mean": by_z * x,
     }
-    found = {
+    gradients = {
         "decoder.0.weight": one_pixel.decoder[0].weight.grad,
         "decoder.0.bias": one_pixel.decoder[0].bias.grad,
         "encoder.1.bias mean": one_pixel.encoder[1].bias.grad[0],
@@ -181,7 +181,7 @@ def test_gradients_are_the_closed_form(
         "encoder.1.weight mean": one_pixel.encoder[1].weight.grad[0],
     }
     for name, gradient in expected.items():
-        assert -found[name].item() == pytest.approx((v * gradient).sum(0).mean().item(), rel=1e-4), name
+        assert -gradients[name].item() == pytest.approx((v * gradient).sum(0).mean().item(), rel=1e-4), name
 
 
 def test_iwae_weights_the_best_sample_most(model: VAE, levels: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Weights and checkpoints: the same bytes back, and never a damaged state taken for a good one."""
+"""Weights and checkpoints: they return the same bytes, and a damaged state is never accepted."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def trainer(seed: int = 0) -> Trainer:
 
 
 def after(epochs: int) -> Trainer:
-    made = trainer()
-    for _, _ in zip(range(epochs), made.epochs(), strict=False):
+    trained = trainer()
+    for _, _ in zip(range(epochs), trained.epochs(), strict=False):
         pass
-    return made
+    return trained
 
 
 @pytest.fixture
@@ -90,9 +90,9 @@ def test_training_goes_on_from_the_file(file: Path) -> None:
 
 
 def test_no_file_means_from_the_start(tmp_path: Path) -> None:
-    made = trainer()
-    assert not Checkpoint(tmp_path / "absent", 0).restore(made)
-    assert untouched(made)
+    restored = trainer()
+    assert not Checkpoint(tmp_path / "absent", 0).restore(restored)
+    assert untouched(restored)
 
 
 @pytest.mark.parametrize("where", [0, 20, 0.1, 0.3, 0.5, 0.7, 0.9, -1])
@@ -100,18 +100,18 @@ def test_a_changed_byte_anywhere_means_from_the_start(file: Path, where: float) 
     content = bytearray(file.read_bytes())
     content[int(where * len(content)) if isinstance(where, float) else where] ^= 0x10
     file.write_bytes(content)
-    made = trainer()
-    assert not Checkpoint(file, 0).restore(made)
-    assert untouched(made)
+    restored = trainer()
+    assert not Checkpoint(file, 0).restore(restored)
+    assert untouched(restored)
     assert not file.exists()  # nobody trips over it again
 
 
 @pytest.mark.parametrize("length", [0, 10, 32, 1000])
 def test_a_truncated_file_means_from_the_start(file: Path, length: int) -> None:
     file.write_bytes(file.read_bytes()[:length])
-    made = trainer()
-    assert not Checkpoint(file, 0).restore(made)
-    assert untouched(made)
+    restored = trainer()
+    assert not Checkpoint(file, 0).restore(restored)
+    assert untouched(restored)
 
 
 def test_a_checkpoint_is_written_at_most_every_so_often(
@@ -119,12 +119,12 @@ def test_a_checkpoint_is_written_at_most_every_so_often(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("vae_likelihoods.training.checkpoints.time.monotonic", lambda: now[0])
-    checkpoint, made = Checkpoint(tmp_path / "c", every_seconds=10), after(1)
+    checkpoint, trained = Checkpoint(tmp_path / "c", every_seconds=10), after(1)
     written = []
     for seconds in (100.0, 109.0, 110.0, 119.9, 121.0):
         now[0] = seconds
         (tmp_path / "c").unlink(missing_ok=True)
-        checkpoint.save(made)
+        checkpoint.save(trained)
         written.append((tmp_path / "c").exists())
     assert written == [False, False, True, False, True]
 

@@ -168,14 +168,14 @@ def test_every_image_is_seen_once_an_epoch_in_another_order() -> None:
 
 
 def test_train_is_asked_for_the_levels_of_each_epoch() -> None:
-    asked, images = [], grey()
+    epochs, images = [], grey()
 
     def train(epoch: int) -> Tensor:
-        asked.append(epoch)
+        epochs.append(epoch)
         return images
 
     run(make(train=train))
-    assert asked == [1, 2, 3, 4]
+    assert epochs == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3])

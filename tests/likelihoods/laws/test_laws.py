@@ -214,8 +214,8 @@ def test_a_fast_interval_is_the_one_from_tails_and_densities(case: Case, width: 
     """The specification, `Law.log_interval`, at many places on both sides of the mode, value and slopes."""
     c, w = torch.linspace(-60, 60, 2401), torch.tensor(width)
     lower, upper = edges(c, w)
-    given = (lower, upper, w.expand_as(c), torch.ones_like(c))
-    fast, plain = case.law.log_interval(*given), Law.log_interval(case.law, *given)
+    arguments = (lower, upper, w.expand_as(c), torch.ones_like(c))
+    fast, plain = case.law.log_interval(*arguments), Law.log_interval(case.law, *arguments)
     torch.testing.assert_close(fast.log_mass, plain.log_mass, rtol=2e-6, atol=2 * case.atol)
     # Around the mode the Laplace law subtracts two densities in float32.
     noise = 4e-7 * plain.by_width.max().item() * (case.cancelled > 0)
@@ -226,8 +226,8 @@ def test_a_fast_interval_is_the_one_from_tails_and_densities(case: Case, width: 
 @every_fast_law
 def test_a_fast_open_interval_is_the_one_from_the_tail(case: Case):
     edge = torch.linspace(-60, 60, 2401)
-    given = (edge, torch.full_like(edge, FAR), torch.ones_like(edge), torch.zeros_like(edge))
-    fast, plain = case.law.log_interval(*given), Law.log_interval(case.law, *given)
+    arguments = (edge, torch.full_like(edge, FAR), torch.ones_like(edge), torch.zeros_like(edge))
+    fast, plain = case.law.log_interval(*arguments), Law.log_interval(case.law, *arguments)
     torch.testing.assert_close(fast.log_mass, plain.log_mass, rtol=2e-6, atol=2 * case.open_atol)
     torch.testing.assert_close(fast.by_position, plain.by_position, rtol=2e-5, atol=1e-34)
 
@@ -235,9 +235,9 @@ def test_a_fast_open_interval_is_the_one_from_the_tail(case: Case):
 @every_law
 def test_arguments_of_an_interval_are_not_overwritten(case: Case):
     c, w = torch.linspace(-3, 3, 7), torch.full((7,), 0.5)
-    given = [*edges(c, w), w, torch.ones(7)]
-    before = [argument.clone() for argument in given]
-    interval = case.law.log_interval(*given)
+    arguments = [*edges(c, w), w, torch.ones(7)]
+    before = [argument.clone() for argument in arguments]
+    interval = case.law.log_interval(*arguments)
     for result in interval:
         result.mul_(0)
-    assert all(torch.equal(*pair) for pair in zip(given, before, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(arguments, before, strict=True))
