@@ -1,4 +1,4 @@
-"""Settings of training for tests that train: whole, plain, in float32 to the last bit."""
+"""Settings of training for tests that train: all fields, plain values, and float32 products."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vae_likelihoods.training.schedule import TrainingSettings
 
 
 def training(**changes: Any) -> TrainingSettings:
-    """Return settings that differ from plain ones in `changes`; grids are no business of a Trainer."""
+    """Return plain settings with `changes`; a Trainer makes no grids, so their epochs do not matter."""
     plain = {
         "epochs": 4,
         "batch_size": 32,

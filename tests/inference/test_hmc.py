@@ -44,7 +44,7 @@ def test_slope_is_the_gradient_of_the_log_density(path: Path) -> None:
 @pytest.mark.parametrize("step", [0.3, 0.9])
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 def test_exact_draws_stay_exact(path: Path, beta: float, step: float) -> None:
-    """A step of 0.9 is refused often enough that moves which were never refused would widen the density."""
+    """A step of 0.9 is rejected so often that accepting every move would widen the density."""
     exact = between(beta)
     noise = torch.randn(CHAINS, 2, generator=generator(0, "exact"))
     point = path.at((exact.mean + noise @ exact.scale_tril.T).unsqueeze(1))
@@ -73,7 +73,7 @@ def test_chains_forget_where_they_began(path: Path) -> None:
 
 
 def test_what_a_point_holds_belongs_to_its_z(path: Path) -> None:
-    """Of chains that moved and of those that did not, also after many steps."""
+    """For chains that moved and for those that did not, also after many steps."""
     point, draws = path.at(torch.randn(50, 1, 2, generator=generator(0, "z"))), generator(0, "noise")
     for _ in range(5):
         point, _ = hamiltonian_step(path, 0.5, point, torch.tensor([1.2]), 3, draws)

@@ -52,7 +52,7 @@ def exact_elbo(model: VAE, levels: Tensor, mean: float, log_scale: float) -> flo
 
 
 def test_nelder_and_mead_hardly_improve_the_best_gaussian(model: VAE, levels: Tensor) -> None:
-    """They go on downhill in the exact loss. Two of the posteriors are cliffs, where draws say little."""
+    """The exact loss falls. Two of the posteriors are very steep, so that draws say little about them."""
     images = levels[:6]
     start = Normal(torch.full((6, 1), 0.1), torch.full((6, 1), 1.0), validate_args=False)
     best = optimised(model, images, start, 300, 0.05, 32, generator(0, "noise"))
@@ -92,7 +92,7 @@ def test_nothing_of_the_model_is_touched(model: VAE, levels: Tensor) -> None:
 
 
 def test_a_refitted_encoder_fits_a_decoder_that_the_first_did_not(model: VAE, levels: Tensor) -> None:
-    """The encoder was never trained; trained on other images it has most of what could be gained."""
+    """The encoder was never trained; training it on other images closes most of the gap."""
     train, validation, test = levels.split([250, 50, 100])
     again = refitted(model, train, validation, REFIT, 1e-2, 0)
     assert again.decoder is model.decoder

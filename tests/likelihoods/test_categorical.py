@@ -25,7 +25,7 @@ def images(levels: int, *shape: int) -> Tensor:
 
 
 def shuffled(likelihood: Categorical) -> Categorical:
-    """With a table that is no longer the smooth one of the start."""
+    """Return it with another table than the smooth one of the start."""
     assert likelihood.table is not None
     with torch.no_grad():
         likelihood.table += torch.randn(likelihood.table.shape, generator=generator(2))
@@ -84,7 +84,7 @@ def test_the_matrix_of_probabilities_has_the_rank():
 
 
 def plain(likelihood: Categorical, outputs: Tensor, table: Tensor, k: Tensor) -> Tensor:
-    """The log-mass of each image by the formula as it stands, for outputs [..., B, P*C, H, W]."""
+    """Return the log-mass of each image by the plain formula, for outputs [..., B, P*C, H, W]."""
     rank, channels = table.shape[0], likelihood.channels
     log_weights = outputs.unflatten(-3, (rank, channels)).log_softmax(-4)
     of_rows = table.log_softmax(1)[:, k.long()].movedim(0, 1)  # [B, J, C, H, W]
@@ -105,7 +105,7 @@ def test_gradients_of_outputs_and_table_are_those_of_autograd(samples: tuple[int
 
 
 @pytest.mark.parametrize("learned", ["outputs", "table"])
-def test_either_gradient_can_be_had_alone(learned: str):
+def test_either_gradient_can_be_computed_alone(learned: str):
     likelihood = shuffled(Categorical(levels=17, channels=1, rank=4))
     outputs, k = outputs_of(likelihood, 6, 2, 2), images(17, 6, 1, 2, 2)
     leaf = outputs.requires_grad_() if learned == "outputs" else likelihood.table

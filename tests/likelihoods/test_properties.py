@@ -374,7 +374,7 @@ def test_impossible_sizes_are_refused(name: str, levels: int, channels: int):
 
 
 class Geometric(Likelihood):
-    """The least that a new family says: P(k) proportional to exp(eta k)."""
+    """The smallest family: P(k) proportional to exp(eta k)."""
 
     def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
         (eta,) = outputs.unbind(-4)

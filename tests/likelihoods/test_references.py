@@ -47,7 +47,7 @@ def mean_and_scale(likelihood: Any, outputs: Tensor) -> list[Array]:
 
 
 def near_mean_and_scale(likelihood: Any, outputs: Tensor) -> list[Array]:
-    """Means end 1000 ranges away: there the likelihood stops them."""
+    """Means are clipped 1000 ranges away, as the likelihood does."""
     mean, scale = mean_and_scale(likelihood, outputs)
     return [mean.clip(-1e3, 1e3), scale]
 
@@ -213,7 +213,7 @@ class Table:
 
 
 def falling_from_an_end(eta: Array) -> Mirrored:
-    """p(x) proportional to exp(eta x); scipy has only slopes that fall, and that are slopes."""
+    """p(x) proportional to exp(eta x); scipy has only falling slopes, and none of 0."""
     steep = np.maximum(np.abs(eta), 1e-6)
     return Mirrored(stats.truncexpon(steep, scale=1 / steep), eta > 0)
 
@@ -226,7 +226,7 @@ def between(tail: Callable[..., mpf]) -> Callable[..., mpf]:
 
     def mass(low: mpf, high: mpf, mean: mpf, scale: mpf, *shape: mpf) -> mpf:
         a, b = (low - mean) / scale, (high - mean) / scale
-        if a + b < 0:  # on the other side both tails are small, and so has their difference all digits
+        if a + b < 0:  # on the other side both tails are small, and their difference has all digits
             a, b = -b, -a
         return (1 - tail(-a, *shape) if a < 0 else tail(a, *shape)) - tail(b, *shape)
 

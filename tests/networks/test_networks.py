@@ -1,4 +1,4 @@
-"""Properties that every YAML in conf/network keeps, and what the builders refuse."""
+"""Properties of every YAML in conf/network, and the settings that networks refuse."""
 
 from __future__ import annotations
 

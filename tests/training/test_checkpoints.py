@@ -103,7 +103,7 @@ def test_a_changed_byte_anywhere_means_from_the_start(file: Path, where: float) 
     restored = trainer()
     assert not Checkpoint(file, 0).restore(restored)
     assert untouched(restored)
-    assert not file.exists()  # nobody trips over it again
+    assert not file.exists()  # it is not read a second time
 
 
 @pytest.mark.parametrize("length", [0, 10, 32, 1000])

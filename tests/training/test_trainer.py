@@ -1,4 +1,4 @@
-"""Training: the same bits however it is interrupted, and the schedule, clipping and stopping it promises."""
+"""Training: the same bits after any interruption; and its schedule, clipping and early stopping."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_a_diverging_run_is_an_error() -> None:
 
 
 def test_validation_that_is_not_finite_is_an_error() -> None:
-    """One step: its loss is finite, and what it makes of the weights is not."""
+    """One step: its loss is finite, and the weights after it are not."""
     with pytest.raises(NonFiniteLossError, match="validation ELBO is not finite after epoch 1"):
         run(make(PLAIN.model_copy(update={"batch_size": IMAGES}), lr=1e30))
 

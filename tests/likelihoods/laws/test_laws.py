@@ -95,7 +95,7 @@ def test_softplus():
     assert_near(softplus(x), np.logaddexp(0, x.double().numpy()), rtol=1e-7, atol=1e-7)
 
 
-# --- What a law says of single points
+# --- A law at single points
 
 
 @every_law
@@ -112,8 +112,6 @@ def test_density_tail_and_quantile_are_those_of_scipy(case: Case):
 @every_law
 def test_the_log_of_the_tail_keeps_its_digits_far_out(case: Case):
     u = torch.logspace(0, 4, 60).double()
-    if isinstance(case.law, StudentT) and case.law.df == 10:  # scipy's tail ends at 1e-308
-        assert case.law.log_upper_tail(u[u < 1e3]).isfinite().all()
     assert_near(case.law.log_upper_tail(u), exact(lambda v: mpmath.log(case.tail(v)), u), rtol=1e-9)
 
 
@@ -142,7 +140,7 @@ def test_impossible_degrees_of_freedom_are_refused_with_the_choices(df: object):
         StudentT(df)
 
 
-# --- What it says of intervals
+# --- A law on intervals
 
 SWITCHES = [limit * side for limit in (0.02, normal_interval._NARROW) for side in (0.999, 1.001)]
 WIDTHS = (1e-8, 1e-4, 1e-3, 0.1, 0.7, 3.0, 10.0, 100.0, 1e4, *SWITCHES)
@@ -188,7 +186,7 @@ def test_intervals_and_their_slopes(case: Case, width: float):
 @every_law
 @pytest.mark.parametrize("width", [1e-8, 1e-2, 1.0, 1e4])
 def test_open_intervals_and_their_slope(case: Case, width: float):
-    """One edge is open; the width says nothing, and its slope has to be a number."""
+    """One edge is open; the width has no meaning, and its slope must be a number."""
     near = torch.cat([torch.linspace(0, 20, 81), torch.tensor([1e-6, 1e-3, 8.999, 9.001, 40.0, 300.0, 1e4])])
     edge, far = torch.cat([-near, near]), torch.full((2 * len(near),), FAR)
     zero, w = torch.zeros_like(edge), torch.full_like(edge, width)
