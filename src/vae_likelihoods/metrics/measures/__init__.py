@@ -1,1 +1,4 @@
-"""What metrics compute with, apart from any model: functions of points and images, and features of images."""
+"""What metrics compute with, whatever the model: functions of points and images, features of images.
+
+Knows arrays, tensors and prepared data sets.
+"""

@@ -1,4 +1,4 @@
-"""Whether each latent stands for one factor of variation: MIG and DCI of codes and known factors."""
+"""Whether each latent stands for one factor of variation: MIG and DCI of codes, for known factors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import entropy
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import mutual_info_score
 
@@ -16,14 +17,14 @@ Factors = NDArray[np.int64]
 def mutual_information_gap(codes: Codes, factors: Factors, bins: int = 20) -> float:
     """Return the MIG (Chen et al. 2018, arXiv:1802.04942, section 4), between 0 and 1.
 
-    For each factor, how much more the code that knows most of it says than the next one, over the factor's
-    entropy; the mean over factors. Codes are cut into bins of equal width (Locatello et al. 2019). A factor
-    that does not vary is left out.
+    For each factor: the mutual information with the best code minus that with the second best, over the
+    factor's entropy; then the mean over factors. Codes are cut into bins of equal width (Locatello et al.
+    2019). A factor that does not vary is left out.
 
     Args:
-        codes: [N, L]; with L = 1 the next code says nothing.
+        codes: [N, L]; with L = 1 the second best code has no information.
         factors: integers [N, F].
-        bins: into which each code is cut.
+        bins: the number of bins of a code.
 
     Raises:
         ValueError: no factor varies.
@@ -31,36 +32,36 @@ def mutual_information_gap(codes: Codes, factors: Factors, bins: int = 20) -> fl
     cut = np.stack([np.digitize(code, np.histogram_bin_edges(code, bins)[:-1]) for code in codes.T])
     gaps = []
     for factor in factors.T:
-        entropy = mutual_info_score(factor, factor)
-        if entropy > 0:
-            told = sorted([0.0, *(mutual_info_score(factor, code) for code in cut)])
-            gaps.append((told[-1] - told[-2]) / entropy)
+        whole = mutual_info_score(factor, factor)  # its entropy
+        if whole > 0:
+            *_, second, best = sorted([0.0, *(mutual_info_score(factor, code) for code in cut)])
+            gaps.append((best - second) / whole)
     if not gaps:
         raise ValueError("no factor varies")
     return float(np.mean(gaps))
 
 
 class Dci(NamedTuple):
-    """Disentanglement, completeness and informativeness (Eastwood & Williams 2018), 1 is perfect."""
+    """Disentanglement, completeness and informativeness (Eastwood & Williams 2018); 1 is perfect."""
 
     disentanglement: float  # does each code matter for one factor only?
     completeness: float  # does one code only matter for each factor?
-    informativeness: float  # accuracy of predicting the factors, mean
+    informativeness: float  # mean accuracy of predicting the factors
 
 
 def dci(train: tuple[Codes, Factors], test: tuple[Codes, Factors], trees: int = 50) -> Dci:
-    """Fit a random forest a factor on train, and score it on test; codes [N, L] and factors [N, F].
+    """Fit a random forest for each factor on train, and score it on test; codes [N, L], factors [N, F].
 
-    Importances are those of the forests, whose trees choose among all codes at every split: a choice among
-    some would lend importance to codes that know nothing. Their seed is fixed.
+    Importances are those of the forests. Their trees choose among all codes at every split: a choice among
+    some codes would give importance to codes without information. Their seed is fixed.
     """
-    importances, right = [], []
-    for known, asked in zip(train[1].T, test[1].T, strict=True):
-        forest = RandomForestClassifier(trees, max_features=None, random_state=0).fit(train[0], known)
+    importances, accuracies = [], []
+    for values, answers in zip(train[1].T, test[1].T, strict=True):
+        forest = RandomForestClassifier(trees, max_features=None, random_state=0).fit(train[0], values)
         importances.append(forest.feature_importances_)
-        right.append(forest.score(test[0], asked))
+        accuracies.append(forest.score(test[0], answers))
     matrix = np.stack(importances, 1)  # [L, F]
-    return Dci(disentanglement(matrix), completeness(matrix), float(np.mean(right)))
+    return Dci(disentanglement(matrix), completeness(matrix), float(np.mean(accuracies)))
 
 
 def disentanglement(importances: Codes) -> float:
@@ -75,11 +76,10 @@ def completeness(importances: Codes) -> float:
 
 def _concentration(importances: Codes) -> float:
     """Return 1 minus the entropy of each row, relative to the uniform one, weighed by the row's sum."""
-    rows, columns = importances.shape
+    columns = importances.shape[1]
     if columns == 1:
         return 1.0
-    sums = importances.sum(1)
-    shares = importances / np.where(sums > 0, sums, 1)[:, None]
-    entropies = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(1) / np.log(columns)
-    weights = sums / sums.sum() if sums.sum() > 0 else np.zeros(rows)
-    return float((weights * (1 - entropies)).sum())
+    used = importances[importances.sum(1) > 0]
+    if not len(used):
+        return 0.0
+    return float(np.average(1 - entropy(used, base=columns, axis=1), weights=used.sum(1)))

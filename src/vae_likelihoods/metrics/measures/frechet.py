@@ -1,4 +1,4 @@
-"""The Fréchet distance between two sets of points, each taken for a Gaussian (Heusel et al. 2017)."""
+"""The Fréchet distance between two sets of points, each described by a Gaussian (Heusel et al. 2017)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from torch import Tensor
 def frechet_distance(left: Tensor, right: Tensor) -> float:
     """Return |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)) of the means and covariances of two sets of points.
 
-    The trace of the root is that of (A C' A)^(1/2) with A = C^(1/2), which is symmetric: no complex root, and
-    singular covariances do no harm. It is the squared distance of Dowson & Landau (1982), as is usual.
+    The trace of the root is that of (A C' A)^(1/2) with A = C^(1/2), which is symmetric. So there is no
+    complex root, and covariances may be singular. As is usual, it is the squared distance of Dowson & Landau
+    (1982).
 
     Args:
         left: points [N, F], N > 1.

@@ -1,4 +1,4 @@
-"""What nearest neighbours tell of two sets of points: are they alike, and is one copied from the other?"""
+"""Two sets of points compared by nearest neighbours: are they alike, and is one copied from the other?"""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ LARGEST = 1 << 24  # distances held at once
 
 
 class Likeness(NamedTuple):
-    """How much generated points are like real ones; 1 is perfect, the density can be above it.
+    """How similar generated points are to real ones; 1 is perfect, but the density can be above 1.
 
-    A ball has a point in its middle, and reaches to the k-th nearest other point of the middle's own set.
+    A point has a ball around it that reaches to the k-th nearest other point of its own set.
     """
 
-    precision: float  # share of generated points in some ball of a real one (Kynkäänniemi et al. 2019)
-    recall: float  # share of real points in some ball of a generated one (the same)
+    precision: float  # share of generated points in the ball of a real one (Kynkäänniemi et al. 2019)
+    recall: float  # share of real points in the ball of a generated one (the same)
     density: float  # balls of real points that a generated one lies in, mean, over k (Naeem et al. 2020)
     coverage: float  # share of balls of real points with a generated one inside (the same)
 
 
 def likeness(real: Tensor, generated: Tensor, neighbours: int) -> Likeness:
-    """Compare points [N, F] and [M, F]; `neighbours` is k, or as many as the smaller set can have."""
+    """Compare points [N, F] and [M, F]; `neighbours` is k, or the largest k that the smaller set allows."""
     k = min(neighbours, len(real) - 1, len(generated) - 1)
     between = distances(real, generated)  # [N, M]
     in_real = between <= radii(real, k)[:, None]
