@@ -13,10 +13,9 @@ from omegaconf import DictConfig, open_dict
 
 from timing import Result, timed
 from tutorial import Task
-from vae_likelihoods.files import PROJECT
+from vae_likelihoods.files import PROJECT, read_csv
 from vae_likelihoods.sweeps.job import run_job
 from vae_likelihoods.tracking.connection import store_uri
-from vae_likelihoods.tracking.contents import rows
 from vae_likelihoods.tracking.experiment import Experiment
 
 
@@ -35,7 +34,7 @@ def train(task: Task, overrides: Sequence[str]) -> Result:
         database_seconds = make_database(root, config.study)
         result = timed(task.images * task.epochs, lambda: run_job("train", config))
         (history,) = (root / "runs").glob("*/*/history.csv")
-        bits = float(rows(history)[-1]["val_bits_per_dim"])
+        bits = float(read_csv(history)[-1]["val_bits_per_dim"])
         return {**result, "bits_per_dim": bits, "database_seconds": database_seconds}
 
 

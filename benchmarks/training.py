@@ -28,7 +28,7 @@ from vae_likelihoods.datasets.manifest import manifest_sha256
 from vae_likelihoods.datasets.prepared import SPLITS, PreparedDataset
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT, write_json
-from vae_likelihoods.units import bits_per_dim
+from vae_likelihoods.units.quantity import bits_per_dim
 
 DATASET = "fashion_mnist"
 LATENT_DIM, BATCH_SIZE = 8, 128

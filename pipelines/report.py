@@ -57,6 +57,9 @@ def write(options: argparse.Namespace) -> None:
     environments.write(known, options.reports / "environment.json")
     if options.readme is not None:
         tables.update_readme(options.readme, table)
+    for study, rows in cells.groupby("study", sort=False):
+        if missing := summary.missing(rows):
+            print(f"{study}: {missing}")
     print(f"{len(cells)} cells of {len(found)} studies: {(options.reports / 'index.html').as_posix()}")
 
 

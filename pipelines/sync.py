@@ -17,7 +17,7 @@ from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.tracking import grids
-from vae_likelihoods.tracking.connection import mlflow_errors, silence, store_uri
+from vae_likelihoods.tracking.connection import mlflow_errors, refusal, store_uri
 from vae_likelihoods.tracking.contents import varied
 from vae_likelihoods.tracking.mirror import Mirror
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"sync: {error}", file=sys.stderr)
         return 1
     except mlflow_errors() as error:
-        print(f"sync: {silence(store_uri(options.uri, root), error)}", file=sys.stderr)
+        print(f"sync: {refusal(store_uri(options.uri, root), error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -51,7 +51,7 @@ def sync(root: Path, study: str, uri: str) -> None:
     if not cells:
         raise SettingError("study", study, f"there is no cell in {root / 'runs' / study}")
     mirror = Mirror(uri, root, study)
-    grids.bury_the_dead(mirror.experiment, cells[0].settings.runtime.cell_store)
+    grids.end_abandoned(mirror.experiment, cells[0].settings.runtime.cell_store)
     for cell in cells:
         evaluation = cell.evaluation_folder if cell.evaluation_folder.exists() else None
         mirror.update(cell, cell.run_folder, "FINISHED", evaluation, varied(cell, cells))

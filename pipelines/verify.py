@@ -31,6 +31,7 @@ from vae_likelihoods.verify.contradictions import contradictions
 from vae_likelihoods.verify.reproduction import (
     Environments,
     Stages,
+    declared,
     differences,
     needed,
     other_versions,
@@ -114,7 +115,7 @@ def judge(clone: Path, study: str, tolerance: float) -> list[str]:
     commit, folder = of_commit(clone), of_folder(clone)
     recorded, here = (environments(read(f"{reports}/{ENVIRONMENT}")) for read in (commit, folder))
     committed, found = (table(read(f"{reports}/summary.csv")) for read in (commit, folder))
-    numbers = differences(committed, found)
+    numbers = differences(committed, found, declared(clone / "evaluations", found))
     other = other_bytes(clone, study, reports)
     if reasons := unlike(recorded, here):
         say(f"{label}: comparing numbers within {tolerance:g}, for the bytes need not agree:")

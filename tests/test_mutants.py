@@ -293,10 +293,10 @@ MUTANTS = (
     # Seen in a uniform pmf over K levels: log2 K bits.
     Mutant(
         "nats_called_bits-units",
-        "units.py",
+        "units/quantity.py",
         old="nats / (dimensions * math.log(2))",
         new="nats / dimensions",
-        tests=("tests/test_units.py::test_a_uniform_pmf_costs_log2_of_the_levels",),
+        tests=("tests/units/test_quantity.py::test_a_uniform_pmf_costs_log2_of_the_levels",),
     ),
 )
 

@@ -1,7 +1,7 @@
-"""One colour and one shape a likelihood, the same in every chart, in light and in dark.
+"""One colour and one shape for each likelihood, the same in every chart, in light and in dark.
 
-Colours follow Okabe and Ito (Color Universal Design, 2008), shifted until each stands out at 3:1 or more from
-both backgrounds. Charts refer to them as CSS variables, so that a page recolours without redrawing.
+Colours follow Okabe and Ito (Color Universal Design, 2008), adjusted so that each has a contrast of 3:1 or
+more to both backgrounds. Charts refer to them as CSS variables, so a page changes them without redrawing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Mark:
-    """How a likelihood looks."""
+    """The look of a likelihood in charts."""
 
     likelihood: str
     hue: int
@@ -70,7 +70,7 @@ class Mark:
 
 
 def marks(likelihoods: Sequence[str]) -> dict[str, Mark]:
-    """Give each of `likelihoods` a colour and a shape, in their order; 40 pairs before one comes back."""
+    """Return a colour and a shape for each likelihood, in their order; they repeat after 40 pairs."""
     names = list(SHAPES)
     return {
         name: Mark(name, place % len(_LIGHT), names[place % len(names)])
@@ -84,7 +84,7 @@ def css(scheme: str) -> str:
 
 
 def resolve(text: str, scheme: str) -> str:
-    """Replace every `var(--name)` in `text` by its colour in `scheme`, for pictures that have no CSS."""
+    """Replace every `var(--name)` in `text` by its colour in `scheme`, for pictures without CSS."""
     for name, colour in SCHEMES[scheme].items():
         text = text.replace(f"var(--{name})", colour)
     return text

@@ -35,10 +35,10 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from mlflow_names import EPOCH_METRICS, TEST_METRICS
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.tracking import grids
-from vae_likelihoods.tracking.contents import EPOCH_METRICS, TEST_METRICS
 from vae_likelihoods.tracking.mirror import Mirror
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]  # MLflow's warnings
@@ -258,8 +258,9 @@ def expected_metrics(root: Path, study: str, cell: str, key: str) -> dict[str, l
     scores = root / "evaluations" / study / cell / "metrics.json"
     if scores.exists():
         found = json.loads(scores.read_text())
-        measured = {name for name in found["units"] if isinstance(found[name], float | int)}
-        measured -= {"importance_samples"}
+        declared = found["declarations"]
+        numbers = {name for name in declared if isinstance(found[name], float | int)}
+        measured = {name for name in numbers if "unit" in declared[name]} - {"importance_samples"}
         shown |= {TEST_METRICS.get(score, f"test/{score}"): [(0, found[score])] for score in measured}
     return shown
 
@@ -282,7 +283,7 @@ def check_cell(client: MlflowClient, run: Run, root: Path, study: str, server: S
         if name.endswith(".png"):
             kind, _, step = name.removeprefix("images/").split("+")[:3]
             assert data == grids_there[f"{kind}-{int(step):04d}.png"], name
-    for name in ("history.csv", "units.json", "model.safetensors", "samples.png", "reconstructions.png"):
+    for name in ("history.csv", "columns.json", "model.safetensors", "samples.png", "reconstructions.png"):
         assert stored[name] == (folder / name).read_bytes(), name
     assert "study: " + study in stored["config.yaml"].decode()
     evaluation = root / "evaluations" / study / cell
@@ -630,7 +631,7 @@ def mirror_and_let_go(uri: str, root: Path, cell: Cell) -> None:
 
 def sync_here(uri: str, root: Path, cell: Cell) -> None:
     mirror = Mirror(uri, root, cell.study)
-    grids.bury_the_dead(mirror.experiment, cell.settings.runtime.cell_store)
+    grids.end_abandoned(mirror.experiment, cell.settings.runtime.cell_store)
     mirror.update(cell, cell.run_folder, "FINISHED", cell.evaluation_folder)
     grids.settle(mirror.experiment, [cell])
 

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import requests
 
-from vae_likelihoods.tracking.contents import EPOCH_METRICS
+from mlflow_names import EPOCH_METRICS
 
 pytestmark = pytest.mark.faults
 

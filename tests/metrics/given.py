@@ -1,4 +1,4 @@
-"""Data whose splits are given, for metrics whose answer is known."""
+"""Data whose splits are given, and metrics applied to them: for tests whose answer is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from torch import Tensor
 
 from vae_likelihoods.datasets.prepared import LabelledImages, PreparedDataset
 from vae_likelihoods.datasets.quantise import Levels
+from vae_likelihoods.metrics.base import Measured, Metric
 from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.seeding import generator
 
 _kept: dict[tuple[str, str], dict[str, Tensor]] = {}  # of one test process
 
@@ -45,8 +48,8 @@ class Given(Data):
         object.__setattr__(self, "splits", splits)
 
     def _split(self, split: str) -> Levels:
-        found: Levels = vars(self)["splits"][split]
-        return found
+        images: Levels = vars(self)["splits"][split]
+        return images
 
 
 def given(
@@ -61,6 +64,12 @@ def given(
     """
     split = Levels(test, counted(len(test)) if labels is None else labels, levels, levels)
     return Given({"train": train or split, "validation": split, "test": split}, levels)
+
+
+def measure(metric: Metric, model: VAE, data: Data, purpose: str = "metric") -> Measured:
+    """Return what a metric measures, as it is stored."""
+    with torch.no_grad():
+        return Measured.of(metric(model, data, generator(0, purpose)))
 
 
 def counted(images: int) -> Tensor:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from metrics.given import given
+from metrics.given import measure as measure_on
 from vae_likelihoods.cells.build import build, likelihoods_for
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
@@ -102,19 +103,27 @@ def test_fewer_levels_never_cost_more() -> None:
 
 @torch.no_grad()
 def test_the_unit_says_at_how_many_levels() -> None:
-    numbers = measure(collapsed(), random_levels(8), [4, 2], levels=8).numbers
-    measures = {numbers[f"nll_at_{levels}_levels_nats"].quantity.measure for levels in (8, 4, 2)}
+    declared = {each.name: each for each in Coarsening([16, 4, 2], 3, 48).declarations(levels=8)}
+    measures = {
+        each.quantity.measure for name, each in declared.items() if name.startswith("nll") and each.quantity
+    }
     assert measures == {f"nats per image of {levels} levels" for levels in (8, 4, 2)}
+    assert declared.keys() == measure(collapsed(), random_levels(8), [4, 2], levels=8).values.keys()
+
+
+def test_the_score_at_each_number_of_levels_is_a_point_of_that_axis() -> None:
+    points = [each.point for each in Coarsening([32, 2], 1, 8).declarations(levels=256) if each.point]
+    assert points == [("levels", 256), ("levels", 32), ("levels", 2)]
 
 
 @torch.no_grad()
 def test_where_there_is_nothing_coarser_nothing_is_measured() -> None:
-    assert measure(collapsed(), random_levels(8), [16, 8], levels=8).numbers == {}
+    assert measure(collapsed(), random_levels(8), [16, 8], levels=8).values == {}
     coupled = Mixture(8, 3, Logistic(), components=5, scale=0.1, min_scale=0.1)
     assert not coupled.channels_factorise
     shape = (3, 2, 2)
     model = VAE(mlp(shape, 2, coupled.output_channels, hidden=[8]), coupled, 2)
-    assert measure(model, random_levels(8, 4, shape), [4], levels=8).numbers == {}
+    assert measure(model, random_levels(8, 4, shape), [4], levels=8).values == {}
 
 
 @pytest.mark.parametrize(
@@ -146,4 +155,4 @@ def collapsed() -> VAE:
 
 
 def measure(model: VAE, images: Tensor, fewer: list[int], levels: int) -> Any:
-    return Coarsening(fewer, 3, 48)(model, given(images, levels), generator(0, "metric"))
+    return measure_on(Coarsening(fewer, 3, 48), model, given(images, levels))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from families import gaussian
-from metrics.given import given
+from metrics.given import given, measure
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.metrics.base import Measured
@@ -41,8 +41,7 @@ def measured(degrees: float, labelled: bool = True) -> Measured:
     train, test = (Levels(each.byte(), each.flatten(1), 4, 4) for each in images)
     labels = test.labels if labelled else test.labels[:, 0]
     model = VAE(Networks(Turned(degrees), nn.Unflatten(-1, (1, 1, 2))), gaussian(4, 1, scale=0.1), 2)
-    with torch.no_grad():
-        return Disentanglement(**GOOD)(model, given(test.images, 4, labels, train=train), generator(0, "m"))
+    return measure(Disentanglement(**GOOD), model, given(test.images, 4, labels, train=train), "m")
 
 
 def test_latents_that_are_the_factors_are_disentangled() -> None:
@@ -63,7 +62,7 @@ def test_latents_that_mix_the_factors_are_not() -> None:
 
 def test_classes_give_no_number_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        assert measured(0.0, labelled=False).numbers == {}
+        assert measured(0.0, labelled=False).values == {}
     assert "classes but no factors" in caplog.text
 
 

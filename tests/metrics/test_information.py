@@ -40,8 +40,8 @@ def values(posterior: Normal, metric: Information = EXACT, seed: int = 0) -> dic
     """Return the metric's numbers of posteriors [N, L], the moments being those of the same images."""
     found = metric.per_image(posterior, generator(seed, "metric"))
     nats = {name: part.numpy() for name, part in found._asdict().items()}
-    numbers = summarise(nats, gaussian_part(posterior, posterior), metric.samples)
-    return {name: float(number.value) for name, number in numbers.items()}  # type: ignore[arg-type]
+    numbers = summarise(nats, gaussian_part(posterior, posterior))
+    return {name: float(number) for name, number in numbers.items()}  # type: ignore[arg-type]
 
 
 def mixture(posterior: Normal) -> MixtureSameFamily:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics.given import given
+from metrics.given import given, measure
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
 from vae_likelihoods.metrics.base import Measured
@@ -46,7 +46,7 @@ def levels() -> Tensor:
 
 
 def measured(metric: IWAECurve | Bound, model: VAE, levels: Tensor) -> Measured:
-    return metric(model, given(levels, LEVELS), generator(0, "metric"))
+    return measure(metric, model, given(levels, LEVELS))
 
 
 def quadrature(model: VAE, levels: Tensor) -> Tensor:
@@ -75,9 +75,9 @@ def test_each_point_says_its_k_and_its_error(model: VAE, levels: Tensor) -> None
         assert found.values[f"nll_k{k}_nats"] == pytest.approx(per_image.mean())
         error = per_image.std(ddof=1) / math.sqrt(IMAGES)
         assert found.values[f"nll_k{k}_nats_se"] == pytest.approx(error)
-        assert {
-            number.quantity.importance_samples for name, number in found.numbers.items() if f"_k{k}" in name
-        } == {k}
+        declared = [each for each in IWAECurve([2, 6], 64).declarations(LEVELS) if f"_k{k}" in each.name]
+        assert {each.quantity and each.quantity.importance_samples for each in declared} == {k}
+        assert [each.point for each in declared if each.point] == [("samples", k)]
 
 
 def test_a_curve_of_one_point_is_the_bound(model: VAE, levels: Tensor) -> None:
@@ -107,7 +107,7 @@ def test_products_are_as_precise_as_asked_and_afterwards_as_before(model: VAE, l
 
 def test_summary_of_planted_scores() -> None:
     nll, ess = np.array([[3.0, 5.0], [2.0, 2.0]]), np.array([[1.0, 1.0], [2.0, 4.0]])
-    assert Measured(summarise([1, 8], nll, ess)).values == {
+    assert Measured.of(summarise([1, 8], nll, ess)).values == {
         "nll_k1_nats": 4.0,
         "nll_k1_nats_se": pytest.approx(1.0),
         "effective_sample_size_k1": 1.0,

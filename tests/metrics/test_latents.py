@@ -20,7 +20,7 @@ def test_active_units_of_planted_means() -> None:
     means = 5 + wave * np.sqrt([0.0, 0.0099, 0.0101, 1.0])
     rates = np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 3.0, 2.0, 5.0]])
     metric = Latents(**GOOD, more_thresholds=[0.001, 0.5, 2.0])
-    assert Measured(metric.summarise(means, rates)).values == {
+    assert Measured.of(metric.summarise(means, rates)).values == {
         "active_units": 2,
         "active_units_1e-3": 3,
         "active_units_5e-1": 1,
@@ -44,7 +44,7 @@ def test_a_latent_is_collapsed_where_it_is_silent_for_all_but_a_share_of_the_ima
 @pytest.mark.parametrize(("alarm", "sounds"), [(0.5, 1), (0.51, 0), (1.0, 0)])
 def test_the_alarm_sounds_from_its_share_of_latents_on(alarm: float, sounds: int) -> None:
     rates = np.array([[0.0, 0.0, 1.0, 2.0]])
-    found = Measured(Latents(**GOOD, alarm=alarm).summarise(np.zeros((1, 4)), rates)).values
+    found = Measured.of(Latents(**GOOD, alarm=alarm).summarise(np.zeros((1, 4)), rates)).values
     assert (found["collapsed_share"], found["posterior_collapse"]) == (0.5, sounds)
 
 

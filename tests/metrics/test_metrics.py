@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,22 +15,24 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from families import gaussian, learned_gaussian
-from metrics.given import counted, given
+from metrics.given import counted, given, measure
 from vae_likelihoods.cells.build import build
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
 from vae_likelihoods.metrics import bound
-from vae_likelihoods.metrics.base import Measured, Metric, Number, in_batches
+from vae_likelihoods.metrics.base import Measured, Metric, in_batches
 from vae_likelihoods.metrics.bound import Bound
 from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.metrics.reconstruction import Reconstruction
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
 from vae_likelihoods.networks.mlp import mlp
+from vae_likelihoods.recipes.measuring import check
 from vae_likelihoods.seeding import generator
-from vae_likelihoods.units import Quantity, Unit
+from vae_likelihoods.units.declaration import ITSELF, MISSING, Declaration, from_plain, to_plain
+from vae_likelihoods.units.quantity import Unit
 
 SHAPE, PIXELS, IMAGES = (1, 2, 3), 6, 30
 METRICS = {
@@ -104,13 +107,13 @@ def trained_on(labels: Tensor) -> Levels:
 
 def measured(metric: Metric, model: VAE, levels: Tensor, labels: Tensor | None = None) -> Measured:
     data = given(levels, labels=labels, train=trained_on(counted(40)))
-    return metric(model, data, generator(0, "metric"))
+    return measure(metric, model, data)
 
 
 def of_factors(metric: Metric, model: VAE, levels: Tensor) -> Measured:
     """Measure on data whose labels are the values of two factors."""
     train, test = (torch.stack([counted(n), torch.arange(n) % 2], 1) for n in (40, len(levels)))
-    return metric(model, given(levels, labels=test, train=trained_on(train)), generator(0, "metric"))
+    return measure(metric, model, given(levels, labels=test, train=trained_on(train)))
 
 
 def cheap(name: str) -> Metric:
@@ -139,37 +142,116 @@ def test_a_metric_gives_finite_numbers_and_one_a_picture(name: str, model: VAE, 
         assert np.isfinite(array).all()
 
 
+def declared(name: str) -> dict[str, Declaration]:
+    """Return the declarations of a metric on images of four levels, with their units."""
+    return {each.name: each.on("test", PIXELS, 4) for each in cheap(name).declarations(4)}
+
+
+@every_metric
+def test_what_a_metric_measures_is_what_it_declares(name: str, model: VAE, levels: Tensor) -> None:
+    """Each number once, and all of them where all exist: with classes or factors, and coarser levels."""
+    found, numbers = all_measured(name, model, levels), [each.name for each in cheap(name).declarations(4)]
+    assert len(numbers) == len(set(numbers))
+    assert found.values.keys() == set(numbers) >= found.per_image.keys()
+    check(found, cheap(name).declarations(4))
+
+
 @every_metric
 def test_every_number_of_a_metric_has_a_unit(name: str, model: VAE, levels: Tensor) -> None:
     found = all_measured(name, model, levels)
-    assert found.numbers
-    assert found.values.keys() == found.numbers.keys() >= found.per_image.keys()
-    for number_name, number in found.numbers.items():
-        unit = number.quantity.on("test", PIXELS, 4)
+    assert found.values
+    for number, value in found.values.items():
+        unit = declared(name)[number].unit
+        assert unit is not None
         assert Unit.from_dict(unit.to_dict()) == unit
         # A name that states a unit states this one; a log-probability of images says of what.
-        if "bits_per_dim" in number_name:
+        if "bits_per_dim" in number:
             assert unit.measure == "bits per dimension"
-        if number_name.endswith("_nats"):
+        if number.endswith("_nats"):
             assert unit.measure.startswith("nats per ")
-        if number_name.startswith(("bits", "nll", "elbo", "distortion")):
+        if number.startswith(("bits", "nll", "elbo", "distortion")):
             assert unit.scale == "mass"
-        if number_name.endswith("_se"):
-            assert number.quantity == found.numbers[number_name.removesuffix("_se")].quantity
-            assert number.value >= 0  # type: ignore[operator]
-        if number_name.startswith(("rate", "kl")):
+        if number.endswith("_se"):
+            assert unit == declared(name)[number.removesuffix("_se")].unit
+            assert value >= 0  # type: ignore[operator]
+        if number.startswith(("rate", "kl")):
             assert unit.scale is None
 
 
-@pytest.mark.parametrize("bare", [1.0, [1.0, 2.0], np.ones(3), None])
-def test_a_number_without_a_unit_is_refused(bare: Any) -> None:
-    with pytest.raises(TypeError, match=r"^odd: a metric returns Number\(value, Quantity"):
-        Measured({"good": Number(1.0, Quantity("latents")), "odd": bare})
+@every_metric
+def test_what_a_number_says_of_itself_can_be_shown_and_stored(name: str, model: VAE, levels: Tensor) -> None:
+    """Its format fits its value, a column has a header, and the declaration survives JSON."""
+    found, declarations = all_measured(name, model, levels), declared(name)
+    assert from_plain(json.loads(json.dumps(to_plain(declarations.values())))) == declarations
+    for number, value in found.values.items():
+        declaration = declarations[number]
+        assert bool(declaration.format) == bool(declaration.header) != isinstance(value, list)
+        if not isinstance(value, list):
+            shown = declaration.text(value).replace(",", "")
+            assert float(shown) == pytest.approx(value, rel=0.06, abs=0.06)
+        assert declaration.text(None) == declaration.text(math.nan) == MISSING
+        assert "\n" not in declaration.meaning
+        assert not declaration.meaning.endswith(".")
+        assert declaration.better != "higher" or not number.endswith("_se")
 
 
-def test_the_bound_says_how_many_samples_it_drew(model: VAE, levels: Tensor) -> None:
-    numbers = measured(Bound(8, 64), model, levels).numbers
-    drawn = {name: number.quantity.importance_samples for name, number in numbers.items()}
+def test_headers_and_short_names_of_metrics_do_not_collide() -> None:
+    every = [each for name in METRICS for each in cheap(name).declarations(4)]
+    for field in ("header", "short"):
+        words = [value for each in every if (value := getattr(each, field))]
+        assert len(words) == len(set(words))
+
+
+def test_a_number_is_a_part_of_one_that_exists() -> None:
+    names = {each.name for name in METRICS for each in cheap(name).declarations(4)} | {"latent_dim"}
+    wholes = {each.whole for name in METRICS for each in cheap(name).declarations(4)} - {"", ITSELF}
+    assert wholes == {"nll_nats", "importance_samples", "latent_dim"}
+    assert wholes <= names
+
+
+class Wrong(Metric):
+    """Measures what it does not declare, or not as it declares."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def declarations(self, levels: int) -> list[Declaration]:
+        return [
+            Declaration("good", "a share", None, "good", ".2f"),
+            Declaration("count", "a count", format="d"),
+        ]
+
+    def __call__(self, model: VAE, data: Any, noise: torch.Generator) -> dict[str, Any]:
+        return self.values
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"good": 0.5, "odd": 1.0}, "odd=1.0: is measured but not declared. Choices: good, count."),
+        ({"good": math.nan}, "good=nan: is not finite."),
+        ({"good": np.array([1.0, math.inf])}, "good=inf: is not finite."),
+        ({"count": 2.5}, "count=2.5: is no whole number, as its format 'd' says."),
+    ],
+)
+def test_a_number_that_is_not_as_declared_is_refused(
+    values: dict[str, Any], said: str, model: VAE, levels: Tensor
+) -> None:
+    metric = Wrong(values)
+    with pytest.raises(SettingError) as caught:
+        check(measured(metric, model, levels), metric.declarations(4))
+    assert str(caught.value) == said
+
+
+def test_a_number_that_does_not_exist_for_a_model_is_left_out(model: VAE, levels: Tensor) -> None:
+    metric = Wrong({"count": 3})
+    check(measured(metric, model, levels), metric.declarations(4))
+
+
+def test_the_bound_says_how_many_samples_it_drew() -> None:
+    drawn = {
+        each.name: each.quantity.importance_samples for each in Bound(8, 64).declarations(4) if each.quantity
+    }
     assert {name for name, k in drawn.items() if k != 8} == {"rate_nats"}  # a KL in closed form
     assert drawn["rate_nats"] is None
 
@@ -304,7 +386,7 @@ def test_summary_of_planted_scores() -> None:
         "distortion_nats": np.array([10.0, 20.0]),
         "effective_sample_size": np.array([3.0, 5.0]),
     }
-    assert Measured(bound.summarise(per_image, samples=7, dimensions=4)).values == pytest.approx(
+    assert Measured.of(bound.summarise(per_image, samples=7, dimensions=4)).values == pytest.approx(
         {
             "bits_per_dim": 0.5,
             "bits_per_dim_se": 0.25,

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from families import gaussian
-from metrics.given import Given
+from metrics.given import Given, measure
 from training_settings import training
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.likelihoods.base import Likelihood
@@ -27,7 +27,7 @@ from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.objectives.elbo import ELBO
 from vae_likelihoods.report.diagnostics import Finding, diagnose
-from vae_likelihoods.seeding import generator, seeded
+from vae_likelihoods.seeding import seeded
 from vae_likelihoods.training.trainer import Trainer
 
 K = 17
@@ -72,12 +72,11 @@ def trained(likelihood: Likelihood, data: Data, epochs: int, seed: int = 0) -> V
     return model.eval()
 
 
-@torch.no_grad()
 def findings(model: VAE, data: Data, *names: str) -> dict[str, Finding]:
     """Measure with these metrics of METRICS, and name what is wrong."""
     measured: dict[str, Any] = {}
     for name in names:
-        measured |= METRICS[name](model, data, generator(0, name)).values
+        measured |= measure(METRICS[name], model, data, name).values
     return {one.name: one for one in diagnose(measured)}
 
 
@@ -123,8 +122,7 @@ def test_the_encoder_of_another_model_is_the_wrong_one(healthy: VAE, data: Data)
 
 
 def test_the_gaps_add_up_and_none_is_negative(healthy: VAE, data: Data) -> None:
-    with torch.no_grad():
-        values: dict[str, Any] = METRICS["inference_gap"](healthy, data, generator(0, "gap")).values
+    values: dict[str, Any] = measure(METRICS["inference_gap"], healthy, data, "gap").values
     whole, family, encoder = (
         values[f"{name}_gap_nats"] for name in ("inference", "approximation", "amortisation")
     )
@@ -135,16 +133,14 @@ def test_the_gaps_add_up_and_none_is_negative(healthy: VAE, data: Data) -> None:
 
 def test_the_sandwich_closes_on_the_digits(healthy: VAE, data: Data) -> None:
     """Below a tenth of a nat of about 100, from the prior: whatever the encoder is."""
-    with torch.no_grad():
-        ais = AIS(images=24, temperatures=600, start="prior", **AIS_SETTINGS)
-        values: dict[str, Any] = ais(healthy, data, generator(0, "ais")).values
+    ais = AIS(images=24, temperatures=600, start="prior", **AIS_SETTINGS)
+    values: dict[str, Any] = measure(ais, healthy, data, "ais").values
     assert -2 * values["simulated_gap_nats_se"] < values["simulated_gap_nats"] < 0.1
     assert values["iwae_gap_nats"] > -0.1  # annealing is not below the bound of 128 draws
     assert values["ais_acceptance"] == pytest.approx(0.65, abs=0.1)
 
 
 def test_chains_that_are_too_short_are_named(healthy: VAE, data: Data) -> None:
-    with torch.no_grad():
-        ais = AIS(images=24, temperatures=5, start="prior", **AIS_SETTINGS)
-        values = ais(healthy, data, generator(0, "ais")).values
+    ais = AIS(images=24, temperatures=5, start="prior", **AIS_SETTINGS)
+    values = measure(ais, healthy, data, "ais").values
     assert "chains too short" in {one.name for one in diagnose(values)}

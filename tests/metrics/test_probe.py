@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from families import gaussian
-from metrics.given import given
+from metrics.given import given, measure
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.metrics.base import Measured
 from vae_likelihoods.metrics.probe import Probe, summarise
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
@@ -43,8 +44,7 @@ def split(labels_of: Any, images: int, purpose: str) -> Levels:
 def accuracies(labels_of: Any) -> dict[str, float]:
     train, test = split(labels_of, 400, "train"), split(labels_of, 200, "test")
     data = given(test.images, 256, test.labels, train=train)
-    with torch.no_grad():
-        found = Probe(**GOOD)(model(), data, generator(0, "metric")).values
+    found = measure(Probe(**GOOD), model(), data).values
     return {name: float(value) for name, value in found.items()}  # type: ignore[arg-type]
 
 
@@ -71,8 +71,7 @@ def test_labels_that_the_latents_do_not_know_are_guessed() -> None:
 def test_a_train_split_of_one_class_predicts_it() -> None:
     train = split(lambda x: torch.full((len(x),), 1), 20, "train")
     test = split(lambda x: x[:, 0] > 0.5, 50, "test")
-    with torch.no_grad():
-        found = Probe(**GOOD)(model(), given(test.images, 256, test.labels, train=train), generator(0, "m"))
+    found = measure(Probe(**GOOD), model(), given(test.images, 256, test.labels, train=train), "m")
     share = float(test.labels.double().mean())
     for name in ("linear_probe", "knn", "majority"):
         assert found.values[f"{name}_accuracy"] == pytest.approx(share)
@@ -81,14 +80,14 @@ def test_a_train_split_of_one_class_predicts_it() -> None:
 def test_labels_of_factors_give_no_number() -> None:
     images = torch.zeros(4, 1, 1, 2, dtype=torch.uint8)
     factors = given(images, 256, labels=torch.zeros(4, 2, dtype=torch.int64))
-    assert Probe(**GOOD)(model(), factors, generator(0, "m")).numbers == {}
+    assert measure(Probe(**GOOD), model(), factors, "m").values == {}
 
 
 def test_accuracy_and_its_standard_error_of_planted_answers() -> None:
-    numbers = summarise({"knn": np.array([True, True, True, False])})
-    assert numbers["knn_accuracy"].value == 0.75
-    np.testing.assert_array_equal(numbers["knn_accuracy"].per_image, [1, 1, 1, 0])  # type: ignore[arg-type]
-    assert numbers["knn_accuracy_se"].value == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
+    found = Measured.of(summarise({"knn": np.array([True, True, True, False])}))
+    assert found.values["knn_accuracy"] == 0.75
+    np.testing.assert_array_equal(found.per_image["knn_accuracy"], [1, 1, 1, 0])
+    assert found.values["knn_accuracy_se"] == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
 
 
 @pytest.mark.parametrize(

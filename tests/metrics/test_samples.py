@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metrics.given import given
+from metrics.given import given, measure
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import Levels, levels_of
 from vae_likelihoods.errors import SettingError
@@ -19,7 +19,6 @@ from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.samples import Samples
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
-from vae_likelihoods.seeding import generator
 
 GOOD = {"images": 150, "neighbours": 5, "quantile": 0.05, "batch_size": 64}
 SHAPE = (1, 8, 8)
@@ -60,8 +59,7 @@ def data(digits: dict[str, Levels]) -> Data:
 
 
 def measured(model: VAE, data: Data, **settings: Any) -> dict[str, float]:
-    with torch.no_grad():
-        found = Samples(**{**GOOD, **settings})(model, data, generator(0, "metric")).values
+    found = measure(Samples(**{**GOOD, **settings}), model, data).values
     return {name: float(value) for name, value in found.items()}  # type: ignore[arg-type]
 
 
@@ -83,8 +81,8 @@ def test_fresh_images_are_as_far_from_train_as_test_images_are(
     assert found[f"memorised_share_{kind}"] < 0.15
     assert found[f"nearest_train_ratio_{kind}"] == pytest.approx(1.0, abs=0.25)
     assert found[f"frechet_{kind}"] < 3 * found["frechet_train"]
-    for measure in ("precision", "recall", "coverage"):
-        assert found[f"{measure}_{kind}"] == pytest.approx(found[f"{measure}_train"], abs=0.12)
+    for number in ("precision", "recall", "coverage"):
+        assert found[f"{number}_{kind}"] == pytest.approx(found[f"{number}_train"], abs=0.12)
     assert found[f"density_{kind}"] == pytest.approx(found["density_train"], abs=0.3)
 
 
@@ -130,8 +128,8 @@ def test_the_numbers_say_on_how_many_images_and_how_good_the_features_are(data: 
 
 def test_the_yardstick_does_not_depend_on_the_model(data: Data, digits: dict[str, Levels]) -> None:
     one, other = (measured(showing(digits[name].images), data) for name in ("test", "train"))
-    for measure in ("frechet", "precision", "recall", "density", "coverage"):
-        assert one[f"{measure}_train"] == other[f"{measure}_train"]
+    for number in ("frechet", "precision", "recall", "density", "coverage"):
+        assert one[f"{number}_train"] == other[f"{number}_train"]
 
 
 def test_where_test_images_lie_in_train_there_is_no_ratio(digits: dict[str, Levels]) -> None:

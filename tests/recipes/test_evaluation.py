@@ -21,12 +21,13 @@ from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
+from vae_likelihoods.metrics.base import Measured
 from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds
 from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.recipes.training import make_trainer, train
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.sweeps.stages import STAGES
-from vae_likelihoods.units import Unit
+from vae_likelihoods.units.declaration import from_plain
 
 MakeCell = Callable[..., Cell]
 LEARNS = ("study=evaluated", "training.epochs=5", "optimizer.lr=0.01", "training.warmup_steps=0")
@@ -89,15 +90,30 @@ def test_it_says_what_was_measured(cell: Cell, metrics: dict[str, Any]) -> None:
     assert metrics["test_sha256"] == test.sha256
 
 
-def test_every_measured_number_has_a_unit(metrics: dict[str, Any]) -> None:
-    """What is left has none: names, settings and counts."""
-    origin = {"study", "cell", "dataset", "likelihood", "trained_on", "test_sha256"}
-    counts = {"levels", "latent_dim", "seed", "parameters", "multiply_adds", "epochs", "dimensions", "images"}
-    assert metrics["units"].keys() == metrics.keys() - origin - counts - {"units", "better"}
-    units = {name: Unit.from_dict(unit) for name, unit in metrics["units"].items()}
+def test_every_value_is_declared_and_every_measured_number_has_a_unit(metrics: dict[str, Any]) -> None:
+    """What is left says of which images the file speaks."""
+    declared = from_plain(metrics["declarations"])
+    others = ["images", "test_sha256", "declarations"]
+    assert list(metrics) == [*declared, *others]
+    names = {"study", "cell", "dataset", "likelihood", "trained_on"}
+    counts = {"levels", "latent_dim", "seed", "parameters", "multiply_adds", "epochs", "dimensions"}
+    units = {name: each.unit for name, each in declared.items() if each.unit}
+    assert units.keys() == declared.keys() - names - counts
     assert {(unit.split, unit.dimensions, unit.levels) for unit in units.values()} == {("test", 64, 17)}
     assert str(units["bits_per_dim"]) == "bits per dimension (mass, test, D=64, K=17, k=8)"
     assert str(units["rate_nats"]) == "nats per image (test, D=64, K=17)"
+    assert {name for name, each in declared.items() if not each.format} - {"kl_per_latent_nats"} == names
+    varying = {name for name in names | counts if not declared[name].exact}
+    assert varying == {"epochs"}  # with early stopping they depend on the last digits
+
+
+def test_what_two_metrics_measure_follows_the_order_of_their_declarations(metrics: dict[str, Any]) -> None:
+    """First which cell it is, then the numbers of each metric, then how it was trained and what it costs."""
+    names = list(metrics["declarations"])
+    assert names[:2] == ["study", "cell"]
+    some = ("seed", "bits_per_dim", "active_units", "squared_error", "epochs")
+    places = [names.index(name) for name in some]
+    assert places == sorted(places)
 
 
 def test_the_columns_of_per_image_have_the_units_of_their_names(
@@ -108,7 +124,7 @@ def test_the_columns_of_per_image_have_the_units_of_their_names(
         *("image", "nll_nats", "rate_nats", "distortion_nats", "effective_sample_size"),
         *("squared_error", "ssim"),
     ]
-    assert set(header[1:]) <= metrics["units"].keys()
+    assert all("unit" in metrics["declarations"][name] for name in header[1:])
 
 
 def test_parameters_and_multiply_adds_are_counted(metrics: dict[str, Any]) -> None:
@@ -210,7 +226,7 @@ def test_the_score_is_that_of_the_weights_in_the_file(small_cell: MakeCell, tmp_
     model.load_state_dict(load_file(cell.run_folder / "model.safetensors"))
     with torch.no_grad():
         bound, noise = build_metrics(cell.settings)["bound"], generator(0, "metric", "bound")
-        expected = bound(model, Trained(cell).data, noise).values
+        expected = Measured.of(bound(model, Trained(cell).data, noise)).values
     assert found["nll_nats"] == pytest.approx(expected["nll_nats"], rel=1e-9)
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.recipes.training import RESULTS, make_trainer, train
 from vae_likelihoods.training.trainer import EpochRecord, NonFiniteLossError
-from vae_likelihoods.units import Unit
+from vae_likelihoods.units.declaration import from_plain
 
 MakeCell = Callable[..., Cell]
 
@@ -94,17 +94,20 @@ def test_history_has_a_row_an_epoch_and_says_what_was_learned(small_cell: MakeCe
     ],
     ids=["mass", "density", "trained_on", "iwae"],
 )
-def test_every_measured_column_of_the_history_has_a_unit(
+def test_every_column_of_the_history_is_declared_and_what_is_measured_has_a_unit(
     small_cell: MakeCell, tmp_path: Path, overrides: tuple[str, ...], trained: str
 ) -> None:
     told: list[EpochRecord] = []
     train(small_cell("training.epochs=1", *overrides), tmp_path, told.append)
-    text = (tmp_path / "units.json").read_text()
-    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
-    units = {name: str(Unit.from_dict(unit)) for name, unit in json.loads(text).items()}
-    others = {"epoch", "learning_rate", "rate_weight", "best_epoch", *told[0].shared}
-    assert units.keys() == rows(tmp_path)[0].keys() - others
+    declared = from_plain(json.loads((tmp_path / "columns.json").read_text()))
+    assert declared.keys() == rows(tmp_path)[0].keys()
+    assert next(iter(declared)) == "val_bits_per_dim"
+    units = {name: str(each.unit) for name, each in declared.items() if each.unit}
+    others = {"epoch", "learning_rate", "rate_weight", "best_epoch"}
+    assert units.keys() == declared.keys() - others
     rest = trained.partition("train")[2].rpartition(", k=")[0]
+    for name in told[0].shared:
+        assert units.pop(name) == f"parameter of the likelihood (train{rest})"
     assert units.pop("train_rate") == f"nats per image (train{rest})"
     assert units.pop("val_rate") == f"nats per image (validation{rest})"
     assert units.pop("val_bits_per_dim") == f"bits per dimension (mass, validation{rest}, k=1)"

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import zlib
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from vae_likelihoods.units import BITS, NATS, Quantity, Scale, Split, plain
+from vae_likelihoods.units.declaration import Declaration, to_plain
+from vae_likelihoods.units.quantity import BITS, NATS, Quantity, Scale, Split
 
 SCORES = {"gaussian": 7.9, "binomial": 11.0, "beta_binomial": 1.3, "gaussian_learned": 1.9}
 IMAGES = 50
@@ -42,33 +44,60 @@ def record(
     rate = 8.0 + 3.0 * math.log2(latent_dim) + 0.1 * seed
     values = {
         "study": study, "cell": f"{likelihood}-{latent_dim}-{seed}", "dataset": "mnist5k", "levels": 256,
-        "likelihood": likelihood, "latent_dim": latent_dim, "seed": seed, "bits_per_dim": bits,
-        "bits_per_dim_se": 0.011, "nll_nats": nll, "elbo_nats": -(nll + 2.0), "rate_nats": rate,
-        "distortion_nats": nll + 2.0 - rate, "importance_samples": 128, "effective_sample_size": 11.2345678,
-        "active_units": min(latent_dim, 11), "squared_error": 0.0123456789, "trained_on": "mass",
-        "parameters": 123456, "multiply_adds": 654321, "epochs": 20, "dimensions": dimensions,
-        "kl_per_latent_nats": [rate / latent_dim] * latent_dim, "images": IMAGES, "test_sha256": "5ca1e",
+        "dimensions": dimensions, "likelihood": likelihood, "latent_dim": latent_dim, "seed": seed,
+        "images": IMAGES, "test_sha256": "5ca1e",
+        "bits_per_dim": bits, "bits_per_dim_se": 0.011, "nll_nats": nll, "elbo_nats": -(nll + 2.0),
+        "rate_nats": rate, "distortion_nats": nll + 2.0 - rate, "importance_samples": 128,
+        "effective_sample_size": 11.2345678, "active_units": min(latent_dim, 11),
+        "kl_per_latent_nats": [rate / latent_dim] * latent_dim, "squared_error": 0.0123456789,
+        "trained_on": "mass", "parameters": 123456, "multiply_adds": 654321, "epochs": 20,
     }  # fmt: skip
     values |= changes
-    return values | {"units": units(values, scale, split)}
+    images = (split, values["dimensions"], values["levels"])
+    declared = [each.on(*images) for each in declarations(values["importance_samples"], scale)]
+    return values | {"declarations": to_plain(each for each in declared if each.name in values)}
 
 
-def units(values: dict[str, Any], scale: Scale, split: Split) -> dict[str, dict[str, Any]]:
-    k = values["importance_samples"]
-    bits, nats, draws = (
-        Quantity(BITS, scale, k),
-        Quantity(NATS, scale, k),
-        Quantity("samples per image", None, k),
-    )
-    quantities = {
-        "bits_per_dim": bits, "bits_per_dim_se": bits, "nll_nats": nats, "elbo_nats": nats,
-        "distortion_nats": nats, "rate_nats": Quantity(NATS), "importance_samples": draws,
-        "effective_sample_size": draws, "active_units": Quantity("latents"),
-        "squared_error": Quantity("squared error per pixel"),
-        "kl_per_latent_nats": Quantity("nats per latent"),
-    }  # fmt: skip
-    dimensions, levels = values["dimensions"], values["levels"]
-    return plain({name: one.on(split, dimensions, levels) for name, one in quantities.items()})
+def declarations(k: int, scale: Scale) -> list[Declaration]:
+    """Return the declarations of an evaluation."""
+    bits, nats = Quantity(BITS, scale, k), Quantity(NATS, scale, k)
+    draws = Quantity("samples per image", None, k)
+    fact, number = partial(Declaration, exact=True), partial(Declaration, format=",.2f")
+    error = Quantity("squared error per pixel")
+    return [
+        fact("study", "a grid"), fact("cell", "a run", header="cell"), fact("dataset", "the images"),
+        fact("levels", "K", format="d"), fact("dimensions", "D", format="d"), fact("likelihood", "p(x|z)"),
+        fact("latent_dim", "size of z", header="latents", format="d"),
+        fact("seed", "of randomness", header="seed", format="d"),
+        number("bits_per_dim", "the score", bits, "bits/dim", format=".4f", better="lower"),
+        number("bits_per_dim_se", "its error", bits, "± images", format=".4f"),
+        number("nll_nats", "the score in nats", nats, "NLL", better="lower"),
+        number("elbo_nats", "a bound", nats, "ELBO"), number("rate_nats", "a part", Quantity(NATS), "rate"),
+        number("distortion_nats", "the other part", nats, "distortion"),
+        Declaration("importance_samples", "of the bound", draws, "k", "d", exact=True),
+        number("effective_sample_size", "of the k", draws, "ESS", format=".1f"),
+        number("active_units", "latents in use", Quantity("latents"), "active", format="d"),
+        Declaration("kl_per_latent_nats", "KL of each latent", Quantity("nats per latent")),
+        number(
+            "squared_error", "of means", error, "squared error", format=".4g", better="lower",
+            purpose="reconstructions",
+        ),
+        fact("trained_on", "mass or density", header="trained on"),
+        fact("parameters", "counted", header="parameters", format=",d"),
+        fact("multiply_adds", "counted too", header="multiply-adds", format=",d"),
+        Declaration("epochs", "of training", header="epochs", format="d"),
+    ]  # fmt: skip
+
+
+SHARE = Quantity("share of images")
+
+
+def add(metrics: dict[str, Any], name: str, value: Any, **fields: Any) -> dict[str, Any]:
+    """Return a metrics.json with a further number and its declaration."""
+    usual = {"quantity": SHARE, "header": name.replace("_", " "), "format": ".4g"}
+    number = Declaration(name, f"this is {name}", **{**usual, **fields})
+    declared = to_plain([number.on("test", metrics["dimensions"], metrics["levels"])])
+    return {**metrics, name: value, "declarations": metrics["declarations"] | declared}
 
 
 def nats_of_images(metrics: dict[str, Any]) -> pd.DataFrame:
@@ -98,16 +127,14 @@ def refused(change: dict[str, Any], first: str = "pair/one-2-0", other: str = "p
     """Return a pattern for the refusal that names what `change` changed, and nothing else."""
     ((field, value),) = change.items()
     usual = {**record("grey", "any", 2, 0, 1.0), "scale": "mass", "split": "test"}[field]
-    said = (
-        f"unlike units cannot stand in one table or ranking. {field}: {usual} ({first}), {value} ({other})."
-    )
-    return re.escape(said) + "$"
+    difference = f"{field}: {usual} ({first}), {value} ({other})"
+    return re.escape(f"unlike units cannot stand in one table or ranking. {difference}.") + "$"
 
 
 @pytest.fixture
 def study() -> SimpleNamespace:
     """The functions that make up cells, for tests that change one."""
-    return SimpleNamespace(record=record, save=save, refused=refused, images=IMAGES)
+    return SimpleNamespace(record=record, add=add, save=save, refused=refused, images=IMAGES)
 
 
 @pytest.fixture(params=UNLIKE, ids=lambda change: "-".join(change))

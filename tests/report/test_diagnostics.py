@@ -81,8 +81,8 @@ def test_a_finding_holds_its_numbers() -> None:
         "train_nll_nats": 100.0,
         "train_nll_nats_se": 2.0,
     }
-    assert "12.00 ± 3.00" in found.says
-    assert "100.00 ± 2.00" in found.says
+    assert "12.00 ± 3.00" in found.text
+    assert "100.00 ± 2.00" in found.text
     (found,) = diagnose({"posterior_collapse": 1, "collapsed_share": 1.0})
     assert found.numbers == {"posterior_collapse": 1.0, "collapsed_share": 1.0}
 

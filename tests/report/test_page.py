@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from vae_likelihoods.files import sha256
-from vae_likelihoods.report.definitions import DEFINITIONS
-from vae_likelihoods.report.summary import COLUMNS
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = ("summary.csv", "table.md", "metrics.json", "plots/bits_per_dim.csv", "plots/stability.csv",
@@ -104,7 +102,7 @@ def test_the_page_shows_every_cell_picture_and_chart(report, root):
     assert len(specs) == len(page.all("figure")) == 4
     assert all(header.get("scope") in ("col", "row") for header in page.all("th"))
     text = " ".join("".join(page.text).split())
-    assert re.search(r"codes a test image best: 1\.261 ± 0\.01\d bits/dim over 2 seeds\.", text)
+    assert re.search(r"beta_binomial with 32 latents is best: 1\.261 ± 0\.01\d bits/dim over 2 seeds\.", text)
     assert "Not known: what other seeds give (each setting has 2);" in text
     assert re.search(r"gaussian_learned 32 1\.843 ± 0\.01\d \+0\.582 \[0\.\d+, 0\.\d+\]", text)
     assert "Does the ranking hold?" in text
@@ -166,20 +164,53 @@ def test_unlike_units_are_one_line_and_leave_the_last_report(report, root, study
     assert {p: p.read_bytes() for p in (root / "reports").rglob("*") if p.is_file()} == before
 
 
-def test_every_column_is_defined():
-    assert {definition.name for definition in DEFINITIONS} == set(COLUMNS)
-    assert all(re.fullmatch(r"[a-z_]+", definition.name) for definition in DEFINITIONS)
+def table_of_cells(root: Path) -> str:
+    html = (root / "reports" / "index.html").read_text(encoding="utf-8")
+    return html.partition('<table class="cells">')[2].partition("</table>")[0]
 
 
-def test_what_a_further_metric_measured_is_in_the_table_of_cells_with_its_direction(report, root):
+def test_the_table_of_cells_has_a_column_for_each_header_and_every_declaration_is_explained(report, root):
+    assert report() == 0
+    headers = re.findall(r"<button type=\"button\">(.*?)</button>", table_of_cells(root))
+    assert headers == [
+        "cell", "latents", "seed", "bits/dim", "± images", "NLL", "ELBO", "rate", "distortion", "k", "ESS",
+        "active", "squared error", "trained on", "parameters", "multiply-adds", "epochs",
+    ]  # fmt: skip
+    html = (root / "reports" / "index.html").read_text(encoding="utf-8")
+    metrics = json.loads((root / "evaluations/grey/gaussian-2-0/metrics.json").read_text())
+    explained = set(re.findall(r"<dt><code>(.*?)</code></dt>", html))
+    assert explained == metrics["declarations"].keys() - {"kl_per_latent_nats"} | {"scale", "split"}
+    assert "<dd>the score in nats; nats per image; lower is better.</dd>" in html
+
+
+def test_a_number_of_any_metric_is_in_the_table_of_cells_with_its_direction(report, root, study):
     paths = list((root / "evaluations" / "grey").glob("*/metrics.json"))
     for path in paths:
-        found = json.loads(path.read_text())
-        found |= {"frechet_distance": 12.34567, "better": {"frechet_distance": "lower"}}
-        found["units"]["frechet_distance"] = found["units"]["squared_error"]
-        path.write_text(json.dumps(found))
+        metrics = json.loads(path.read_text())
+        path.write_text(json.dumps(study.add(metrics, "frechet_distance", 12.34567, better="lower")))
     assert report() == 0
     html = (root / "reports" / "index.html").read_text()
-    assert "squared error per pixel; lower is better" in html
-    assert html.count(">12.35</td>") == len(paths)
+    assert "this is frechet_distance; share of images; lower is better" in html
+    assert table_of_cells(root).count(">12.35</td>") == len(paths)
     assert "<dt><code>frechet_distance</code></dt>" in html
+
+
+def test_a_number_that_some_cells_lack_is_a_dash_and_one_line_says_in_how_many(report, root, study, capsys):
+    paths = sorted((root / "evaluations" / "grey").glob("*/metrics.json"))
+    for path in paths[3:]:
+        metrics = json.loads(path.read_text())
+        path.write_text(json.dumps(study.add(metrics, "mig", 0.25)))
+    assert report() == 0
+    printed, *_ = capsys.readouterr().out.splitlines()
+    assert printed == "grey: mig is missing in 3 of 24 cells"
+    html = (root / "reports" / "index.html").read_text(encoding="utf-8")
+    assert "mig is missing in 3 of 24 cells." in html
+    assert table_of_cells(root).count(">–</td>") == 3
+    assert table_of_cells(root).count(">0.25</td>") == 21
+
+
+def test_no_line_on_missing_numbers_where_none_is_missing(report, root, capsys):
+    assert report() == 0
+    (printed,) = capsys.readouterr().out.splitlines()
+    assert printed == "24 cells of 1 studies: reports/index.html"
+    assert "missing" not in " ".join(Page(root / "reports/index.html").text)

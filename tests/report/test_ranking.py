@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,28 @@ import pandas as pd
 import pytest
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.report import ranking, scores, summary
+from vae_likelihoods.report import prose, ranking, scores, summary
+from vae_likelihoods.report.comparable import UnlikeUnits
 from vae_likelihoods.report.resampling import compare
 from vae_likelihoods.report.scores import Name
-from vae_likelihoods.units import BITS, Quantity, UnlikeUnits, bits_per_dim
+from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.units.quantity import BITS, NATS, Quantity, Unit, bits_per_dim
 
 IMAGES, DIMENSIONS = 100, 784
-NATS = 1 / bits_per_dim(1.0, DIMENSIONS)  # of a bit per dimension
+NATS_OF_A_BIT = 1 / bits_per_dim(1.0, DIMENSIONS)
+UNIT = Quantity(BITS, "mass", 128).on("test", DIMENSIONS, 256)
 
 Ranked = Callable[..., ranking.Answer]
 
 
-def cells(*rows: tuple[str, int, int, float], **changes: Any) -> pd.DataFrame:
+def cells(*rows: tuple[str, int, int, float], unit: Unit = UNIT, **changes: Any) -> pd.DataFrame:
     columns = ["likelihood", "latent_dim", "seed", "bits_per_dim"]
-    shared = {"study": "s", "dataset": "mnist5k", "test_sha256": "5ca1e", "scale": "mass", "split": "test"}
-    counts = {"levels": 256, "dimensions": DIMENSIONS, "importance_samples": 128}
-    named = [f"{likelihood}-{size}-{seed}" for likelihood, size, seed, _ in rows]
-    unit = Quantity(BITS, "mass", 128).on("test", DIMENSIONS, 256)
-    frame = pd.DataFrame(rows, columns=columns).assign(**shared, **counts, cell=named)
-    nats = frame["bits_per_dim"] * NATS
-    return frame.assign(nll_nats=nats, units=[{"bits_per_dim": unit} for _ in rows], **changes)
+    shared = {"study": "s", "dataset": "mnist5k", "test_sha256": "5ca1e"}
+    names = [f"{likelihood}-{size}-{seed}" for likelihood, size, seed, _ in rows]
+    frame = pd.DataFrame(rows, columns=columns).assign(**shared, cell=names)
+    declared = {"bits_per_dim": Declaration("bits_per_dim", "the score", unit)}
+    nats = frame["bits_per_dim"] * NATS_OF_A_BIT
+    return frame.assign(nll_nats=nats, declarations=[declared for _ in rows], **changes)
 
 
 @pytest.fixture
@@ -54,7 +57,6 @@ def write(folder: Path, row: dict[Any, Any], own_nats: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame({"image": range(IMAGES), "nll_nats": nats})
     frame.to_csv(folder / "per_image.csv", index=False, float_format="%.9g")
-    (folder / "metrics.json").write_text("{}", encoding="utf-8")
 
 
 def test_a_clear_winner(ranked: Ranked) -> None:
@@ -72,11 +74,11 @@ def test_a_clear_winner(ranked: Ranked) -> None:
     assert 0 < second.interval.low < 0.495 < second.interval.high < 1
     assert found.ties == ()
     assert found.candidates == (best,)
-    said = [sentence.replace("\u00a0", " ") for sentence in ranking.sentences(found)]
+    said = [sentence.replace("\u00a0", " ") for sentence in prose.sentences(found)]
     low, high = second.interval
     assert 0.995 < best.best_share < 1
     assert said == [
-        f"On mnist5k at 256 levels, `b` with 8 latents codes a test image best: "
+        f"On mnist5k at 256 levels, `b` with 8 latents is best: "
         f"1.510 ± {best.uncertainty:.3f} bits/dim over 2 seeds.",
         "Of 3 settings it is the best in over 99 % of the bootstrap samples of images and seeds.",
         f"The runner-up, `a` with 2 latents, needs 0.495 [{low:.3f}, {high:.3f}] more (2.005).",
@@ -97,7 +99,7 @@ def test_a_tie_is_called_a_tie(ranked: Ranked) -> None:
     assert tie.likelihood == "b"
     assert tie.interval.low < 0 < tie.interval.high
     assert tie.p_value > 0.5
-    said = ranking.sentences(found)
+    said = prose.sentences(found)
     assert "over 1 seed." in said[0]
     more = f"({found.behind(tie):+.3f} [{tie.interval.low:.3f}, {tie.interval.high:.3f}])"
     assert said[-1] == f"`b` with 2 latents {more} is indistinguishable from it."
@@ -111,7 +113,7 @@ def test_a_runner_up_is_named_even_if_another_is_tied(ranked: Ranked) -> None:
     assert [setting.likelihood for setting in found.ties] == ["c"]
     assert found.runner_up is not None
     assert not found.tied(found.runner_up)
-    said = ranking.sentences(found)
+    said = prose.sentences(found)
     assert said[2].startswith("The runner-up, `b` with 2 latents, needs 0.100 [")
     assert said[3].startswith("`c` with 2 latents (+0.249 [")
 
@@ -125,7 +127,7 @@ def test_one_lucky_seed_does_not_win(ranked: Ranked) -> None:
 
 def test_several_ties_are_listed(ranked: Ranked) -> None:
     found = ranked(("a", 2, 0, 1.0), ("b", 2, 0, 1.0001), ("c", 1, 0, 1.0002))
-    said = ranking.sentences(found)[-1]
+    said = prose.sentences(found)[-1]
     assert said.startswith("`b` with 2 latents (+0.000 [")
     assert " and `c` with 1 latent (+0.000 [" in said
     assert said.endswith(" are indistinguishable from it.")
@@ -133,10 +135,10 @@ def test_several_ties_are_listed(ranked: Ranked) -> None:
 
 def test_how_many_latents(ranked: Ranked) -> None:
     found = ranked(("a", 2, 0, 1.5), ("a", 8, 0, 1.0001), ("a", 32, 0, 1.0), ("a", 1, 0, 1.6))
-    said = ranking.sentences(found)
+    said = prose.sentences(found)
     assert said[-2] == "No other likelihood was tried."
     assert said[-1].startswith("For `a`, 8 latents (+0.000 [-")
-    assert "]) cannot be told from 32; 2 latents need 0.500 [0.4" in said[-1]
+    assert "]) are indistinguishable from 32; 2 latents need 0.500 [0.4" in said[-1]
     assert "; 1 latent needs 0.600 [0.5" in said[-1]
 
 
@@ -150,7 +152,7 @@ def test_it_is_the_same_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
         shuffled = frame.sample(frac=1, random_state=seed).reset_index(drop=True)
         again = ranking.answer(shuffled, tmp_path)
         assert again == first
-        assert ranking.sentences(again) == ranking.sentences(first)
+        assert prose.sentences(again) == prose.sentences(first)
 
 
 def test_equal_scores_are_ordered_by_size_and_name(ranked: Ranked) -> None:
@@ -185,21 +187,26 @@ def test_decimals_show_two_digits_of_the_uncertainty(ranked: Ranked, error: floa
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
+    ("fact", "value"),
     [
         ("study", "t"), ("dataset", "digits"), ("test_sha256", "0ddba11"), ("levels", 2), ("dimensions", 64),
         ("scale", "density"), ("split", "validation"), ("importance_samples", 8),
     ],
 )  # fmt: skip
-def test_a_column_that_differs_is_refused(column: str, value: Any, tmp_path: Path) -> None:
-    odd = cells(("b", 2, 0, 1.0)).assign(**{column: value})
-    with pytest.raises(UnlikeUnits, match=rf"unlike units .*ranking\. {column}: .* \(s/a-2-0\), {value} "):
+def test_a_fact_of_the_images_or_of_the_score_that_differs_is_refused(
+    fact: str, value: Any, tmp_path: Path
+) -> None:
+    odd = cells(("b", 2, 0, 1.0))
+    if fact in vars(UNIT):
+        odd = cells(("b", 2, 0, 1.0), unit=replace(UNIT, **{fact: value}))
+    else:
+        odd = odd.assign(**{fact: value})
+    with pytest.raises(UnlikeUnits, match=rf"unlike units .*ranking\. {fact}: .* \(s/a-2-0\), {value} "):
         ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), odd]), tmp_path)
 
 
 def test_a_unit_that_differs_is_refused(tmp_path: Path) -> None:
-    nats = [{"bits_per_dim": Quantity("nats per image", "mass", 128).on("test", 784, 256)}]
-    odd = cells(("b", 2, 0, 1.0)).assign(units=nats)
+    odd = cells(("b", 2, 0, 1.0), unit=replace(UNIT, measure=NATS))
     said = r"measure of bits_per_dim: bits per dimension \(s/a-2-0\), nats per image \(s/b-2-0\)\.$"
     with pytest.raises(UnlikeUnits, match=said):
         ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), odd]), tmp_path)
@@ -262,5 +269,7 @@ def test_cells_with_other_numbers_of_images_are_refused(tmp_path: Path) -> None:
             tmp_path / "s" / row["cell"] / "per_image.csv",
             lambda rows, keep=keep, nats=row["nll_nats"]: rows.iloc[:keep].assign(nll_nats=nats),
         )
-    with pytest.raises(SettingError, match="100 in a-2-0, 99 in b-2-0: the cells of a study have as many"):
+    with pytest.raises(
+        SettingError, match="100 in a-2-0, 99 in b-2-0: all cells of a study need the same test images"
+    ):
         ranking.answer(frame, tmp_path)

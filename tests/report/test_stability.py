@@ -8,6 +8,13 @@ from vae_likelihoods.report import ranking, stability, summary
 from vae_likelihoods.report.resampling import Interval
 from vae_likelihoods.report.stability import Agreement, Order, agree
 
+POINTS = {
+    **{f"nll_at_{levels}_levels_nats": ("levels", levels) for levels in (256, 2)},
+    **{f"nll_k{k}_nats": ("samples", k) for k in (1, 5, 50)},
+    "nll_noisy_nats": ("noise", 3), "nll_clean_nats": ("noise", 0),
+}  # fmt: skip
+"""As the metrics declare them; the last two are of a metric of somebody's own."""
+
 
 def order(label: str, error: float = 0.0, **scores: float) -> Order:
     def interval(one: str, other: str) -> Interval:
@@ -61,6 +68,8 @@ def evaluated(root, study):
                         "nll_at_2_levels_nats": coarse[name] + size + wobble,
                         **{column: of[name] + size for column, of in more.items()},
                     }
+                    for column in columns:
+                        found = study.add(found, column, 0.0, point=POINTS[column])
                     study.save(root, found, **columns)
         cells = summary.collect(root / "evaluations", {"pair": []})
         return ranking.answer(cells, root / "evaluations")
@@ -86,7 +95,7 @@ def test_a_ranking_that_turns_round_at_two_levels_is_seen(evaluated) -> None:
     (said,) = (one for one in stability.sentences([found]))
     assert said == (
         f"Kendall's tau to the ranking of 4 settings at K = 256 is {found.tau:.2f} at K = 2; "
-        "first is then `b` with 2 latents at K = 2; 4 of 6 pairs change their order, 4 firmly."
+        "first is then `b` with 2 latents at K = 2; 4 of 6 pairs change their order, 4 by more than noise."
     )
 
 
@@ -117,6 +126,12 @@ def test_the_largest_k_is_what_the_others_are_held_against(evaluated) -> None:
         ("k = 50", "k = 1"),
     ]
     assert [len(one.flips) for one in made["samples"]] == [4, 4]
+
+
+def test_an_axis_that_another_metric_declares_is_compared_too(evaluated) -> None:
+    noise = {"nll_noisy_nats": {"a": 900.0, "b": 880.0}, "nll_clean_nats": {"a": 700.0, "b": 840.0}}
+    (held,) = by_axis(evaluated({"a": 1.0, "b": 2.0}, **noise))["noise"]
+    assert (held.reference, held.label, len(held.flips)) == ("noise = 3", "noise = 0", 4)
 
 
 def test_what_was_not_measured_on_all_cells_is_not_ranked(evaluated, root, study) -> None:

@@ -8,7 +8,15 @@ import pytest
 
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report import summary
-from vae_likelihoods.units import UnlikeUnits
+from vae_likelihoods.report.comparable import UnlikeUnits
+from vae_likelihoods.units.quantity import Quantity
+
+COLUMNS = [
+    "study", "cell", "dataset", "levels", "dimensions", "likelihood", "latent_dim", "seed",
+    "bits_per_dim", "bits_per_dim_se", "nll_nats", "elbo_nats", "rate_nats", "distortion_nats",
+    "importance_samples", "effective_sample_size", "active_units", "squared_error",
+    "trained_on", "parameters", "multiply_adds", "epochs", "scale", "split",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ def test_every_cell_is_a_row_in_the_order_of_params(cells):
 def test_summary_has_the_columns_and_six_digits(cells, tmp_path):
     summary.write_summary(cells, tmp_path / "summary.csv")
     written = pd.read_csv(tmp_path / "summary.csv")
-    assert tuple(written.columns) == summary.COLUMNS
+    assert list(written.columns) == COLUMNS
     assert written["effective_sample_size"][0] == 11.2346
     assert written["squared_error"][0] == 0.0123457
     assert written["multiply_adds"].dtype.kind == "i"
@@ -51,27 +59,55 @@ def test_a_metric_that_a_model_does_not_have_stays_empty(root, study, tmp_path):
     assert pd.isna(written.loc["binomial-2-0", "effective_sample_size"])
 
 
-def test_what_a_further_metric_measures_is_a_column_after_the_others(root, study, tmp_path):
-    found = study.record("grey", "binomial", 2, 0, 11.0)
-    found |= {"frechet": 1.23456789, "curve_nats": [1.0, 2.0], "better": {"frechet": "lower"}}
-    found["units"] |= dict.fromkeys(("frechet", "curve_nats"), found["units"]["squared_error"])
-    path = study.save(root, found)
+def test_what_any_metric_measures_is_a_column(root, study, tmp_path):
+    found = study.add(study.record("grey", "binomial", 2, 0, 11.0), "frechet", 1.23456789, better="lower")
+    path = study.save(root, study.add(found, "curve_nats", [1.0, 2.0]))
     for other in set(path.parents[1].iterdir()) - {path.parent}:
         shutil.rmtree(other)
     cells = summary.collect(root / "evaluations", {"grey": []})
-    assert cells["units"][0]["frechet"].measure == "squared error per pixel"
-    assert cells["better"][0] == {"frechet": "lower"}
+    declared = summary.declared(cells)["frechet"]
+    assert (declared.unit.measure, declared.better) == ("share of images", "lower")
     summary.write_summary(cells, tmp_path / "summary.csv")
     written = pd.read_csv(tmp_path / "summary.csv")
-    assert tuple(written.columns) == (*summary.COLUMNS, "frechet")
+    assert sorted(written.columns) == sorted([*COLUMNS, "frechet"])
     assert written["frechet"].tolist() == [1.23457]
 
 
-def test_a_further_metric_without_a_number_is_refused(root, study):
-    found = study.record("grey", "binomial", 2, 0, 11.0, frechet="low")
-    found["units"]["frechet"] = found["units"]["squared_error"]
+def test_a_number_that_some_cells_lack_is_empty_and_a_line_says_in_how_many(root, study, tmp_path):
+    """Neither the number nor its declaration is in the others; of two numbers each is told."""
+    for seed in (0, 1):
+        found = study.add(study.record("grey", "binomial", 2, seed, 11.0), "mig", 0.5)
+        study.save(root, study.add(found, "spread", None) if seed else found)
+    cells = summary.collect(root / "evaluations", {"grey": []})
+    assert summary.missing(cells) == "mig is missing in 22 of 24 cells; spread is missing in 24 of 24 cells"
+    summary.write_summary(cells, tmp_path / "summary.csv")
+    written = pd.read_csv(tmp_path / "summary.csv").set_index("cell")
+    assert written["mig"].dropna().to_dict() == {"binomial-2-0": 0.5, "binomial-2-1": 0.5}
+
+
+def test_a_metric_that_some_cells_lack_is_one_line_however_many_numbers_it_has(root, study):
+    found = study.record("grey", "binomial", 2, 0, 11.0)
+    for place in range(40):
+        found = study.add(found, f"number_{place}", 1.0)
     study.save(root, found)
-    with pytest.raises(SettingError, match="frechet is 'low', not a number"):
+    cells = summary.collect(root / "evaluations", {"grey": []})
+    assert summary.missing(cells) == "number_0, number_1 and 38 others are missing in 23 of 24 cells"
+
+
+def test_units_are_compared_among_the_cells_that_have_the_number(root, study):
+    for seed, measure in enumerate(("share of images", "share of pixels")):
+        found = study.add(
+            study.record("grey", "binomial", 2, seed, 11.0), "mig", 0.5, quantity=Quantity(measure)
+        )
+        study.save(root, found)
+    said = r"measure of mig: share of images \(grey/binomial-2-0\), share of pixels \(grey/binomial-2-1\)\.$"
+    with pytest.raises(UnlikeUnits, match=said):
+        summary.collect(root / "evaluations", {"grey": []})
+
+
+def test_a_number_that_is_a_word_is_refused(root, study):
+    study.save(root, study.add(study.record("grey", "binomial", 2, 0, 11.0), "frechet", "low"))
+    with pytest.raises(SettingError, match="frechet='low': is not what its declaration says"):
         summary.collect(root / "evaluations", {"grey": []})
 
 
@@ -117,10 +153,13 @@ def test_a_damaged_file_is_named(root, text):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"bits_per_dim": float("nan")}, "bits_per_dim is nan"),
-        ({"nll_nats": None}, "nll_nats is None"),
-        ({"seed": "0"}, "seed is '0'"),
-        ({"epochs": True}, "epochs is True"),
+        ({"bits_per_dim": float("nan")}, "bits_per_dim=nan: is not finite"),
+        ({"nll_nats": None}, "nll_nats=None: is not what its declaration says"),
+        ({"seed": "0"}, "seed='0': is not what its declaration says"),
+        ({"seed": None}, "seed=None: is not what its declaration says"),
+        ({"epochs": True}, "epochs=True: is not what its declaration says"),
+        ({"epochs": 2.5}, "epochs=2.5: is not what its declaration says"),
+        ({"likelihood": 3}, "likelihood=3: is not what its declaration says"),
     ],
 )
 def test_a_bad_number_is_named(root, study, change, said):
@@ -144,7 +183,7 @@ def test_unlike_units_are_not_ranked(root, study, unlike):
 
 def test_the_measure_of_any_number_must_be_the_same(root, study):
     record = study.record("grey", "zeta", 2, 0, 11.0)
-    record["units"]["rate_nats"]["measure"] = "bits per image"
+    record["declarations"]["rate_nats"]["unit"]["measure"] = "bits per image"
     study.save(root, record)
     said = r"ranking\. measure of rate_nats: nats per image \(.*\), bits per image \(grey/zeta-2-0\)\.$"
     with pytest.raises(UnlikeUnits, match=said):
@@ -165,31 +204,55 @@ def test_every_row_says_its_scale_split_and_dimensions(cells, tmp_path):
     assert (written["dimensions"] == 784).all()
 
 
-def without_units(record):
-    """What evaluations held before every number had a unit."""
-    hashed = {"test_sha256": record["test_sha256"]}
-    return record | {"units": {"scale": "mass", "split": "test", "nats": "per image", **hashed}}
+def without_declarations(record):
+    """What evaluations held before every number was declared."""
+    units = {name: each["unit"] for name, each in record["declarations"].items() if "unit" in each}
+    return {**{key: record[key] for key in record if key != "declarations"}, "units": units, "better": {}}
+
+
+def changed(record, name, **fields):
+    """Return the record with another declaration of a number."""
+    declared = record["declarations"]
+    return record | {"declarations": declared | {name: declared[name] | fields}}
+
+
+def without(record, name):
+    return record | {"declarations": {k: v for k, v in record["declarations"].items() if k != name}}
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda r: {k: v for k, v in without_units(r).items() if k != "test_sha256"}, "it lacks test_sha256"),
-        (without_units, r"no unit is stored of bits_per_dim, .*squared_error"),
-        (lambda r: r | {"units": None}, "its units are no mapping"),
-        (lambda r: r | {"units": {**r["units"], "nll_nats": "nats"}}, r"unit=nats: needs exactly the fields"),
+        (lambda r: {k: v for k, v in r.items() if k != "test_sha256"}, "the file: lacks test_sha256"),
+        (without_declarations, "written by an older version: the file: lacks declarations"),
+        (lambda r: r | {"declarations": None}, "declarations=None: must be a mapping"),
+        (lambda r: without(r, "nll_nats"), "nll_nats must be declared"),
+        (lambda r: without(r, "seed"), "seed must be declared"),
+        (
+            lambda r: changed(r, "nll_nats", unit="nats"),
+            r"declarations\.nll_nats\.unit=nats: needs exactly the fields",
+        ),
+        (lambda r: changed(r, "nll_nats", unit=None), "needs exactly the fields"),
         (lambda r: r | {"levels": 2}, r"not of the file's own levels"),
         (lambda r: r | {"dimensions": 64}, r"not of the file's own levels"),
         (
-            lambda r: r | {"units": {**r["units"], "nll_nats": {**r["units"]["nll_nats"], "split": "train"}}},
-            r"units=nll_nats: not of the file's own levels, dimensions and split",
+            lambda r: changed(r, "nll_nats", unit=r["declarations"]["nll_nats"]["unit"] | {"split": "train"}),
+            r"unit=nll_nats: not of the file's own levels, dimensions and split",
         ),
     ],
 )
-def test_numbers_without_units_of_their_own_are_refused_with_a_remedy(root, study, change, said):
+def test_values_without_declarations_of_their_own_are_refused_with_a_remedy(root, study, change, said):
     study.save(root, change(study.record("grey", "binomial", 2, 0, 11.0)))
     with pytest.raises(
         SettingError, match=rf"binomial-2-0/metrics\.json.*{said}.*run .*evaluate@grey"
     ) as caught:
         summary.collect(root / "evaluations", {"grey": ["gaussian"]})
     assert "\n" not in str(caught.value)
+
+
+def test_a_score_without_a_unit_is_refused(root, study):
+    record = study.record("grey", "binomial", 2, 0, 11.0)
+    del record["declarations"]["bits_per_dim"]["unit"]
+    study.save(root, record)
+    with pytest.raises(SettingError, match="declarations=bits_per_dim: no unit is stored"):
+        summary.collect(root / "evaluations", {"grey": []})

@@ -24,22 +24,31 @@ def found(made) -> list[ranking.Answer]:
     return [each.answer for each in made]
 
 
+def columns_of(line: str) -> list[str]:
+    """Return the texts of a line of a Markdown table."""
+    return [text.strip() for text in line.strip("|").split("|")]
+
+
 def test_markdown_has_the_paragraph_and_the_intervals_above_every_setting(made):
     lines = tables.markdown(made).replace("\u00a0", " ").splitlines()
     assert lines[0] == f"**grey**: {made[0].paragraph}".replace("\u00a0", " ")
     assert lines[0].startswith("**grey**: On mnist5k at 256 levels, `beta_binomial` with 32 latents")
-    heads = [line for line in lines if line.startswith("| likelihood")]
-    assert heads[0].startswith("| likelihood | latents | bits/dim | behind the best | p | best in |")
-    assert heads[1] == "| likelihood | 2 latents | 8 latents | 32 latents |"
+    heads = [columns_of(line) for line in lines if line.startswith("| likelihood")]
+    assert heads[0][:6] == ["likelihood", "latents", "bits/dim", "behind the best", "p", "best in"]
+    assert heads[1] == ["likelihood", "2 latents", "8 latents", "32 latents"]
     names = [line.split("`")[1] for line in lines if line.startswith("| `")]
     assert names[-4:] == ["beta_binomial", "gaussian_learned", "gaussian", "binomial"]
     best = made[0].answer.best
-    assert lines[lines.index(heads[1]) + 2].endswith(f"| **1.261 ± {best.uncertainty:.3f}** |")
+    second = next(place for place, line in enumerate(lines) if columns_of(line) == heads[1])
+    assert columns_of(lines[second + 2])[-1] == f"**1.261 ± {best.uncertainty:.3f}**"
+    rules = columns_of(lines[second + 1])
+    assert [rule.endswith(":") for rule in rules] == [False, True, True, True]  # numbers to the right
+    assert len({len(line) for line in lines[second : second + 6]}) == 1
 
 
 def test_bold_is_what_cannot_be_told_from_the_best(made):
     found = made[0].answer
-    bold = set(re.findall(r"\| \*\*(.*?)\*\* ", tables.markdown(made)))
+    bold = set(re.findall(r"\| +\*\*(.*?)\*\* ", tables.markdown(made)))
     assert bold == {f"{s.bits_per_dim:.3f} ± {s.uncertainty:.3f}" for s in found.candidates}
 
 

@@ -15,12 +15,12 @@ import pytest
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.identity import content_in, key_of
+from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.metrics.base import Measured, Number
 from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.recipes.measuring import Trained, measure, read_measured
 from vae_likelihoods.sweeps.stages import STAGES
-from vae_likelihoods.units import Quantity
+from vae_likelihoods.units.declaration import Declaration
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -114,7 +114,7 @@ def test_another_metric_measures_nothing_again_but_itself(small_cell: Callable[.
     assert weights.stat().st_mtime_ns == trained
     found = json.loads((again.evaluation_folder / "metrics.json").read_text())
     assert {"bits_per_dim", "active_units", "squared_error"} <= found.keys()
-    assert found["better"]["squared_error"] == "lower"
+    assert found["declarations"]["squared_error"]["better"] == "lower"
 
 
 def test_what_is_measured_comes_back_from_the_store_to_the_last_bit(small_cell: Callable[..., Cell]) -> None:
@@ -137,9 +137,20 @@ def test_a_number_that_is_not_finite_is_named_and_nothing_is_laid_out(
 ) -> None:
     cell = small_cell("study=notfinite", "seed=10", "metric=[latents]")
     STAGES["train"].perform(cell, lambda record: None)
-    wrong = Measured({"odd_nats": Number(value, Quantity("nats"))})
+    wrong = {"collapsed_share": value}
     monkeypatch.setattr(Latents, "__call__", lambda *arguments: wrong)
-    with pytest.raises(ValueError, match=r"metric latents: odd_nats is .*(nan|-inf).*, not finite"):
+    with pytest.raises(SettingError, match=r"metric\.latents\.collapsed_share=.*(nan|-inf).*: is not finite"):
         STAGES["evaluate"].perform(cell, lambda record: None)
     assert not cell.evaluation_folder.exists()
-    assert "odd_nats" in (cell.evaluated.failure or "")
+    assert "collapsed_share" in (cell.evaluated.failure or "")
+
+
+def test_a_name_that_two_metrics_declare_is_refused(
+    small_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = small_cell("study=twice", "seed=10", "metric=[bound,latents]")
+    STAGES["train"].perform(cell, lambda record: None)
+    monkeypatch.setattr(Latents, "declarations", lambda metric, levels: [Declaration("nll_nats", "another")])
+    monkeypatch.setattr(Latents, "__call__", lambda *arguments: {"nll_nats": 1.0})
+    with pytest.raises(SettingError, match="metric=nll_nats: is declared twice"):
+        STAGES["evaluate"].perform(cell, lambda record: None)

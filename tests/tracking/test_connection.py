@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.tracking.connection import alive, driver, lock_of, silence, store_uri
+from vae_likelihoods.tracking.connection import driver, is_alive, lock_of, refusal, store_uri
 
 HERE = os.uname().nodename
 
@@ -21,27 +21,27 @@ def test_addresses() -> None:
 
 
 def test_a_driver_lives_as_long_as_it_holds_its_lock(tmp_path: Path) -> None:
-    assert alive(driver(tmp_path), tmp_path)
+    assert is_alive(driver(tmp_path), tmp_path)
     gone = f"{HERE}:{os.getpid()}:0"  # its number is another process's now
     with lock_of(tmp_path, f"driver-{gone}"):
-        assert alive(gone, tmp_path)
-    assert not alive(gone, tmp_path)
+        assert is_alive(gone, tmp_path)
+    assert not is_alive(gone, tmp_path)
     elsewhere = "another-machine:1:0"
-    assert alive(elsewhere, tmp_path)
+    assert is_alive(elsewhere, tmp_path)
     with lock_of(tmp_path, f"driver-{elsewhere}"):
-        assert alive(elsewhere, tmp_path)
-    assert not alive(elsewhere, tmp_path)
+        assert is_alive(elsewhere, tmp_path)
+    assert not is_alive(elsewhere, tmp_path)
 
 
 def test_without_a_lock_only_processes_of_this_machine_are_known_to_be_gone(tmp_path: Path) -> None:
-    assert alive(f"{HERE}:{os.getpid()}", tmp_path)
-    assert not alive(f"{HERE}:999999999:0", tmp_path)
-    assert alive("another-machine:1", tmp_path)
-    assert not alive("", tmp_path)
+    assert is_alive(f"{HERE}:{os.getpid()}", tmp_path)
+    assert not is_alive(f"{HERE}:999999999:0", tmp_path)
+    assert is_alive("another-machine:1", tmp_path)
+    assert not is_alive("", tmp_path)
 
 
 def test_no_password_is_shown() -> None:
-    line = silence("postgresql://me:secret@host/db", ValueError("gone\nfor ever"))
+    line = refusal("postgresql://me:secret@host/db", ValueError("gone\nfor ever"))
     assert "secret" not in line
     assert "postgresql://me:***@host/db" in line
     assert line.endswith("(gone)")

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from mlflow_names import EPOCH_METRICS, TEST_METRICS
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.tracking import grids
 from vae_likelihoods.tracking.connection import driver, lock_of
@@ -32,7 +33,7 @@ def mirror_all(mirror: Mirror, cell: Cell) -> None:
 
 def sync(mirror: Mirror, cells: list[Cell]) -> None:
     """What pipelines/sync.py does with the cells of a study."""
-    grids.bury_the_dead(mirror.experiment, cells[0].settings.runtime.cell_store)
+    grids.end_abandoned(mirror.experiment, cells[0].settings.runtime.cell_store)
     for cell in cells:
         mirror.update(cell, cell.run_folder, "FINISHED", cell.evaluation_folder)
     grids.settle(mirror.experiment, cells)
@@ -90,7 +91,7 @@ def test_the_files_are_all_in_mlflow_and_twice_is_once(uri: str, tmp_path: Path,
         (mark, suffix) for mark in marks for suffix in (".png", ".webp")
     ]
     assert set(files) == {
-        *("config.yaml", "history.csv", "units.json", "model.safetensors", "samples.png"),
+        *("config.yaml", "history.csv", "columns.json", "model.safetensors", "samples.png"),
         *("reconstructions.png", "evaluation", "images"),
     }
     metrics = json.loads((cell.evaluation_folder / "metrics.json").read_text())
@@ -109,17 +110,36 @@ def test_tags_say_the_units_of_the_headline_metrics(uri: str, tmp_path: Path, ce
     assert tags["unit/test/bpd"] == "bits per dimension (mass, test, D=64, K=17, k=4)"
 
 
-def test_what_an_older_version_wrote_is_mirrored_without_units(uri: str, tmp_path: Path, cell: Cell) -> None:
+def test_every_number_of_the_files_is_a_metric_under_the_name_that_people_know(
+    uri: str, tmp_path: Path, cell: Cell
+) -> None:
+    Mirror(uri, tmp_path, cell.study).update(cell, cell.run_folder, "FINISHED", cell.evaluation_folder)
+    ((_, _, history, *_),) = contents(uri)
+    evaluation = json.loads((cell.evaluation_folder / "metrics.json").read_text())
+    declared = evaluation["declarations"]
+    others = {"kl_per_latent_nats", "importance_samples"}  # a list, and a setting
+    measured = {name for name in declared if "unit" in declared[name]} - others
+    tested = {TEST_METRICS.get(name, f"test/{name}") for name in measured}
+    assert {key for key, *_ in history} == {*EPOCH_METRICS.values(), "train/sigma", *tested}
+    assert TEST_METRICS.keys() <= measured
+
+
+def test_what_an_older_version_wrote_is_mirrored_without_its_numbers(
+    uri: str, tmp_path: Path, cell: Cell
+) -> None:
+    """Nothing says what they are; the files are there all the same."""
     old, evaluation = tmp_path / "old", tmp_path / "evaluation"
     shutil.copytree(cell.run_folder, old)
     shutil.copytree(cell.evaluation_folder, evaluation)
-    (old / "units.json").unlink()
+    (old / "columns.json").unlink()
     path = evaluation / "metrics.json"
     metrics = json.loads(path.read_text())
+    del metrics["declarations"]
     path.write_text(json.dumps(metrics | {"units": {"bits_per_dim": "from nll_nats", "scale": "mass"}}))
     assert Mirror(uri, tmp_path, cell.study).update(cell, old, "FINISHED", evaluation)
-    ((_, _, history, _, _, _, tags, _),) = contents(uri)
-    assert ("test/bpd", 0, metrics["bits_per_dim"]) in history
+    ((_, status, history, files, _, _, tags, _),) = contents(uri)
+    assert (status, history) == ("FINISHED", [])
+    assert {"history.csv", "model.safetensors", "evaluation"} <= set(files)
     assert not [name for name in tags if name.startswith("unit/")]
 
 
@@ -286,12 +306,12 @@ def test_what_a_dead_driver_left_running_is_ended(uri: str, tmp_path: Path, cell
     mirror = Mirror(uri, tmp_path, cell.study)
     mirror.open_parent([cell], ["test"])
     mirror.update(cell, cell.run_folder, "RUNNING")
-    grids.bury_the_dead(mirror.experiment, tmp_path)
+    grids.end_abandoned(mirror.experiment, tmp_path)
     assert [status for _, status, *_ in contents(uri)] == ["RUNNING", "RUNNING"]
     orphan(mirror, tmp_path)
     (tmp_path / cell.key).mkdir()
     (tmp_path / cell.key / "failure.txt").write_text("ValueError: why\n")
-    grids.bury_the_dead(mirror.experiment, tmp_path)
+    grids.end_abandoned(mirror.experiment, tmp_path)
     (child, parent) = contents(uri)
     assert (child[1], child[6]["error"], parent[1]) == ("FAILED", "ValueError: why", "KILLED")
 

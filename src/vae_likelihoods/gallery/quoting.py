@@ -13,7 +13,7 @@ from vae_likelihoods.gallery.training import LATENTS
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.laws import normal
 from vae_likelihoods.likelihoods.location_scale import LocationScale
-from vae_likelihoods.units import bits_per_dim
+from vae_likelihoods.units.quantity import bits_per_dim
 
 
 # Seen where a Gaussian decoder on pixels in [-1, 1] is compared with models of 8-bit images.

@@ -16,7 +16,7 @@ from vae_likelihoods.gallery.training import LATENTS
 from vae_likelihoods.likelihoods.base import TrainedOn
 from vae_likelihoods.likelihoods.laws.normal import Normal
 from vae_likelihoods.likelihoods.location_scale import LocationScale
-from vae_likelihoods.units import bits_per_dim
+from vae_likelihoods.units.quantity import bits_per_dim
 
 _FITTED = 1000  # train images that sigma is fitted to
 _TOGETHER = {"an image": 1, "a batch of 100": 100}

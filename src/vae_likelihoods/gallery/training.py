@@ -17,7 +17,7 @@ from vae_likelihoods.objectives.base import Objective
 from vae_likelihoods.seeding import generator, seeded
 from vae_likelihoods.training.schedule import TrainingSettings
 from vae_likelihoods.training.trainer import Trainer
-from vae_likelihoods.units import bits_per_dim
+from vae_likelihoods.units.quantity import bits_per_dim
 
 LATENTS = 8
 _HIDDEN = (128,)

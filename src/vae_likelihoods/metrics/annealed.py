@@ -11,15 +11,15 @@ from vae_likelihoods.metrics.base import Metric
 
 @dataclass(frozen=True)
 class Annealed(Metric):
-    """A metric of the first `images` images of the test split, with chains for each.
+    """A metric of the first images of the test split, with chains for each image.
 
     Args:
-        images: how many.
-        chains: as the next four, what `ais.Annealing` says.
-        temperatures: see there.
-        schedule: see there.
-        leapfrog_steps: see there.
-        acceptance: see there.
+        images: how many images.
+        chains: as in `Annealing`, like the four settings below.
+        temperatures: as in `Annealing`.
+        schedule: as in `Annealing`.
+        leapfrog_steps: as in `Annealing`.
+        acceptance: as in `Annealing`.
         decoded_at_once: how many images are decoded together: memory, speed, and which noise an image gets.
     """
 
@@ -32,9 +32,9 @@ class Annealed(Metric):
     decoded_at_once: int
 
     def __post_init__(self) -> None:
-        require_count("images", self.images, least=2)  # an error over images needs two
+        require_count("images", self.images, least=2)  # a standard error over images needs two
         require_count("decoded_at_once", self.decoded_at_once)
-        self.annealing  # noqa: B018 - refuses what cannot be, by the same names
+        self.annealing  # noqa: B018 - refuses its settings under the same names
 
     @property
     def annealing(self) -> Annealing:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,64 +14,56 @@ from torch import Tensor
 
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.units import Quantity
+from vae_likelihoods.units.declaration import Declaration
 
 Floats = NDArray[np.float64]
-Better = Literal["lower", "higher"]
+Value = float | list[float] | Floats
+"""A number, a list with a number for each latent, or an array [N] with a number for each test image."""
+Values = Mapping[str, Value]
 
 
-@dataclass(frozen=True)
-class Number:
-    """One number that a metric found, with its unit.
+class Metric(ABC):
+    """Measures a trained model on the test split: declares its numbers, and returns their values by name."""
 
-    Args:
-        value: a number, or a list of numbers (one a latent).
-        quantity: its unit, but for what the images say: their split, D and K.
-        per_image: an array [N] in the same unit, one number for every image of the split.
-        better: the direction of a better model; None where neither is.
-    """
+    @abstractmethod
+    def declarations(self, levels: int) -> Sequence[Declaration]:
+        """Return a declaration for each number that it may measure on images of K = `levels` levels."""
 
-    value: float | list[float]
-    quantity: Quantity
-    per_image: Floats | None = None
-    better: Better | None = None
+    @abstractmethod
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
+        """Return the values of the declared numbers; one that does not exist for this model is left out.
+
+        An array [N] must be in the order of the test split. Its mean is the number, and the array becomes a
+        column of per_image.csv.
+
+        Args:
+            model: on the device of the data.
+            data: the data set at K levels.
+            noise: the only source of random numbers.
+        """
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a metric found: numbers by name, none without a unit.
+    """The values of a metric, as they are stored.
 
-    Raises:
-        TypeError: something in it is no `Number`.
+    Args:
+        values: by name, the mean of each array.
+        per_image: the arrays [N] by name.
     """
 
-    numbers: dict[str, Number]
+    values: dict[str, float | list[float]]
+    per_image: dict[str, Floats]
 
-    def __post_init__(self) -> None:
-        bare = [name for name, number in self.numbers.items() if not isinstance(number, Number)]
-        if bare:
-            raise TypeError(
-                f"{', '.join(bare)}: a metric returns Number(value, Quantity(...)), so with a unit"
-            )
-
-    @property
-    def values(self) -> dict[str, float | list[float]]:
-        """The values by name."""
-        return {name: number.value for name, number in self.numbers.items()}
-
-    @property
-    def per_image(self) -> dict[str, Floats]:
-        """The arrays [N] by name, of the numbers that have one."""
-        found = {name: number.per_image for name, number in self.numbers.items()}
-        return {name: array for name, array in found.items() if array is not None}
-
-
-class Metric(ABC):
-    """Measures a model on one split; everything random comes from `noise`."""
-
-    @abstractmethod
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
-        """Measure `model` on the test split of `data`, which lies on the model's device."""
+    @classmethod
+    def of(cls, values: Values) -> Self:
+        """Split what a metric returned."""
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        numbers = {
+            name: float(value.mean()) if isinstance(value, np.ndarray) else value
+            for name, value in values.items()
+        }
+        return cls(numbers, arrays)
 
 
 def in_batches(levels: Tensor, size: int) -> Iterator[Tensor]:
@@ -83,8 +75,3 @@ def numpy(parts: list[Tensor]) -> Floats:
     """Concatenate batches of results along the images, in float64 on the CPU."""
     array: Floats = torch.cat(parts).double().cpu().numpy()
     return array
-
-
-def averaged(per_image: Floats, quantity: Quantity, better: Better | None = None) -> Number:
-    """Return the mean over images of [N] numbers, and the numbers with it."""
-    return Number(float(per_image.mean()), quantity, per_image, better)

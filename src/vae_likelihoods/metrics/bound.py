@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,10 +11,20 @@ from typing_extensions import override
 
 from vae_likelihoods.errors import require_count
 from vae_likelihoods.inference.bounds import importance_weighted
-from vae_likelihoods.metrics.base import Floats, Measured, Metric, Number, averaged, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.metrics.uncertainty import standard_error
 from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.units import BITS, NATS, Quantity, bits_per_dim
+from vae_likelihoods.units.declaration import ITSELF, Declaration
+from vae_likelihoods.units.quantity import BITS, NATS, Quantity, bits_per_dim
+
+_BITS = "nll_nats / (D ln 2), D = pixels × channels; a uniform guess scores log2 K"
+_NLL = "minus the importance-weighted bound on log p(x)"
+_ELBO = "-(rate + distortion); never above -nll_nats in expectation"
+_RATE = "KL(q(z|x) to p(z)): what the latents tell about an image"
+_DISTORTION = "-E log p(x|z) under q(z|x): what the latents leave open"
+_SAMPLES = "samples of z for each image in the importance-weighted bound"
+_EFFECTIVE = "how many of the k samples carry weight, mean over images; near 1 the bound is loose"
 
 
 @dataclass(frozen=True)
@@ -34,38 +44,52 @@ class Bound(Metric):
         require_count("decoded_at_once", self.decoded_at_once)
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
+    def declarations(self, levels: int) -> list[Declaration]:
+        mass = partial(Quantity, scale="mass", importance_samples=self.samples)
+        draws = Quantity("samples per image", importance_samples=self.samples)
+        nats, k = partial(Declaration, format=",.2f"), "importance_samples"
+        bits = Declaration(
+            "bits_per_dim", _BITS, mass(BITS), "bits/dim", ".4f", "lower", whole=ITSELF, short="bpd"
+        )
+        return [
+            bits,
+            bits.standard_error(short="bpd_se"),
+            nats("nll_nats", _NLL, mass(NATS), "NLL", better="lower", whole=ITSELF, short="nll"),
+            nats("elbo_nats", _ELBO, mass(NATS), "ELBO", better="higher", whole=ITSELF, short="elbo"),
+            nats("rate_nats", _RATE, Quantity(NATS), "rate", whole="nll_nats", short="rate"),
+            nats("distortion_nats", _DISTORTION, mass(NATS), "distortion", whole=ITSELF, short="distortion"),
+            Declaration(k, _SAMPLES, draws, "k", "d", exact=True),
+            Declaration("effective_sample_size", _EFFECTIVE, draws, "ESS", ".1f", whole=k, short="ess"),
+        ]
+
+    @override
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         levels = data.test.images
         nll, ess, rate, distortion = [], [], [], []
         for batch in in_batches(levels, self.decoded_at_once // self.samples):
             posterior = model.posterior(batch)
-            found = importance_weighted(model, batch, posterior, [self.samples], noise, self.decoded_at_once)
-            nll.append(-found.log_mean_weight[0])
-            ess.append(found.effective_sample_size[0])
-            rate.append(found.rate)
-            distortion.append(-found.log_likelihood)
+            bounds = importance_weighted(model, batch, posterior, [self.samples], noise, self.decoded_at_once)
+            nll.append(-bounds.log_mean_weight[0])
+            ess.append(bounds.effective_sample_size[0])
+            rate.append(bounds.rate)
+            distortion.append(-bounds.log_likelihood)
         per_image = {
             "nll_nats": numpy(nll),
             "rate_nats": numpy(rate),
             "distortion_nats": numpy(distortion),
             "effective_sample_size": numpy(ess),
         }
-        return Measured(summarise(per_image, self.samples, levels[0].numel()))
+        return summarise(per_image, self.samples, levels[0].numel())
 
 
-def summarise(per_image: dict[str, Floats], samples: int, dimensions: int) -> dict[str, Number]:
-    """Return means over images, and bits per dimension with its standard error over images."""
+def summarise(per_image: Mapping[str, Floats], samples: int, dimensions: int) -> Values:
+    """Return the numbers of each image, and bits per dimension with its standard error over images."""
     bits = bits_per_dim(per_image["nll_nats"], dimensions)
     rate, distortion = per_image["rate_nats"].mean(), per_image["distortion_nats"].mean()
-    mass = partial(Quantity, scale="mass", importance_samples=samples)
-    draws = Quantity("samples per image", importance_samples=samples)
     return {
-        "bits_per_dim": Number(float(bits.mean()), mass(BITS), better="lower"),
-        "bits_per_dim_se": Number(float(bits.std(ddof=1) / math.sqrt(len(bits))), mass(BITS)),
-        "nll_nats": averaged(per_image["nll_nats"], mass(NATS), "lower"),
-        "elbo_nats": Number(float(-(rate + distortion)), mass(NATS), better="higher"),
-        "rate_nats": averaged(per_image["rate_nats"], Quantity(NATS)),
-        "distortion_nats": averaged(per_image["distortion_nats"], mass(NATS)),
-        "importance_samples": Number(samples, draws),
-        "effective_sample_size": averaged(per_image["effective_sample_size"], draws),
+        "bits_per_dim": float(bits.mean()),
+        "bits_per_dim_se": standard_error(bits),
+        "elbo_nats": float(-(rate + distortion)),
+        "importance_samples": samples,
+        **per_image,
     }

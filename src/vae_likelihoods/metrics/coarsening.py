@@ -1,4 +1,4 @@
-"""The same model scored on coarser pixels: does the ranking of likelihoods hang on the number of levels?"""
+"""The same model scored on coarser pixels: does the ranking depend on the number of levels?"""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ from typing_extensions import override
 from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.inference.bounds import effective_sample_size, importance_weighted_bound
 from vae_likelihoods.likelihoods.base import Likelihood
-from vae_likelihoods.metrics.base import Measured, Metric, Number, averaged, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE, reparameterised
-from vae_likelihoods.units import NATS, Quantity
+from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.units.quantity import NATS, Quantity
+
+_EFFECTIVE = "how many of the k samples carry weight, mean over images; near 1 the bound is loose"
 
 
 @dataclass(frozen=True)
 class Coarsening(Metric):
     """Minus log p of the image at fewer levels, bounded from above with `samples` importance samples.
 
-    Level k of K is seen as level floor(k K' / K) of K'. The mass of that is the sum of the pmf over the
-    block of levels that become it, under the same decoder: nothing is trained again. The bound is
+    Level k of K becomes level floor(k K' / K) of K' levels. The mass of that level is the sum of the pmf over
+    the block of levels that become it, under the same decoder: nothing is trained again. The bound is
 
-        E[ log mean_i p(z_i) P(block | z_i) / q(z_i | x) ]  <=  log p(block),    z_i ~ q(z | x),
+        E[ log mean_i p(z_i) P(block | z_i) / q(z_i | x) ]  <=  log p(block),    z_i ~ q(z | x).
 
-    and q still sees all of x, so it may be too narrow for the block: see the effective sample size. The
-    score at K itself, with the same draws, is what the others are held against; `bound` has more samples.
+    q still sees all of x, so it may be too narrow for the block: see the effective sample size. The scores
+    are compared with the score at K from the same draws, not with that of `bound`, which has more samples.
 
-    A likelihood whose channels know of each other gives no mass to a pixel alone: nothing is measured.
+    If the channels of a pixel depend on each other, a pixel alone has no mass. Then nothing is measured.
 
     Args:
-        levels: each K' that is scored, from many to few, each a multiple of the next one: so each block lies
-            in the next. Those of K and above are left out.
+        levels: each K' that is scored, from many to few, each a multiple of the next one, so that each block
+            lies in the next. Those of K and above are left out.
         samples: k, z drawn for each image.
         evaluated_at_once: pixels worked on together: memory, speed, and which noise an image gets.
     """
@@ -56,17 +59,35 @@ class Coarsening(Metric):
         require_count("evaluated_at_once", self.evaluated_at_once)
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
+    def declarations(self, levels: int) -> list[Declaration]:
+        drawn = partial(Quantity, importance_samples=self.samples)
+        numbers = []
+        for at in [levels, *self._fewer(levels)]:
+            nll, ess = _names(at)
+            meaning = f"minus the bound on log p of the image at {at} levels"
+            unit = drawn(f"{NATS} of {at} levels", "mass")
+            point = ("levels", at)
+            numbers += [
+                Declaration(nll, meaning, unit, f"NLL, K={at}", ",.2f", "lower", point=point),
+                Declaration(ess, _EFFECTIVE, drawn("samples per image"), f"ESS, K={at}", ".2f"),
+            ]
+        return numbers
+
+    @override
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         likelihood, images = model.likelihood, data.test.images
-        fewer = [levels for levels in self.levels if levels < likelihood.levels]
+        fewer = self._fewer(likelihood.levels)
         if not fewer or not likelihood.channels_factorise:
-            return Measured({})
+            return {}
         scored = [likelihood.levels, *fewer]
-        found: dict[int, list[Tensor]] = {levels: [] for levels in scored}
+        weights: dict[int, list[Tensor]] = {levels: [] for levels in scored}
         for batch in in_batches(images, self.evaluated_at_once // (self.samples * images[0].numel())):
             for levels, log_weights in zip(scored, self.log_weights(model, batch, fewer, noise), strict=True):
-                found[levels].append(log_weights)
-        return Measured({k: v for at, parts in found.items() for k, v in self.summarise(at, parts).items()})
+                weights[levels].append(log_weights)
+        return {k: v for levels, parts in weights.items() for k, v in summarise(levels, parts).items()}
+
+    def _fewer(self, levels: int) -> list[int]:
+        return [fewer for fewer in self.levels if fewer < levels]
 
     def log_weights(
         self, model: VAE, k: Tensor, fewer: Sequence[int], noise: torch.Generator
@@ -78,17 +99,18 @@ class Coarsening(Metric):
         for log_mass in log_block_masses(model.likelihood, model.decode(z), k, fewer):
             yield log_mass + log_ratio
 
-    def summarise(self, levels: int, log_weights: list[Tensor]) -> dict[str, Number]:
-        """Return the score at so many levels, and how loose it is, from weights [S, B] of all batches."""
-        drawn = partial(Quantity, importance_samples=self.samples)
-        nll = numpy([-importance_weighted_bound(part) for part in log_weights])
-        effective = numpy([effective_sample_size(part) for part in log_weights])
-        return {
-            f"nll_at_{levels}_levels_nats": averaged(
-                nll, drawn(f"{NATS} of {levels} levels", "mass"), "lower"
-            ),
-            f"effective_sample_size_at_{levels}_levels": averaged(effective, drawn("samples per image")),
-        }
+
+def summarise(levels: int, log_weights: list[Tensor]) -> dict[str, Floats]:
+    """Return the score at so many levels, and how loose it is, from weights [S, B] of all batches."""
+    nll, ess = _names(levels)
+    return {
+        nll: numpy([-importance_weighted_bound(part) for part in log_weights]),
+        ess: numpy([effective_sample_size(part) for part in log_weights]),
+    }
+
+
+def _names(levels: int) -> tuple[str, str]:
+    return f"nll_at_{levels}_levels_nats", f"effective_sample_size_at_{levels}_levels"
 
 
 def log_block_masses(
@@ -96,7 +118,7 @@ def log_block_masses(
 ) -> Iterator[Tensor]:
     """Yield log P of images k [B, C, H, W] as they are, then at each of `fewer` levels, [..., B] in nats.
 
-    A block starts from the one inside it and takes in the levels that it has more: K / K' masses in all.
+    A block starts from the block inside it and adds the levels that are missing: K / K' masses in all.
     """
     inner = Block(k.long(), k.long() + 1)
     total = likelihood.pixel_log_mass(outputs, inner.first)
@@ -118,7 +140,7 @@ class Block(NamedTuple):
 
 
 def block(k: Tensor, fine: int, coarse: int) -> Block:
-    """Return which of `fine` levels become the same of `coarse` levels as k does.
+    """Return which of `fine` levels become the same one of `coarse` levels as k.
 
     Example:
         >>> block(torch.tensor([0, 2, 3, 4]), fine=5, coarse=2)
@@ -130,7 +152,7 @@ def block(k: Tensor, fine: int, coarse: int) -> Block:
 
 
 def more_levels(inner: Block, outer: Block) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the levels of `outer` that are not in `inner`, one for each pixel at a time, and if there is one.
+    """Yield the levels of `outer` that `inner` lacks, one for each pixel at a time, and whether it has one.
 
     Example:
         >>> inner, outer = Block(*torch.tensor([[1], [3]])), Block(*torch.tensor([[0], [5]]))

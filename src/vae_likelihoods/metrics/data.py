@@ -1,4 +1,4 @@
-"""What a metric may look at: a data set at the K levels of a study, split by split."""
+"""What a metric may read: a data set at the K levels of a study, split by split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Data:
     Args:
         prepared: the data set, which also has every split at native levels.
         levels: K.
-        binarize: how K = 2 comes about.
+        binarize: how images get two levels.
         device: where images and labels lie.
         keep: ``keep(name, compute)`` returns the tensors that `compute` makes of the prepared data set. They
             are computed once, whichever cell and process asks first: for what is costly and depends on the
@@ -37,13 +37,13 @@ class Data:
 
     @cached_property
     def train(self) -> Levels:
-        """The images that were trained on; where every epoch draws its own, one draw."""
-        found = self._split("train")
-        return replace(found, images=found.of_epoch(seed=0, epoch=0), redrawn=False)
+        """The images of training; one draw of them, where every epoch draws its own."""
+        split = self._split("train")
+        return replace(split, images=split.of_epoch(seed=0, epoch=0), redrawn=False)
 
     @cached_property
     def validation(self) -> Levels:
-        """The images that settings and the best epoch were chosen on."""
+        """The images by which settings and the best epoch were chosen."""
         return self._split("validation")
 
     @cached_property

@@ -1,9 +1,10 @@
-"""Whether each latent stands for one factor of variation, where a data set says its factors."""
+"""Whether each latent stands for one factor of variation, for data sets whose labels are factors."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -11,23 +12,24 @@ from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require_count
-from vae_likelihoods.metrics.base import Measured, Metric, Number, in_batches, numpy
+from vae_likelihoods.metrics.base import Metric, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.measures.disentangling import Codes, Factors, dci, mutual_information_gap
 from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.units import Quantity
+from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.units.quantity import Quantity
 
 
 @dataclass(frozen=True)
 class Disentanglement(Metric):
     """MIG and DCI of the posterior's means (`disentangling`), where labels are factors: integers [N, F].
 
-    Labels [N] are classes, and a class is no factor of variation. So data sets with classes alone, all that
-    are in conf/dataset, get no number of this metric, and a line in the log that says so.
+    Labels [N] are classes, and a class is no factor of variation. Data sets with classes alone, which are
+    all in conf/dataset, get no number from this metric, and a line in the log says so.
 
     Args:
         bins: into which each latent is cut for the MIG.
-        trees: of the random forest that predicts a factor for DCI.
+        trees: of the random forest that predicts a factor, for DCI.
         batch_size: images encoded at once.
     """
 
@@ -41,27 +43,38 @@ class Disentanglement(Metric):
         require_count("batch_size", self.batch_size)
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
+    def declarations(self, levels: int) -> list[Declaration]:
+        entropy, share = Quantity("1 minus relative entropy"), Quantity("share of images")
+        gap = Quantity("share of a factor's entropy")
+        higher = partial(Declaration, format=".3f", better="higher")
+        return [
+            higher("mig", "how much more of a factor the best latent knows than the next one", gap, "MIG"),
+            higher(
+                "dci_disentanglement", "whether each latent matters for one factor only", entropy, "DCI: D"
+            ),
+            higher("dci_completeness", "whether one latent only matters for each factor", entropy, "DCI: C"),
+            higher("dci_informativeness", "accuracy of predicting the factors, mean", share, "DCI: I"),
+        ]
+
+    @override
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         if data.test.labels.ndim == 1:
             logging.getLogger(__name__).info("the data set has classes but no factors: no disentanglement")
-            return Measured({})
+            return {}
         train, test = (
             (self._codes(model, split.images), split.labels.cpu().numpy())
             for split in (data.train, data.test)
         )
         with threadpool_limits(torch.get_num_threads()):
-            return Measured(self.summarise(train, test))
+            return self.summarise(train, test)
 
     def _codes(self, model: VAE, images: Tensor) -> Codes:
         return numpy([model.posterior(batch).mean for batch in in_batches(images, self.batch_size)])
 
-    def summarise(self, train: tuple[Codes, Factors], test: tuple[Codes, Factors]) -> dict[str, Number]:
+    def summarise(self, train: tuple[Codes, Factors], test: tuple[Codes, Factors]) -> Values:
         """Return the numbers of codes [N, L] and factors [N, F]; DCI is fitted on train."""
-        found = {"mig": mutual_information_gap(*test, self.bins)}
-        found |= {f"dci_{name}": value for name, value in dci(train, test, self.trees)._asdict().items()}
-        unit = {
-            "mig": Quantity("share of a factor's entropy"),
-            "dci_informativeness": Quantity("share of images"),
+        scores = dci(train, test, self.trees)._asdict()
+        return {
+            "mig": mutual_information_gap(*test, self.bins),
+            **{f"dci_{name}": value for name, value in scores.items()},
         }
-        rest = Quantity("1 minus relative entropy")
-        return {name: Number(value, unit.get(name, rest), better="higher") for name, value in found.items()}

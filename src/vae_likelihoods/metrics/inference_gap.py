@@ -1,8 +1,9 @@
-"""Why the ELBO falls short of log p(x): the family of q, or the encoder?"""
+"""Why the ELBO lies below log p(x): because of the family of q, or because of the encoder?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,22 +17,26 @@ from vae_likelihoods.inference.freezing import frozen
 from vae_likelihoods.inference.hmc import Path
 from vae_likelihoods.inference.posteriors import optimised
 from vae_likelihoods.metrics.annealed import Annealed
-from vae_likelihoods.metrics.base import Measured, in_batches, numpy
+from vae_likelihoods.metrics.base import Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.uncertainty import with_error
 from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.units import NATS, Quantity
+from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.units.quantity import NATS, Quantity
+
+_FAMILY = "the part of the inference gap that the best Gaussian of each image leaves"
+_ENCODER = "the part of the inference gap that the best Gaussian of each image closes"
 
 
 @dataclass(frozen=True)
 class InferenceGap(Annealed):
     """log p(x) - ELBO = approximation gap + amortisation gap (Cremer et al. 2018, equations 6 and 7).
 
-    The best Gaussian of each image is found by Adam. log p(x) is the bound of chains that start there,
-    so the inference and the approximation gap are at least what is said, in expectation.
+    The best Gaussian of each image is searched by Adam, and log p(x) is bounded from below by chains that
+    start there. So the true inference gap and the true amortisation gap are at least these, in expectation.
 
     Args:
-        samples: z of each estimate of an ELBO, the same noise for the encoder's q and for the best one.
+        samples: z of each estimate of an ELBO, with the same noise for the encoder's q and for the best q.
         steps: of Adam for each image, from the encoder's q.
         learning_rate: of Adam.
         draws: z in each step, for each image.
@@ -50,20 +55,27 @@ class InferenceGap(Annealed):
         require(rate > 0, "learning_rate", rate, "must be positive")
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
+    def declarations(self, levels: int) -> list[Declaration]:
+        lower = partial(Declaration, quantity=Quantity(NATS, "mass"), format=",.2f", better="lower")
+        gaps = [
+            lower("inference_gap_nats", "log p(x) minus the ELBO", header="inference gap"),
+            lower("approximation_gap_nats", _FAMILY, header="approximation gap"),
+            lower("amortisation_gap_nats", _ENCODER, header="amortisation gap"),
+        ]
+        return [each for gap in gaps for each in (gap, gap.standard_error())]
+
+    @override
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         images = data.test.images[: self.images]
         kept = len(images) == len(data.test.images)
         with frozen(model):
-            found = [self._of_batch(model, batch, noise) for batch in in_batches(images, self._at_once)]
-        amortised, best, log_p = (numpy(list(parts)) for parts in zip(*found, strict=True))
-        gap = Quantity(NATS, "mass")
-        return Measured(
-            {
-                **with_error("inference_gap_nats", log_p - amortised, gap, "lower", kept),
-                **with_error("approximation_gap_nats", log_p - best, gap, "lower", kept),
-                **with_error("amortisation_gap_nats", best - amortised, gap, "lower", kept),
-            }
-        )
+            parts = [self._of_batch(model, batch, noise) for batch in in_batches(images, self._at_once)]
+        amortised, best, log_p = (numpy(list(of_batches)) for of_batches in zip(*parts, strict=True))
+        return {
+            **with_error("inference_gap_nats", log_p - amortised, kept),
+            **with_error("approximation_gap_nats", log_p - best, kept),
+            **with_error("amortisation_gap_nats", best - amortised, kept),
+        }
 
     @property
     def _at_once(self) -> int:

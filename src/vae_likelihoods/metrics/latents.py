@@ -1,18 +1,20 @@
-"""Which latents carry information about the image, and whether the posterior collapsed."""
+"""Which latents carry information about the image, and whether the posterior has collapsed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.metrics.base import Floats, Measured, Metric, Number, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.units import Quantity
+from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.units.quantity import Quantity
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,12 @@ class Latents(Metric):
 
     A latent is (epsilon, delta)-collapsed when KL(q(z_l | x) to p(z_l)) is below epsilon for a share of at
     least 1 - delta of the images (Lucas et al. 2019, arXiv:1911.02469). The posterior counts as collapsed
-    when at least a share `alarm` of the latents is; at 1 the decoder knows nothing of the image.
+    when at least a share `alarm` of the latents is. If all are, the decoder learns nothing about the image.
 
     Args:
         threshold: a unit is active when the variance over images of its posterior mean is above this.
         batch_size: images encoded at once.
-        more_thresholds: further ones, which show whether the count hangs on the threshold.
+        more_thresholds: further thresholds, which show whether the count depends on the threshold.
         epsilon_nats: epsilon.
         delta: at least 0, below 1.
         alarm: above 0, at most 1.
@@ -49,38 +51,65 @@ class Latents(Metric):
         require_count("batch_size", self.batch_size)
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
+    def declarations(self, levels: int) -> list[Declaration]:
+        share, alarm = Quantity("share of latents"), Quantity("1 if collapsed, else 0")
+        silent = (
+            f"latents whose KL is below {self.epsilon_nats:g} nats for all but {self.delta:.0%} of the images"
+        )
+        return [
+            *(self._active(name, threshold) for name, threshold in self._thresholds.items()),
+            Declaration(
+                "kl_per_latent_nats",
+                "KL of each latent, mean over images",
+                Quantity("nats per latent and image"),
+            ),
+            Declaration("collapsed_share", silent, share, "collapsed", ".3f"),
+            Declaration(
+                "posterior_collapse",
+                f"alarm: at least {self.alarm:.0%} of the latents are collapsed",
+                *(alarm, "collapse", "d", "lower"),
+            ),
+        ]
+
+    def _active(self, name: str, threshold: float) -> Declaration:
+        meaning = f"latents whose posterior mean has a variance above {threshold:g} over images"
+        active = partial(Declaration, name, meaning, Quantity("latents"), format="d")
+        if name == "active_units":
+            return active(header="active", whole="latent_dim", short="active")
+        return active(header=f"active at {threshold:g}")
+
+    @property
+    def _thresholds(self) -> dict[str, float]:
+        more = {f"active_units_{power(threshold)}": threshold for threshold in self.more_thresholds}
+        return {"active_units": self.threshold, **more}
+
+    @override
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         means, rates = [], []
         for batch in in_batches(data.test.images, self.batch_size):
             posterior = model.posterior(batch)
             means.append(posterior.mean)
             rates.append(model.rate_per_latent(posterior))
-        return Measured(self.summarise(numpy(means), numpy(rates)))
+        return self.summarise(numpy(means), numpy(rates))
 
-    def summarise(self, means: Floats, rates: Floats) -> dict[str, Number]:
+    def summarise(self, means: Floats, rates: Floats) -> Values:
         """Return the numbers from posterior means [N, L] and rates [N, L] in nats."""
-        names = {"active_units": self.threshold}
-        names |= {f"active_units_{power(threshold)}": threshold for threshold in self.more_thresholds}
-        variances, unit = means.var(0), Quantity("latents")
-        active = {name: Number(int((variances > least).sum()), unit) for name, least in names.items()}
-        collapsed = self.collapsed_share(rates)
+        variances, collapsed = means.var(0), self.collapsed_share(rates)
         return {
-            **active,
-            "kl_per_latent_nats": Number(rates.mean(0).tolist(), Quantity("nats per latent and image")),
-            "collapsed_share": Number(collapsed, Quantity("share of latents")),
-            "posterior_collapse": Number(
-                int(collapsed >= self.alarm), Quantity("1 if collapsed, else 0"), better="lower"
-            ),
+            **{name: int((variances > least).sum()) for name, least in self._thresholds.items()},
+            "kl_per_latent_nats": rates.mean(0).tolist(),
+            "collapsed_share": collapsed,
+            "posterior_collapse": int(collapsed >= self.alarm),
         }
 
     def collapsed_share(self, rates: Floats) -> float:
-        """Return which share of latents is collapsed, from their rates [N, L] in nats."""
-        silent = (rates < self.epsilon_nats).mean(0)  # [L]  share of images of which z_l says nothing
+        """Return the share of latents that are collapsed, from their rates [N, L] in nats."""
+        silent = (rates < self.epsilon_nats).mean(0)  # [L]  share of images about which z_l tells nothing
         return float((silent >= 1 - self.delta).mean())
 
 
 def power(threshold: float) -> str:
-    """Return a threshold as part of a name, without the point that some tools take for a path.
+    """Return a threshold as part of a name, without a point, which some tools read as a path.
 
     Example:
         >>> power(0.001), power(0.25)

@@ -1,9 +1,11 @@
-"""Whether the latent means know the class: a linear probe, and nearest neighbours."""
+"""How well the class can be told from the latent means: by a linear probe, and by nearest neighbours."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,22 +19,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.metrics.base import (
-    Better,
-    Floats,
-    Measured,
-    Metric,
-    Number,
-    averaged,
-    in_batches,
-    numpy,
-)
+from vae_likelihoods.metrics.base import Floats, Metric, Value, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.units import Quantity
+from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.units.quantity import Quantity
 
 Labels = NDArray[np.int64]
 SHARE = Quantity("share of images")
+_MAJORITY = "accuracy of always naming the most frequent class of train, which needs no latents"
 
 
 @dataclass(frozen=True)
@@ -40,8 +35,8 @@ class Probe(Metric):
     """Accuracy on test of classifiers of the posterior's mean, fitted on train (Alain & Bengio 2016).
 
     Args:
-        neighbours: k of the k nearest training images that vote, by Euclidean distance of the means.
-        regularisation: C of scikit-learn's `LogisticRegression`, of means scaled to variance 1.
+        neighbours: how many of the nearest training images vote, by Euclidean distance of the means.
+        regularisation: C of scikit-learn's `LogisticRegression`, on means scaled to variance 1.
         batch_size: images encoded at once.
     """
 
@@ -56,45 +51,55 @@ class Probe(Metric):
         require_count("batch_size", self.batch_size)
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
-        if data.train.labels.ndim > 1:  # of factors, see disentanglement
-            return Measured({})
+    def declarations(self, levels: int) -> list[Declaration]:
+        accuracy = partial(Declaration, quantity=SHARE, format=".4g")
+        speaks = partial(accuracy, better="higher", purpose="representation")
+        votes = f"accuracy of a vote of the {self.neighbours} nearest training images in latent space"
+        numbers = [
+            speaks("linear_probe_accuracy", "accuracy of logistic regression", header="probe accuracy"),
+            speaks("knn_accuracy", votes, header="kNN accuracy"),
+            accuracy("majority_accuracy", _MAJORITY, header="majority accuracy"),
+        ]
+        return [each for number in numbers for each in (number, number.standard_error())]
+
+    @override
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
+        if data.train.labels.ndim > 1:  # labels of factors, see disentanglement
+            return {}
         train, test = (self._means(model, split.images) for split in (data.train, data.test))
-        known, asked = (split.labels.cpu().numpy() for split in (data.train, data.test))
-        # Other numbers of threads give other last digits, and as many as cores in each process are too many.
+        labels, answers = (split.labels.cpu().numpy() for split in (data.train, data.test))
+        # Another number of threads gives other last digits; one for each core in each process is too many.
         with threadpool_limits(torch.get_num_threads()):
             predicted = {
-                "linear_probe": self.linear(train, known, test),
-                "knn": self.nearest(train, known, test),
-                "majority": np.full(len(test), np.bincount(known).argmax()),
+                "linear_probe": self.linear(train, labels, test),
+                "knn": self.nearest(train, labels, test),
+                "majority": np.full(len(test), np.bincount(labels).argmax()),
             }
-        return Measured(summarise({name: found == asked for name, found in predicted.items()}))
+        return summarise({name: classes == answers for name, classes in predicted.items()})
 
     def _means(self, model: VAE, images: Tensor) -> Floats:
         return numpy([model.posterior(batch).mean for batch in in_batches(images, self.batch_size)])
 
     def linear(self, train: Floats, labels: Labels, test: Floats) -> Labels:
         """Return the classes [M] of test points [M, L] by logistic regression on train points [N, L]."""
-        if len(np.unique(labels)) == 1:  # nothing to learn, which scikit-learn refuses
+        if len(np.unique(labels)) == 1:  # scikit-learn refuses to fit a single class
             return np.full(len(test), labels[0])
         regression = LogisticRegression(C=self.regularisation, max_iter=1000)
-        found: Labels = make_pipeline(StandardScaler(), regression).fit(train, labels).predict(test)
-        return found
+        classes: Labels = make_pipeline(StandardScaler(), regression).fit(train, labels).predict(test)
+        return classes
 
     def nearest(self, train: Floats, labels: Labels, test: Floats) -> Labels:
         """Return the classes [M] of test points [M, L] that most of the nearest train points [N, L] have."""
         votes = KNeighborsClassifier(min(self.neighbours, len(train))).fit(train, labels)
-        found: Labels = votes.predict(test)
-        return found
+        classes: Labels = votes.predict(test)
+        return classes
 
 
-def summarise(right: dict[str, NDArray[np.bool_]]) -> dict[str, Number]:
+def summarise(right: Mapping[str, NDArray[np.bool_]]) -> Values:
     """Return accuracies, and standard errors over images, from which predictions [M] are right."""
-    numbers = {}
-    for name, found in right.items():
-        better: Better | None = None if name == "majority" else "higher"
-        accuracy = averaged(found.astype(np.float64), SHARE, better)
-        numbers[f"{name}_accuracy"] = accuracy
-        share = float(found.mean())
-        numbers[f"{name}_accuracy_se"] = Number(math.sqrt(share * (1 - share) / len(found)), SHARE)
-    return numbers
+    values: dict[str, Value] = {}
+    for name, hits in right.items():
+        share = float(hits.mean())
+        values[f"{name}_accuracy"] = hits.astype(np.float64)
+        values[f"{name}_accuracy_se"] = math.sqrt(share * (1 - share) / len(hits))
+    return values

@@ -1,40 +1,46 @@
-"""Whether images from the prior look like the data, and whether they are copies of it."""
+"""Whether images from the prior look like the data, and whether they are copies of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.metrics.base import Better, Measured, Metric, Number, in_batches
+from vae_likelihoods.metrics.base import Metric, Values, in_batches
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.measures.features import classifier_of
 from vae_likelihoods.metrics.measures.frechet import frechet_distance
 from vae_likelihoods.metrics.measures.neighbours import likeness, nearest
 from vae_likelihoods.models.vae import VAE, standard_normal
-from vae_likelihoods.units import Quantity
+from vae_likelihoods.units.declaration import Better, Declaration
+from vae_likelihoods.units.quantity import Quantity
 
 SHARE = Quantity("share of images")
-BALLS = Quantity("real balls around an image, over k")
+DISTANCE = Quantity("squared distance over variance of features")
+NEIGHBOURHOODS = Quantity("neighbourhoods of test images, over k")
+RATIO = Quantity("distance over that of a test image")
+GENERATED = {"means": ("means of samples", ", means"), "draws": ("samples", "")}
+KINDS = {**GENERATED, "train": ("training images", ", train")}
+"""The end of a number's name -> the images in words, and the end of its header."""
 
 
 @dataclass(frozen=True)
 class Samples(Metric):
-    """Images of z ~ p(z) beside test images, in the features of a classifier of the data (`features`).
+    """Images from z ~ p(z) compared with test images, in the features of a classifier of the data.
 
-    Both the means E[x | z] and draws from p(x | z) at the same z, and as a yardstick real images, as many. So
-    the numbers of images are equal on both sides of every comparison, and the bias that few images bring is
-    that of the yardstick.
+    Both the means E[x | z] and draws from p(x | z) at the same z are compared, and training images too, as a
+    yardstick. There are equally many of each, so the bias that few images bring is that of the yardstick.
 
     Args:
-        images: so many of each, or as many as the smaller of test and train has.
+        images: how many of each kind, or as many as the smaller of test and train has.
         neighbours: k of precision, recall, density and coverage.
-        quantile: a sample counts as memorised when it is closer to its nearest training image than this
-            share of the test images is to theirs; which share of fresh images would be is this share.
+        quantile: a sample counts as memorised if it is closer to its nearest training image than this share
+            of the test images are to theirs. Of new images, this share would count as memorised.
         batch_size: images decoded at once.
     """
 
@@ -50,19 +56,29 @@ class Samples(Metric):
         require_count("batch_size", self.batch_size)
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Measured:
+    def declarations(self, levels: int) -> list[Declaration]:
+        accuracy = "accuracy on test of the classifier in whose features images are compared"
+        return [
+            Declaration("compared_images", "images of each kind", Quantity("images"), "compared images", "d"),
+            Declaration("features_accuracy", accuracy, SHARE, "accuracy of features", ".3f"),
+            *(each for kind in KINDS for each in compared(kind)),
+            *(each for kind in GENERATED for each in copied(kind, self.quantile)),
+        ]
+
+    @override
+    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         classifier = classifier_of(data.prepared, data.keep).to(data.device)
         train, test = (classifier.features(model.points(split.images)) for split in (data.train, data.test))
         count = min(self.images, len(train), len(test))
         means, draws = self._generate(model, count, noise)
         generated = {"means": classifier.features(means), "draws": classifier.features(draws)}
-        numbers = {
-            "compared_images": Number(count, Quantity("images")),
-            "features_accuracy": Number(classifier.accuracy(test, data.test.labels), SHARE),
+        values: dict[str, float] = {
+            "compared_images": count,
+            "features_accuracy": classifier.accuracy(test, data.test.labels),
         }
-        for name, points in {**generated, "train": train[:count]}.items():
-            numbers |= self.compare(name, points, test[:count])
-        return Measured(numbers | self.copied(generated, train, test))
+        for kind, points in {**generated, "train": train[:count]}.items():
+            values |= self.compare(kind, points, test[:count])
+        return values | self.copies(generated, train, test)
 
     def _generate(self, model: VAE, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return means and draws at `count` latents of the prior, as points [N, C, H, W] in [0, 1]."""
@@ -73,26 +89,58 @@ class Samples(Metric):
             draws.append(model.points(model.likelihood.sample(outputs, noise)))
         return torch.cat(means), torch.cat(draws)
 
-    def compare(self, name: str, points: Tensor, real: Tensor) -> dict[str, Number]:
-        """Return how much generated points [N, F] are like real ones [M, F]."""
-        lower: Better | None = None if name == "train" else "lower"
-        higher: Better | None = None if name == "train" else "higher"
-        squared = Quantity("squared distance over variance of features")
-        found = {"frechet": Number(frechet_distance(points, real), squared, better=lower)}
-        for measure, value in likeness(real, points, self.neighbours)._asdict().items():
-            found[measure] = Number(value, BALLS if measure == "density" else SHARE, better=higher)
-        return {f"{measure}_{name}": number for measure, number in found.items()}
+    def compare(self, kind: str, points: Tensor, real: Tensor) -> dict[str, float]:
+        """Return how similar generated points [N, F] are to real ones [M, F]."""
+        measures = {
+            "frechet": frechet_distance(points, real),
+            **likeness(real, points, self.neighbours)._asdict(),
+        }
+        return {f"{measure}_{kind}": value for measure, value in measures.items()}
 
-    def copied(self, generated: Mapping[str, Tensor], train: Tensor, test: Tensor) -> dict[str, Number]:
-        """Return how close to training points [N, F] generated ones are, as against test points [M, F]."""
+    def copies(self, generated: Mapping[str, Tensor], train: Tensor, test: Tensor) -> dict[str, float]:
+        """Return how close generated points [N, F] are to training points, as against test points [M, F]."""
         fresh = nearest(test, train)
         typical, limit = fresh.median(), fresh.quantile(self.quantile)
-        numbers = {}
-        for name, points in generated.items():
-            found = nearest(points, train)
-            share = float((found <= limit).double().mean())
-            numbers[f"memorised_share_{name}"] = Number(share, SHARE, better="lower")
-            if typical > 0:  # else a half of the test images are in train
-                ratio = Quantity("distance over that of a test image")
-                numbers[f"nearest_train_ratio_{name}"] = Number(float(found.median() / typical), ratio)
-        return numbers
+        values = {}
+        for kind, points in generated.items():
+            gaps = nearest(points, train)
+            values[f"memorised_share_{kind}"] = float((gaps <= limit).double().mean())
+            if typical > 0:  # it is 0 if half of the test images are in train
+                values[f"nearest_train_ratio_{kind}"] = float(gaps.median() / typical)
+        return values
+
+
+def compared(kind: str) -> list[Declaration]:
+    """Return the declarations of the numbers that compare one kind of images with test images."""
+    images, ending = KINDS[kind]
+    lower: Better | None = None if kind == "train" else "lower"
+    higher: Better | None = None if kind == "train" else "higher"
+    quality, diversity = ("samples", "diverse samples") if kind == "draws" else ("", "")
+    like = partial(Declaration, quantity=SHARE, format=".4g", better=higher)
+    frechet = f"squared Fréchet distance between features of {images} and of test images"
+    density = f"how many test images one of the {images} lies within reach of, over k"
+    return [
+        Declaration(
+            f"frechet_{kind}", frechet, DISTANCE, f"Fréchet distance{ending}", ".4g", lower, purpose=quality
+        ),
+        like(f"precision_{kind}", f"{images} within reach of a test image", header=f"precision{ending}"),
+        like(f"recall_{kind}", f"test images within reach of one of the {images}", header=f"recall{ending}"),
+        like(f"density_{kind}", density, quantity=NEIGHBOURHOODS, header=f"density{ending}"),
+        like(
+            f"coverage_{kind}",
+            f"test images that have one of the {images} within reach",
+            header=f"coverage{ending}",
+            purpose=diversity,
+        ),
+    ]
+
+
+def copied(kind: str, quantile: float) -> list[Declaration]:
+    """Return the declarations of the numbers that say whether one kind of images is copied from train."""
+    images, ending = KINDS[kind]
+    nearer = f"{images} that are closer to a training image than {quantile:.0%} of the test images are"
+    ratio = f"median distance of {images} to the nearest training image, over that of test images"
+    return [
+        Declaration(f"memorised_share_{kind}", nearer, SHARE, f"memorised{ending}", ".3f", "lower"),
+        Declaration(f"nearest_train_ratio_{kind}", ratio, RATIO, f"nearest train image{ending}", ".3f"),
+    ]

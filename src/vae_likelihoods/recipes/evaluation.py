@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vae_likelihoods.files import write_json, write_text, write_whole
-from vae_likelihoods.metrics.base import Measured
+from vae_likelihoods.errors import require
+from vae_likelihoods.files import read_csv, write_csv, write_json, write_whole
+from vae_likelihoods.metrics.base import Floats, Measured
 from vae_likelihoods.metrics.data import Keep
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.recipes.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.recipes.measuring import Trained, measure
-from vae_likelihoods.units import Unit, plain
+from vae_likelihoods.units.declaration import ITSELF, Declaration, to_plain
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells.cell import Cell
 
 RESULTS = ("metrics.json", "per_image.csv", "samples.png", "reconstructions.png", "latents.png")
+Facts = Mapping[Declaration, Any]
 
 
 @torch.no_grad()
@@ -35,8 +36,8 @@ def evaluate(
 ) -> list[str]:
     """Measure the cell in runs/ with every configured metric; return the result files in `folder`.
 
-    metrics.json holds every number with its unit and, where there is one, the direction of a better model;
-    per_image.csv a row for every test image, its columns in the units of the numbers of the same name.
+    metrics.json holds every number, and its declaration under `declarations`. per_image.csv has a row for
+    every test image; its columns are declared under the same names.
 
     Args:
         cell: what to measure.
@@ -46,48 +47,80 @@ def evaluate(
     """
     trained = Trained(cell, keep)
     model, test = trained.model, trained.data.test
-    measured = [take(trained, name) for name in sorted(cell.settings.metric)]
-    numbers = {name: number for one in measured for name, number in one.numbers.items()}
-    found = {
-        **origin(cell, model),
+    measured = [take(trained, name) for name in trained.metrics]
+    values = {name: value for each in measured for name, value in each.values.items()}
+    numbers = {each: values[each.name] for each in declared(trained) if each.name in values}
+    facts = {**identity(cell), **numbers, **cost(cell, model)}
+    contents = {
+        **{declaration.name: value for declaration, value in facts.items()},
         "images": len(test.images),
         "test_sha256": test.sha256,
-        **{name: number.value for name, number in numbers.items()},
-        "units": plain(units(cell, measured)),
-        "better": {name: numbers[name].better for name in sorted(numbers) if numbers[name].better},
+        "declarations": to_plain(unique(facts)),
     }
-    write_json(folder / "metrics.json", found)
-    write_text(folder / "per_image.csv", per_image_csv(measured))
+    write_json(folder / "metrics.json", contents)
+    write_per_image(folder / "per_image.csv", measured)
     write_whole(folder / "samples.png", samples(model, cell.settings.seed).save)
     write_whole(folder / "reconstructions.png", reconstructions(model, test.images).save)
-    write_whole(folder / "latents.png", kl_bars(kl_per_latent(measured)).save)
+    write_whole(folder / "latents.png", kl_bars(kl_per_latent(values)).save)
     return list(RESULTS)
 
 
-def kl_per_latent(measured: list[Measured]) -> list[float]:
-    """Return the KL of every latent; nothing where no metric measured it."""
-    found = [one.values.get("kl_per_latent_nats") for one in measured]
-    return next((value for value in found if isinstance(value, list)), [])
+def kl_per_latent(values: Mapping[str, Any]) -> list[float]:
+    """Return the KL of every latent; nothing if no metric measured it."""
+    kl: list[float] = values.get("kl_per_latent_nats", [])
+    return kl
 
 
-def origin(cell: Cell, model: VAE) -> dict[str, Any]:
-    """Return what was measured: the cell's axes and what the model costs, counted."""
-    settings = cell.settings
-    with (cell.run_folder / "history.csv").open() as handle:
-        epochs = sum(1 for _ in csv.DictReader(handle))
+def declared(trained: Trained) -> list[Declaration]:
+    """Return the declarations of all metrics, with the units of numbers of the cell's test split."""
+    levels, dimensions = trained.cell.settings.levels, math.prod(trained.cell.data.shape)
+    numbers = (each for metric in trained.metrics.values() for each in metric.declarations(levels))
+    return [number.on("test", dimensions, levels) for number in numbers]
+
+
+def unique(declarations: Iterable[Declaration]) -> list[Declaration]:
+    """Return `declarations`, no two of which may have the same name (SettingError)."""
+    by_its_name: dict[str, Declaration] = {}
+    for each in declarations:
+        require(
+            each.name not in by_its_name,
+            "metric",
+            each.name,
+            "is declared twice; a name stands for one number",
+        )
+        by_its_name[each.name] = each
+    return list(by_its_name.values())
+
+
+def identity(cell: Cell) -> Facts:
+    """Return what was measured: the cell, its data and its axes."""
+    settings, fact = cell.settings, partial(Declaration, exact=True)
+    names, count = settings.names, partial(fact, format="d")
     return {
-        "study": cell.study,
-        "cell": cell.name,
-        "dataset": settings.names["dataset"],
-        "levels": settings.levels,
-        "likelihood": settings.names["likelihood"],
-        "latent_dim": settings.latent_dim,
-        "seed": settings.seed,
-        "trained_on": model.likelihood.trained_on,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "multiply_adds": multiply_adds(model, cell.data.shape),
-        "epochs": epochs,
-        "dimensions": math.prod(cell.data.shape),
+        fact("study", "named grid of cells, and the name of the MLflow experiment"): cell.study,
+        fact("cell", "one training run: the name of its folder and MLflow run", header="cell"): cell.name,
+        fact("dataset", "the images; every score is on their test split"): names["dataset"],
+        count("levels", "K, the number of values a pixel can take"): settings.levels,
+        count("dimensions", "D, pixels × channels of an image"): math.prod(cell.data.shape),
+        fact("likelihood", "p(x|z), a probability for each level of a pixel"): names["likelihood"],
+        count("latent_dim", "size of z", header="latents"): settings.latent_dim,
+        count("seed", "number that all randomness of the cell derives from", header="seed"): settings.seed,
+    }
+
+
+def cost(cell: Cell, model: VAE) -> Facts:
+    """Return how the model was trained, and what it costs, counted."""
+    fact = partial(Declaration, exact=True)
+    count = partial(fact, format=",d")
+    scale = "mass: the score itself; density: a density at one point of the pixel's bin"
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    products = "multiply-adds for one image through encoder and decoder"
+    epochs = Declaration("epochs", "passes over the train split", None, "epochs", "d", whole=ITSELF)
+    return {
+        fact("trained_on", scale, header="trained on"): model.likelihood.trained_on,
+        count("parameters", "trained numbers of the model", header="parameters"): parameters,
+        count("multiply_adds", products, header="multiply-adds"): multiply_adds(model, cell.data.shape),
+        epochs: len(read_csv(cell.run_folder / "history.csv")),
     }
 
 
@@ -100,19 +133,9 @@ def multiply_adds(model: VAE, shape: tuple[int, int, int]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def units(cell: Cell, measured: list[Measured]) -> dict[str, Unit]:
-    """Return the unit of every measured number, by its name."""
-    dimensions, levels = math.prod(cell.data.shape), cell.settings.levels
-    numbers = {name: number for one in measured for name, number in one.numbers.items()}
-    return {name: number.quantity.on("test", dimensions, levels) for name, number in numbers.items()}
-
-
-def per_image_csv(measured: list[Measured]) -> str:
-    """Return one row for every test image, in the order of the split."""
-    columns = {name: array for one in measured for name, array in one.per_image.items()}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", *columns])
+def write_per_image(path: Path, measured: Iterable[Measured]) -> None:
+    """Write one row for every test image, in the order of the split."""
+    columns: dict[str, Floats] = {name: array for each in measured for name, array in each.per_image.items()}
     rows = zip(*columns.values(), strict=True)
-    writer.writerows([index, *(f"{value:.9g}" for value in row)] for index, row in enumerate(rows))
-    return text.getvalue()
+    lines = ([index, *(f"{value:.9g}" for value in row)] for index, row in enumerate(rows))
+    write_csv(path, ["image", *columns], lines)

@@ -1,4 +1,4 @@
-"""Arrays to pictures."""
+"""Pictures of images, and of the KL of each latent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def image_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
 
 @torch.no_grad()
 def samples(model: VAE, seed: int, rows: int = 8, columns: int = 8) -> Image.Image:
-    """Draw latents from the prior, the same for every epoch, and show the mean of the likelihood."""
+    """Show the mean of the likelihood for latents from the prior, the same ones in every epoch."""
     device = next(model.parameters()).device
     outputs = model.sample(rows * columns, generator(seed, "samples", device=device))
     return image_grid(model.likelihood.mean(outputs), columns)
@@ -40,7 +40,7 @@ def samples(model: VAE, seed: int, rows: int = 8, columns: int = 8) -> Image.Ima
 
 @torch.no_grad()
 def reconstructions(model: VAE, levels: Tensor, rows: int = 4, columns: int = 8) -> Image.Image:
-    """Show the first rows x columns images of `levels`, below each row the reconstruction.
+    """Show the first rows x columns images of `levels`, and below each row its reconstructions.
 
     A reconstruction is the mean of the likelihood at the mean of the posterior.
     """
@@ -54,7 +54,7 @@ def reconstructions(model: VAE, levels: Tensor, rows: int = 4, columns: int = 8)
 
 def kl_bars(rates: Sequence[float]) -> Image.Image:
     """Show the KL of every latent in nats, the largest first."""
-    # Imported here, as it takes a third of a second and training draws no chart.
+    # Imported here, since the import takes a third of a second and training draws no chart.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -1,12 +1,12 @@
-"""Apply one metric to one trained cell: the unit of what is computed once and kept."""
+"""Apply one metric to one trained cell: what it measures is computed once and kept."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,15 +15,15 @@ from torch import Tensor
 
 from vae_likelihoods.cells.build import build_metrics, build_model
 from vae_likelihoods.datasets.prepared import PreparedDataset
-from vae_likelihoods.errors import SettingError
+from vae_likelihoods.errors import SettingError, require, under
 from vae_likelihoods.files import write_json, write_whole
-from vae_likelihoods.metrics.base import Measured, Number
+from vae_likelihoods.metrics.base import Measured, Metric
 from vae_likelihoods.metrics.data import Data, Keep
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.training.checkpoints import load_weights
-from vae_likelihoods.units import Quantity
+from vae_likelihoods.units.declaration import Declaration
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells.cell import Cell
@@ -32,7 +32,7 @@ MEASURED = "measured.json"
 
 
 class Trained:
-    """A cell that lies in runs/: its model and its data, each read when it is first asked for.
+    """A trained cell in runs/: its model, its data and its metrics, each made when it is first asked for.
 
     Args:
         cell: which one.
@@ -45,14 +45,14 @@ class Trained:
 
     @cached_property
     def model(self) -> VAE:
-        """The model with the weights that lie in runs/, on the cell's device.
+        """The model with the weights in runs/, on the cell's device.
 
         Raises:
             SettingError: the weights are damaged.
         """
         cell, runtime = self.cell, self.cell.settings.runtime
         prepare_cpu(runtime.threads)
-        torch.set_float32_matmul_precision("highest")  # a score is no place to save bits
+        torch.set_float32_matmul_precision("highest")  # scores are computed with all bits
         model = build_model(cell.settings, cell.data.shape)
         path = cell.run_folder / "model.safetensors"
         try:
@@ -68,6 +68,11 @@ class Trained:
         settings, runtime = self.cell.settings, self.cell.settings.runtime
         return Data(self.cell.data, settings.levels, settings.binarize, runtime.torch_device, self.keep)
 
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics of the configuration, by name."""
+        return build_metrics(self.cell.settings)
+
     def _compute(
         self, name: str, compute: Callable[[PreparedDataset], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
@@ -79,35 +84,38 @@ def measure(trained: Trained, name: str) -> Measured:
     """Apply the metric of that name, with noise of its own.
 
     Raises:
-        ValueError: a number that it gives is not finite.
+        SettingError: a number is not declared, is not finite, or does not fit its format.
     """
-    model, data, settings = trained.model, trained.data, trained.cell.settings
-    noise = generator(settings.seed, "metric", name, device=data.device)
-    found = build_metrics(settings)[name](model, data, noise)
-    for number, value in found.values.items():
-        if not np.isfinite(value).all():
-            raise ValueError(f"metric {name}: {number} is {value}, not finite")
-    return found
+    settings, metric = trained.cell.settings, trained.metrics[name]
+    noise = generator(settings.seed, "metric", name, device=trained.data.device)
+    measured = Measured.of(metric(trained.model, trained.data, noise))
+    with under(f"metric.{name}"):
+        check(measured, metric.declarations(settings.levels))
+    return measured
 
 
-def write_measured(found: Measured, folder: Path) -> list[str]:
-    """Write what a metric found into `folder`, to the last bit; return the names of the files."""
-    plain = {
-        name: {"value": number.value, "quantity": vars(number.quantity), "better": number.better}
-        for name, number in found.numbers.items()
-    }
-    write_json(folder / MEASURED, plain)
-    for name, array in found.per_image.items():
+def check(measured: Measured, declarations: Iterable[Declaration]) -> None:
+    """Refuse values that are not declared, not finite, or that do not fit their format (SettingError)."""
+    declared = {declaration.name: declaration for declaration in declarations}
+    for number, value in measured.values.items():
+        require(number in declared, number, value, "is measured but not declared", declared)
+        require(bool(np.isfinite(value).all()), number, value, "is not finite")
+        form = declared[number].format
+        fits = not form.endswith("d") or isinstance(value, list) or float(value).is_integer()
+        require(fits, number, value, f"is no whole number, as its format '{form}' says")
+
+
+def write_measured(measured: Measured, folder: Path) -> list[str]:
+    """Write what a metric measured into `folder`, to the last bit; return the names of the files."""
+    write_json(folder / MEASURED, measured.values)
+    for name, array in measured.per_image.items():
         write_whole(folder / f"{name}.npy", partial(np.save, arr=array, allow_pickle=False))
-    return [MEASURED, *(f"{name}.npy" for name in found.per_image)]
+    return [MEASURED, *(f"{name}.npy" for name in measured.per_image)]
 
 
 def read_measured(folder: Path) -> Measured:
     """Read what `write_measured` wrote."""
-    numbers: dict[str, dict[str, Any]] = json.loads((folder / MEASURED).read_text(encoding="utf-8"))
-    return Measured({name: _number(folder / f"{name}.npy", said) for name, said in numbers.items()})
-
-
-def _number(path: Path, said: dict[str, Any]) -> Number:
-    per_image = np.load(path, allow_pickle=False) if path.is_file() else None
-    return Number(said["value"], Quantity(**said["quantity"]), per_image, said["better"])
+    values: dict[str, float | list[float]] = json.loads((folder / MEASURED).read_text(encoding="utf-8"))
+    files = {name: folder / f"{name}.npy" for name in values}
+    arrays = {name: np.load(path, allow_pickle=False) for name, path in files.items() if path.is_file()}
+    return Measured(values, arrays)

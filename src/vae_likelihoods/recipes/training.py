@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,19 +10,20 @@ import torch
 
 from vae_likelihoods.cells.build import build_model, build_objective, build_optimizer
 from vae_likelihoods.datasets.quantise import levels_of
-from vae_likelihoods.files import write_json, write_text, write_whole
+from vae_likelihoods.files import write_json, write_whole
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.recipes.figures import reconstructions, samples
+from vae_likelihoods.recipes.history import add_timing, history_columns, write_history
 from vae_likelihoods.seeding import seeded
 from vae_likelihoods.training.checkpoints import Checkpoint, save_weights
 from vae_likelihoods.training.trainer import EpochRecord, Trainer
-from vae_likelihoods.units import BITS, NATS, Quantity, Unit, plain
+from vae_likelihoods.units.declaration import to_plain
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells.cell import Cell
 
-RESULTS = ("history.csv", "units.json", "model.safetensors", "samples.png", "reconstructions.png")
+RESULTS = ("history.csv", "columns.json", "model.safetensors", "samples.png", "reconstructions.png")
 
 
 def train(
@@ -51,9 +50,9 @@ def train(
     checkpoint = Checkpoint(folder / "checkpoint.pt", cell.settings.runtime.checkpoint_seconds)
     if not checkpoint.restore(trainer):
         write_grids(folder / "grids", trainer, cell.settings.seed)
-    write_json(folder / "units.json", plain(history_units(trainer)))
+    write_json(folder / "columns.json", to_plain(history_columns(trainer)))
     for record in trainer.epochs():
-        write_text(folder / "history.csv", as_csv(trainer.records))
+        write_history(folder / "history.csv", trainer.records)
         add_timing(folder / "timings.csv", trainer)
         if record.epoch % cell.settings.training.grid_epochs == 0 or trainer.finished:
             write_grids(folder / "grids", trainer, cell.settings.seed)
@@ -62,7 +61,7 @@ def train(
     trainer.model.load_state_dict(trainer.best_weights)
     save_weights(folder / "model.safetensors", trainer.best_weights)
     write_pictures(folder, trainer, cell.settings.seed)
-    write_text(folder / "history.csv", as_csv(trainer.records))
+    write_history(folder / "history.csv", trainer.records)
     checkpoint.path.unlink(missing_ok=True)
     # What a killed process left half written begins with a dot.
     grids = [f"grids/{path.name}" for path in (folder / "grids").glob("[!.]*.png")]
@@ -104,40 +103,3 @@ def write_pictures(folder: Path, trainer: Trainer, seed: int, mark: str = "") ->
 def write_grids(folder: Path, trainer: Trainer, seed: int) -> None:
     """Write both pictures for the epoch that just ended."""
     write_pictures(folder, trainer, seed, mark=f"-{trainer.epoch:04d}")
-
-
-def as_csv(records: Sequence[EpochRecord]) -> str:
-    """Return the records as CSV, the likelihood's shared parameters as further columns."""
-    rows = [{**vars(record), **record.shared} for record in records]
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, [name for name in rows[0] if name != "shared"], extrasaction="ignore", lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def history_units(trainer: Trainer) -> dict[str, Unit]:
-    """Return the unit of every column of history.csv that was measured on images.
-
-    The others count (epochs), are settings (learning rate) or parameters of the likelihood.
-    """
-    model, images = trainer.model, trainer.validation
-    rate, bits = Quantity(NATS), Quantity(BITS, "mass", 1)
-    trained = Quantity(NATS, model.likelihood.trained_on, trainer.objective.draws())
-    scored = Quantity(NATS, "mass", 1)
-    train = {"loss": trained, "elbo": trained, "distortion": trained, "rate": rate}
-    val = {"elbo": scored, "distortion": scored, "rate": rate, "bits_per_dim": bits}
-    where = {"dimensions": images[0].numel(), "levels": model.likelihood.levels}
-    return {
-        **{f"train_{name}": quantity.on("train", **where) for name, quantity in train.items()},
-        **{f"val_{name}": quantity.on("validation", **where) for name, quantity in val.items()},
-    }
-
-
-def add_timing(path: Path, trainer: Trainer) -> None:
-    """Append how fast the last epoch was."""
-    before = path.read_text() if path.exists() else "epoch,seconds,images_per_second\n"
-    speed = trainer.images_seen / trainer.seconds
-    write_text(path, f"{before}{trainer.epoch},{trainer.seconds:.4f},{speed:.1f}\n")

@@ -1,4 +1,4 @@
-"""Axes: where they end, where their ticks stand, and labels that keep clear of each other."""
+"""Axes: where they end, where their ticks stand, and labels that do not overlap."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
+from scipy.optimize import isotonic_regression
 
 
 def domain_of(values: pd.Series, log: bool) -> list[float]:
-    """Return the axis' ends: the data with a margin, at least a hundredth of the largest value wide."""
+    """Return the ends of an axis: the data with a margin, at least a hundredth of the largest value wide."""
     low, high = float(values.min()), float(values.max())
     if log:
         return [low / 1.15, high * 1.15]
@@ -26,7 +28,7 @@ def scale(domain: Sequence[float], log: bool) -> alt.Scale:
 
 
 def ticks(domain: Sequence[float], log: bool, grid: bool = True) -> alt.Axis:
-    """Return about five ticks; on a logarithmic axis those of 1, 2, 5 times powers of ten, or all nine."""
+    """Return about five ticks; on a logarithmic axis 1, 2, 5 times powers of ten, or all multiples."""
     if not log:
         return alt.Axis(tickCount=5, grid=grid)
     powers = range(math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1])))
@@ -47,25 +49,15 @@ def latent_axis(sizes: pd.Series) -> alt.X:
 def spread_apart(places: Sequence[float], gap: float) -> list[float]:
     """Move ascending `places` in [0, 1] so that neighbours are `gap` apart and none is below gap / 2.
 
-    Neighbours that are too close share one shift (pool adjacent violators), so that none moves far.
+    The sum of squared moves is the smallest possible (isotonic regression).
 
     Example:
         >>> [round(place, 3) for place in spread_apart([0.5, 0.5, 0.9], gap=0.1)]
         [0.45, 0.55, 0.9]
     """
-    groups: list[list[float]] = []  # [sum over members of place - gap * (rank in the group), members]
-    for place in places:
-        groups.append([place, 1.0])
-        while len(groups) > 1 and _overlap(groups[-2], groups[-1], gap):
-            origin, count = groups.pop()
-            groups[-1][0] += origin - gap * groups[-1][1] * count
-            groups[-1][1] += count
-    apart = [origin / count + gap * i for origin, count in groups for i in range(int(count))]
-    return [max(place, gap * (i + 0.5)) for i, place in enumerate(apart)]  # clear of the axis
-
-
-def _overlap(below: list[float], above: list[float], gap: float) -> bool:
-    return above[0] / above[1] < below[0] / below[1] + gap * below[1]
+    steps = gap * np.arange(len(places))
+    apart = isotonic_regression(np.asarray(places) - steps).x + steps
+    return [float(place) for place in np.maximum(apart, steps + gap / 2)]  # clear of the axis
 
 
 def round_step(step: float) -> float:

@@ -1,4 +1,4 @@
-"""The charts, each a Vega-Lite specification: the page draws it in the browser, vl-convert for the README."""
+"""The charts, as Vega-Lite specifications: drawn by the browser on the page, by vl-convert for the README."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def bits_against_latents(
 def rate_against_distortion(
     cells: pd.DataFrame, marks: Mapping[str, Mark], log: bool = False
 ) -> alt.LayerChart:
-    """Rate-distortion plane (Alemi et al. 2018, Fixing a Broken ELBO): where each cell spends its nats.
+    """Rate-distortion plane (Alemi et al. 2018, Fixing a Broken ELBO): the two parts of each cell's ELBO.
 
     A line joins the means over seeds from the smallest to the largest latent size. Grey diagonals join points
     of equal ELBO = -(rate + distortion); they are left out when distortion is logarithmic.
@@ -103,7 +103,7 @@ def rate_against_distortion(
 
 def specification(chart: alt.TopLevelMixin) -> str:
     """Return `chart` as JSON with sorted keys, for a page that fills the width it has."""
-    spec = _named(chart.to_dict()) | {"width": "container", "config": _config(_SCREEN)}
+    spec = _plain(chart.to_dict()) | {"width": "container", "config": _config(_SCREEN)}
     return json.dumps(spec, sort_keys=True, allow_nan=False, separators=(",", ":"))
 
 
@@ -111,22 +111,24 @@ def svg(panels: Mapping[str, alt.LayerChart], title: str, scheme: str) -> str:
     """Return `panels` (title -> chart) side by side as an SVG in the colours of `scheme`."""
     sized = [panel.properties(width=270, height=300, title=name) for name, panel in panels.items()]
     chart = alt.hconcat(*sized, spacing=28, title=alt.TitleParams(title, fontSize=15, offset=14))
-    spec = _named(chart.to_dict()) | {
+    spec = _plain(chart.to_dict()) | {
         "config": _config(_PRINT) | {"background": "var(--paper)"},
         "padding": 14,
     }
-    drawn: str = vlc.vegalite_to_svg(resolve(json.dumps(spec, sort_keys=True), scheme), vl_version=VEGA_LITE)
-    return drawn.rstrip() + "\n"
+    picture: str = vlc.vegalite_to_svg(
+        resolve(json.dumps(spec, sort_keys=True), scheme), vl_version=VEGA_LITE
+    )
+    return picture.rstrip() + "\n"
 
 
 def panels(cells: pd.DataFrame, close: Sequence[str], marks: Mapping[str, Mark]) -> dict[str, alt.LayerChart]:
-    """Return the panels of the README's figure: the likelihoods `close`, and everyone if that is more."""
+    """Return the panels of the README's figure: the likelihoods `close`, and all if there are more."""
     near = bits_against_latents(cells[cells["likelihood"].isin(close)], marks, labels=True)
     if set(close) == set(cells["likelihood"]):
         return {"": near}
     return {
-        "the contenders": near,
-        "everyone, logarithmic": bits_against_latents(cells, marks, True, labels=True),
+        "the best": near,
+        "all, logarithmic": bits_against_latents(cells, marks, True, labels=True),
     }
 
 
@@ -157,31 +159,33 @@ def _line_ends(
     turn, back = (math.log, math.exp) if log else (float, float)
     low, high = turn(domain[0]), turn(domain[1])
     places = axes.spread_apart([(turn(v) - low) / (high - low) for v in last["bits_per_dim"]], gap=14 / 300)
-    ends = last.assign(at=[back(low + place * (high - low)) for place in places])
+    ends = last.assign(place=[back(low + place * (high - low)) for place in places])
     text = alt.Chart(ends).mark_text(align="left", dx=10, fontSize=11.5, clip=False)
-    named: alt.Chart = text.encode(
+    labels: alt.Chart = text.encode(
         axes.latent_axis(means["latent_dim"]),
-        alt.Y("at:Q", scale=axes.scale(domain, log)),
+        alt.Y("place:Q", scale=axes.scale(domain, log)),
         text="likelihood:N",
         color=_look(marks, shape=False)["color"],
     )
-    return named
+    return labels
 
 
 def _diagonals(across: Sequence[float], up: Sequence[float]) -> list[alt.Chart]:
-    """Return lines of equal rate + distortion, named where they enter from the left."""
+    """Return lines of equal rate + distortion, labelled at their left ends."""
     step = axes.round_step((up[1] - up[0] + across[1]) / 5)
     totals = [step * n for n in range(math.ceil(up[0] / step), math.floor((up[1] + across[1]) / step) + 1)]
     ends = [(t, r, t - r) for t in totals for r in (max(0.0, t - up[1]), across[1])]
     table = pd.DataFrame(ends, columns=["total", "rate_nats", "distortion_nats"])
     left = [t for t in totals if t <= up[1]]
-    named = table.iloc[: 2 * len(left) : 2].assign(said=[f"ELBO −{t:,g}" for t in left])
+    labels = table.iloc[: 2 * len(left) : 2].assign(label=[f"ELBO −{t:,g}" for t in left])
     x, y = alt.X("rate_nats:Q"), alt.Y("distortion_nats:Q")
     line = alt.Chart(table).mark_line(
         clip=True, color="var(--muted)", strokeWidth=0.7, opacity=0.6, strokeDash=[3, 4]
     )
-    name = alt.Chart(named).mark_text(align="left", dx=5, dy=-5, fontSize=10, color="var(--muted)", clip=True)
-    return [line.encode(x, y, detail="total:N"), name.encode(x, y, text="said:N")]
+    name = alt.Chart(labels).mark_text(
+        align="left", dx=5, dy=-5, fontSize=10, color="var(--muted)", clip=True
+    )
+    return [line.encode(x, y, detail="total:N"), name.encode(x, y, text="label:N")]
 
 
 def _finish(layers: Sequence[alt.Chart]) -> alt.LayerChart:
@@ -189,8 +193,8 @@ def _finish(layers: Sequence[alt.Chart]) -> alt.LayerChart:
     return layered.add_params(alt.param(name="focus", value=""))
 
 
-def _named(spec: dict[str, Any]) -> dict[str, Any]:
-    """Drop what only tools read. Altair's counters never get in: every parameter here has a name."""
+def _plain(spec: dict[str, Any]) -> dict[str, Any]:
+    """Drop what only tools read. All parameters here have a name, so none gets one from Altair's counter."""
     return {key: value for key, value in spec.items() if key not in ("$schema", "config")}
 
 

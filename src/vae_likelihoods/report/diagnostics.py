@@ -1,8 +1,8 @@
 """What is wrong with a trained cell, named from its measured numbers, with the numbers behind each name.
 
 Pure: numbers by name, as metrics.json holds them, go in; findings come out. What was not measured is not
-judged. A rule asks for an effect that is large enough to matter and, where the number has a standard error,
-`Thresholds.errors` of them away from 0.
+judged. A rule asks for an effect that is large enough to matter. If the number has a standard error, the
+effect must also be `Thresholds.errors` of them away from 0.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ class Finding:
     """Something that is wrong.
 
     Args:
-        name: of the pathology.
-        says: one sentence that holds the numbers.
-        numbers: those that it was judged by, under the names they were measured by.
+        name: of the fault.
+        text: one sentence with the numbers.
+        numbers: those that it was judged by, by name.
     """
 
     name: str
-    says: str
+    text: str
     numbers: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a number is worth a finding.
+    """How large an effect must be for a finding.
 
     Args:
         errors: how many standard errors an effect must be away from 0.
-        overfit_share: of the nats of a train image, by which a test image costs more.
-        encoder_nats: what a better q must gain.
-        encoder_share: of the inference gap that must be the encoder's.
-        loose_nats: by how much another bound must be above the importance-weighted one.
-        interval_nats: the widest interval that certifies a bound.
+        overfit_share: by which share of the nats of a train image a test image must cost more.
+        encoder_nats: how much a better q must gain.
+        encoder_share: the share of the inference gap that must be due to the encoder.
+        loose_nats: how far another bound must lie above the importance-weighted one.
+        interval_nats: the widest interval that still confirms a bound.
     """
 
     errors: float = 3.0
@@ -49,7 +49,7 @@ class Thresholds:
 
 
 class Numbers:
-    """Measured numbers by name; asks for those that are there."""
+    """Measured numbers by name, some of which may be missing."""
 
     def __init__(self, measured: Mapping[str, Any], thresholds: Thresholds) -> None:
         self.measured, self.thresholds = measured, thresholds
@@ -60,8 +60,8 @@ class Numbers:
 
     def pick(self, *names: str) -> dict[str, float]:
         """Return those of these numbers that were measured, and their standard errors."""
-        wanted = [one for name in names for one in (name, f"{name}_se")]
-        return {name: float(self.measured[name]) for name in wanted if self.have(name)}
+        with_errors = [each for name in names for each in (name, f"{name}_se")]
+        return {name: float(self.measured[name]) for name in with_errors if self.have(name)}
 
     def beyond(self, name: str, least: float) -> bool:
         """Return whether a number is above `least`, and enough standard errors above 0."""
@@ -77,75 +77,75 @@ class Numbers:
 
 
 def diagnose(measured: Mapping[str, Any], thresholds: Thresholds | None = None) -> list[Finding]:
-    """Name what is wrong with a cell whose numbers are `measured`, the worst kind first; [] if nothing is.
+    """Return what is wrong with a cell whose numbers are `measured`, the worst kind first; [] if nothing is.
 
     Example:
-        >>> [found.name for found in diagnose({"posterior_collapse": 1, "collapsed_share": 1.0})]
+        >>> [finding.name for finding in diagnose({"posterior_collapse": 1, "collapsed_share": 1.0})]
         ['posterior collapse']
     """
     numbers = Numbers(measured, thresholds or Thresholds())
-    return [found for rule in RULES if (found := rule(numbers)) is not None]
+    return [finding for rule in RULES if (finding := rule(numbers)) is not None]
 
 
 def collapse(numbers: Numbers) -> Finding | None:
-    """The alarm of `latents`: the decoder ignores z, or the likelihood is too wide to reward it."""
+    """The alarm of `latents`: the decoder ignores z, or the likelihood is too wide to reward its use."""
     alarm, share = "posterior_collapse", "collapsed_share"
     if not numbers.have(alarm, share) or not numbers.measured[alarm]:
         return None
-    says = f"{numbers.measured[share]:.0%} of the latents say nothing of an image"
-    return Finding("posterior collapse", says, numbers.pick(alarm, share))
+    text = f"{numbers.measured[share]:.0%} of the latents tell nothing about an image"
+    return Finding("posterior collapse", text, numbers.pick(alarm, share))
 
 
 def dead_latents(numbers: Numbers) -> Finding | None:
-    """Some latents carry nothing: more than the data want at this likelihood's width."""
+    """Some latents carry nothing: there are more than the data need at this width of the likelihood."""
     share = "collapsed_share"
     if not numbers.have(share) or not numbers.measured[share] or collapse(numbers) is not None:
         return None
-    says = f"{numbers.measured[share]:.0%} of the latents say nothing of an image, the others do"
-    return Finding("dead latents", says, numbers.pick(share))
+    text = f"{numbers.measured[share]:.0%} of the latents tell nothing about an image, but the others do"
+    return Finding("dead latents", text, numbers.pick(share))
 
 
 def overfit(numbers: Numbers) -> Finding | None:
-    """Images that were trained on are scored much better than others."""
+    """Images of the train split are scored much better than others."""
     gap, train = "generalisation_gap_nats", "train_nll_nats"
     share = numbers.thresholds.overfit_share
     if not numbers.have(gap, train) or not numbers.beyond(gap, share * abs(numbers.measured[train])):
         return None
-    more, least = numbers.with_error(gap), numbers.with_error(train)
-    says = f"a test image costs {more} nats more than a train image ({least})"
-    return Finding("overfit", says, numbers.pick(gap, train))
+    more, cost = numbers.with_error(gap), numbers.with_error(train)
+    text = f"a test image costs {more} nats more than a train image ({cost})"
+    return Finding("overfit", text, numbers.pick(gap, train))
 
 
 def wrong_encoder(numbers: Numbers) -> Finding | None:
-    """An encoder of the same architecture does better on this decoder: it was not trained for it."""
+    """An encoder of the same architecture does better with this decoder: it was not trained for it."""
     gain = "refit_elbo_gain_nats"
     if not numbers.beyond(gain, numbers.thresholds.encoder_nats):
         return None
-    says = f"training the encoder again on the same decoder gains {numbers.with_error(gain)} nats of ELBO"
-    return Finding("wrong encoder", says, numbers.pick(gain, "amortisation_gap_nats", "inference_gap_nats"))
+    text = f"training the encoder again for the same decoder gains {numbers.with_error(gain)} nats of ELBO"
+    return Finding("wrong encoder", text, numbers.pick(gain, "amortisation_gap_nats", "inference_gap_nats"))
 
 
 def amortisation(numbers: Numbers) -> Finding | None:
-    """The encoder's q is far from the best Gaussian of an image, and it is not for want of training."""
+    """The encoder's q is far from the best Gaussian of an image, and more training does not help."""
     limits, gap, whole = numbers.thresholds, "amortisation_gap_nats", "inference_gap_nats"
     if not numbers.beyond(gap, limits.encoder_nats) or wrong_encoder(numbers) is not None:
         return None
     if numbers.have(whole) and numbers.measured[gap] < limits.encoder_share * numbers.measured[whole]:
         return None
-    again = "refit_elbo_gain_nats"
-    refit = f"; training it again gains {numbers.with_error(again)}" if numbers.have(again) else ""
-    says = f"the best Gaussian of each image gains {numbers.with_error(gap)} nats over the encoder's{refit}"
-    return Finding("amortisation gap", says, numbers.pick(gap, whole, again))
+    gain = "refit_elbo_gain_nats"
+    refit = f"; training it again gains {numbers.with_error(gain)}" if numbers.have(gain) else ""
+    text = f"the best Gaussian of each image gains {numbers.with_error(gap)} nats over the encoder's{refit}"
+    return Finding("amortisation gap", text, numbers.pick(gap, whole, gain))
 
 
 def loose_bound(numbers: Numbers) -> Finding | None:
-    """The importance-weighted bound that ranks is far below log p(x)."""
+    """The importance-weighted bound, by which settings are ranked, is far below log p(x)."""
     gap, size = "iwae_gap_nats", "effective_sample_size"
     if not numbers.beyond(gap, numbers.thresholds.loose_nats):
         return None
     draws = f", whose effective sample size is {numbers.measured[size]:.1f}" if numbers.have(size) else ""
-    says = f"annealing finds {numbers.with_error(gap)} nats above the importance-weighted bound{draws}"
-    return Finding("loose bound", says, numbers.pick(gap, size))
+    text = f"annealing finds {numbers.with_error(gap)} nats above the importance-weighted bound{draws}"
+    return Finding("loose bound", text, numbers.pick(gap, size))
 
 
 def uncertified(numbers: Numbers) -> Finding | None:
@@ -153,9 +153,9 @@ def uncertified(numbers: Numbers) -> Finding | None:
     gap = "simulated_gap_nats"
     if not numbers.beyond(gap, numbers.thresholds.interval_nats):
         return None
-    says = f"on data of the model the annealed bounds are {numbers.with_error(gap)} nats apart"
+    text = f"on images of the model, the annealed bounds are {numbers.with_error(gap)} nats apart"
     return Finding(
-        "chains too short", says, numbers.pick(gap, "simulated_nll_upper_nats", "simulated_nll_lower_nats")
+        "chains too short", text, numbers.pick(gap, "simulated_nll_upper_nats", "simulated_nll_lower_nats")
     )
 
 

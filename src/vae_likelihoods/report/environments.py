@@ -1,4 +1,4 @@
-"""Where the reported cells were computed: reports/environment.json, from what was recorded beside them."""
+"""Where the reported cells were computed: reports/environment.json, from the records beside the results."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pandas as pd
 
 from vae_likelihoods.files import sha256
 
-COUNTS = {"train": "trained", "evaluate": "evaluated"}  # stage -> what its cells are called in the file
+COUNTS = {"train": "trained", "evaluate": "evaluated"}  # stage -> the name of its count in the file
 
 
 def collect(cells: pd.DataFrame, records: Path, results: Mapping[str, Path]) -> list[dict[str, Any]]:
     """Return each distinct environment with the number of cells that were trained and evaluated there.
 
-    A cell that went on elsewhere counts in each of its environments. Those whose environment is not known
-    are counted beside `environment: null`: nobody recorded it, or the files are not those of the record.
+    A cell that was continued elsewhere counts in each of its environments. Cells whose environment is unknown
+    are counted beside `environment: null`: it was not recorded, or the files are not those of the record.
 
     Args:
         cells: the reported cells, with columns `study` and `cell`.
@@ -34,26 +34,26 @@ def collect(cells: pd.DataFrame, records: Path, results: Mapping[str, Path]) -> 
     ]
 
 
-def write(found: list[dict[str, Any]], path: Path) -> None:
-    """Write `found` as JSON; leave the file that is there if no environment is known.
+def write(counted: list[dict[str, Any]], path: Path) -> None:
+    """Write what `collect` returned as JSON; leave an existing file as it is if no environment is known.
 
     Results that came with `dvc pull` were computed where the file in git says.
     """
-    if any(one["environment"] is not None for one in found):
-        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8", newline="\n")
+    if any(each["environment"] is not None for each in counted):
+        path.write_text(json.dumps(counted, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def _of_stage(cells: pd.DataFrame, records: Path, results: Path) -> Iterator[str]:
     for study, cell in zip(cells["study"], cells["cell"], strict=True):
-        found = _recorded(records / study / f"{cell}.json", results / study / cell)
-        yield from (json.dumps(environment, sort_keys=True) for environment in found)
+        for environment in _recorded(records / study / f"{cell}.json", results / study / cell):
+            yield json.dumps(environment, sort_keys=True)
 
 
-def _recorded(record: Path, result: Path) -> list[dict[str, Any] | None]:
+def _recorded(path: Path, result: Path) -> list[dict[str, Any] | None]:
     """Return the environments of one result; a None alone if they are not known."""
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-        same = all(sha256(result / name) == hashed for name, hashed in found["files"].items())
+        record = json.loads(path.read_text(encoding="utf-8"))
+        same = all(sha256(result / name) == digest for name, digest in record["files"].items())
     except (OSError, ValueError):
         return [None]
-    return found["environments"] if same else [None]
+    return record["environments"] if same else [None]

@@ -1,4 +1,4 @@
-"""One self-contained page: the answer, the charts, the pictures, every number; no network, no clock."""
+"""One self-contained page: the answer, the charts, the pictures, every number. It loads nothing."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from vae_likelihoods import palette
-from vae_likelihoods.report import charts, ranking
-from vae_likelihoods.report.definitions import DEFINITIONS, Definition, of_further_metrics
+from vae_likelihoods.report import charts, ranking, summary
 from vae_likelihoods.report.recommend import Recommendation, Table
 from vae_likelihoods.report.resampling import REPLICATES
 from vae_likelihoods.report.stability import Agreement
 from vae_likelihoods.report.words import within
 
-_NAMED = 3  # flips that the page names; plots/stability.csv has all
+_NAMED = 3  # flips that the page names; plots/stability.csv names all
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of the page: title, what to look at, text for those who cannot see it, Vega-Lite JSON."""
+    """A chart of the page: its title, a text for those who cannot see it, and Vega-Lite JSON."""
 
     name: str
     title: str
@@ -58,8 +57,8 @@ def render(
 
     Args:
         cells: what `summary.collect` returned.
-        recommendations: of each of its studies.
-        evaluations: the folder of `<study>/<cell>/{samples,reconstructions}.png`; missing ones are left out.
+        recommendations: of each of the studies.
+        evaluations: the folder of `<study>/<cell>/{samples,reconstructions}.png`; they may be missing.
         marks: colour and shape of each likelihood.
     """
     loader = jinja2.FileSystemLoader(_TEMPLATES)
@@ -69,27 +68,29 @@ def render(
     environment.filters["code"] = _code
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     page = environment.get_template("page.html.j2").render(
-        studies=[_study(made, cells, evaluations, marks) for made in recommendations],
-        definitions=[*DEFINITIONS, *of_further_metrics(cells)],
+        studies=[_study(each, cells, evaluations, marks) for each in recommendations],
+        declarations=summary.declared(cells).values(),
         shapes=palette.SHAPES,
         light=Markup(palette.css("light")),
         dark=Markup(palette.css("dark")),
         bundle=_bundle(),
         within=within,
         replicates=REPLICATES,
-        samples=sorted({int(k) for k in cells["importance_samples"].dropna()}),
+        samples=sorted({each.answer.unit.importance_samples for each in recommendations} - {None}),
     )
     return page.rstrip() + "\n"
 
 
-def show_charts(found: ranking.Answer, cells: pd.DataFrame, marks: Mapping[str, palette.Mark]) -> list[Chart]:
-    """Return the charts of one study: the contenders close up, then everyone where that differs."""
-    close = ranking.contenders(found)
+def show_charts(
+    answer: ranking.Answer, cells: pd.DataFrame, marks: Mapping[str, palette.Mark]
+) -> list[Chart]:
+    """Return the charts of one study: the best likelihoods close up, then all if there are more."""
+    close = ranking.contenders(answer)
     near = cells[cells["likelihood"].isin(close)]
-    everyone = len(close) == len(found.per_likelihood)
-    views = [("close", near, False)] if everyone else [("close", near, False), ("all", cells, True)]
-    names = {"close": "" if everyone else ": the contenders", "all": ": everyone, logarithmic"}
-    made = [
+    all_close = len(close) == len(answer.per_likelihood)
+    views = [("close", near, False)] if all_close else [("close", near, False), ("all", cells, True)]
+    names = {"close": "" if all_close else ": the best", "all": ": all, logarithmic"}
+    drawn = [
         (f"{kind}-{view}", title + names[view], draw(rows, marks, log=log))
         for kind, title, draw in (
             ("bits", "Bits per dimension", charts.bits_against_latents),
@@ -98,8 +99,8 @@ def show_charts(found: ranking.Answer, cells: pd.DataFrame, marks: Mapping[str, 
         for view, rows, log in views
     ]
     return [
-        Chart(f"{slug(found.study)}-{name}", title, _alt(title, found), _json(charts.specification(chart)))
-        for name, title, chart in made
+        Chart(f"{slug(answer.study)}-{name}", title, _alt(title, answer), _json(charts.specification(chart)))
+        for name, title, chart in drawn
     ]
 
 
@@ -109,58 +110,58 @@ def slug(text: str) -> str:
 
 
 def _study(
-    made: Recommendation, cells: pd.DataFrame, evaluations: Path, marks: Mapping[str, palette.Mark]
+    recommendation: Recommendation,
+    cells: pd.DataFrame,
+    evaluations: Path,
+    marks: Mapping[str, palette.Mark],
 ) -> dict[str, Any]:
-    found, cells = made.answer, cells[cells["study"] == made.answer.study]
-    names = [setting.likelihood for setting in found.per_likelihood]
+    answer = recommendation.answer
+    cells = cells[cells["study"] == answer.study]
+    names = [setting.likelihood for setting in answer.per_likelihood]
     return {
-        "name": found.study,
-        "slug": slug(found.study),
-        "found": found,
-        "made": made,
-        "held": _held(made.agreements),
+        "name": answer.study,
+        "slug": slug(answer.study),
+        "answer": answer,
+        "recommendation": recommendation,
+        "stability": _stability(recommendation.agreements),
         "marks": {name: marks[name] for name in names},
-        "close": ranking.contenders(found),
-        "charts": show_charts(found, cells, marks),
-        "sizes": sorted({setting.latent_dim for setting in found.settings}),
-        "pictures": _pictures(cells, evaluations / found.study, names),
+        "close": ranking.contenders(answer),
+        "charts": show_charts(answer, cells, marks),
+        "sizes": sorted({setting.latent_dim for setting in answer.settings}),
+        "pictures": _pictures(cells, evaluations / answer.study, names),
         "rows": cells.to_dict("records"),
-        "columns": [*(column for column in DEFINITIONS if column.in_table), *of_further_metrics(cells)],
-        "cell": _cell,
+        "columns": [each for each in summary.declared(cells).values() if each.header],
+        "missing": summary.missing(cells),
     }
 
 
-def _held(agreements: Sequence[Agreement]) -> Table:
-    """Return a row a pair of rankings, with the first firm flips by name."""
+def _stability(agreements: Sequence[Agreement]) -> Table:
+    """Return a row for each pair of rankings, with the names of the first firm flips."""
     header = (
-        "ranking at",
-        "held against",
-        "Kendall's tau",
-        "pairs",
-        "flips",
-        "firm",
-        "firm flips, as they stand in the latter",
+        *("ranking at", "compared with", "Kendall's tau", "pairs", "flips", "firm"),
+        "firm flips, in the order of the latter",
     )
     rows = tuple(
         (
-            one.label, one.reference, f"{one.tau:.2f}", *map(str, (one.pairs, len(one.flips), len(one.firm))),
-            "; ".join(f"{first} before {second}" for first, second in one.firm[:_NAMED])
-            + ("; ..." if len(one.firm) > _NAMED else ""),
+            *(held.label, held.reference, f"{held.tau:.2f}"),
+            *map(str, (held.pairs, len(held.flips), len(held.firm))),
+            "; ".join(f"{first} before {second}" for first, second in held.firm[:_NAMED])
+            + ("; ..." if len(held.firm) > _NAMED else ""),
         )
-        for one in agreements
-    )  # fmt: skip
+        for held in agreements
+    )
     return Table(header, rows)
 
 
 def _pictures(cells: pd.DataFrame, evaluated: Path, names: Sequence[str]) -> dict[str, dict[int, Pictures]]:
     """Return likelihood -> latent size -> the pictures of the lowest seed."""
     first = cells.sort_values("seed", kind="stable").drop_duplicates(["likelihood", "latent_dim"])
-    found: dict[str, dict[int, Pictures]] = {name: {} for name in names}
+    pictures: dict[str, dict[int, Pictures]] = {name: {} for name in names}
     for row in first[["likelihood", "latent_dim", "cell"]].itertuples(index=False):
         folder = evaluated / str(row.cell)
         pair = (_data_uri(folder / "samples.png"), _data_uri(folder / "reconstructions.png"))
-        found[str(row.likelihood)][int(str(row.latent_dim))] = Pictures(str(row.cell), *pair)
-    return found
+        pictures[str(row.likelihood)][int(str(row.latent_dim))] = Pictures(str(row.cell), *pair)
+    return pictures
 
 
 def _data_uri(path: Path) -> str:
@@ -173,16 +174,11 @@ def _data_uri(path: Path) -> str:
     return f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}"
 
 
-def _cell(column: Definition, value: Any) -> str:
-    """Return `value` as the table prints it; a dash where the metric does not exist for this model."""
-    return "–" if value is None or value != value else format(value, column.format)
-
-
-def _alt(title: str, found: ranking.Answer) -> str:
-    best = found.best
-    score = f"{best.bits_per_dim:.{found.decimals}f} bits per dimension"
+def _alt(title: str, answer: ranking.Answer) -> str:
+    best = answer.best
+    score = f"{best.bits_per_dim:.{answer.decimals}f} bits per dimension"
     lowest = f"{best.likelihood} with {best.latent_dim} latents, {score}"
-    return f"{title}, study {found.study}. Best: {lowest}. The table below has every number."
+    return f"{title}, study {answer.study}. Best: {lowest}. The table below has every number."
 
 
 def _code(text: str) -> Markup:

@@ -1,8 +1,8 @@
-"""When to prefer another setting than the one that codes best: for samples, for a representation, ..."""
+"""Which setting to prefer for another purpose than the score: for samples, for a representation, ..."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,126 +12,81 @@ from vae_likelihoods.report import scores
 from vae_likelihoods.report.ranking import Answer
 from vae_likelihoods.report.resampling import Floats, Interval, compare
 from vae_likelihoods.report.scores import Evaluated, Name
-from vae_likelihoods.report.words import listed, named
-from vae_likelihoods.units import Row, Unit, require_alike
+from vae_likelihoods.report.words import in_words, listed
+from vae_likelihoods.units.declaration import Declaration
 
-
-@dataclass(frozen=True)
-class Purpose:
-    """What a setting may be wanted for other than coding images, and the numbers that speak of it.
-
-    Args:
-        name: in words.
-        numbers: names in metrics.json -> words; the first that all cells have counts.
-        better: the direction of a better model, where metrics.json does not say it itself.
-    """
-
-    name: str
-    numbers: dict[str, str]
-    better: str
-
-
-PURPOSES = (
-    Purpose("samples", {"frechet_draws": "Fréchet distance"}, "lower"),
-    Purpose("samples of every kind", {"coverage_draws": "coverage"}, "higher"),
-    Purpose(
-        "representation",
-        {"linear_probe_accuracy": "probe accuracy", "knn_accuracy": "kNN accuracy"},
-        "higher",
-    ),
-    Purpose("reconstructions", {"squared_error": "squared error"}, "lower"),
-)
+EXPECTED = ("samples", "diverse samples", "representation", "reconstructions")
+"""A report says for which of these nothing was measured. Metrics may declare further purposes."""
 
 
 @dataclass(frozen=True)
 class Preference:
-    """Which setting a purpose prefers, and how sure that is."""
+    """The best setting for a purpose, and how sure that is."""
 
     purpose: str
-    words: str  # the number in words
+    number: Declaration  # which it is judged by
     values: dict[Name, float]  # mean over seeds
     best: Name
-    interval: Interval  # by how much the setting that codes best is worse, corrected as in the ranking
+    interval: Interval  # how much worse the setting with the best score is, corrected as in the ranking
     noise_known: bool
 
 
-def preferences(found: Answer) -> list[Preference]:
-    """Return which setting each purpose prefers, of the purposes that all cells were measured for.
+def preferences(answer: Answer) -> list[Preference]:
+    """Return the best setting for each purpose for which all cells have a number: the first one declared."""
+    numbers: dict[str, Declaration] = {}
+    for number in answer.declarations.values():
+        if number.purpose and all(is_number(cell.values.get(number.name)) for cell in answer.cells):
+            numbers.setdefault(number.purpose, number)
+    order = [*EXPECTED, *(purpose for purpose in numbers if purpose not in EXPECTED)]
+    return [_preference(answer, numbers[purpose]) for purpose in order if purpose in numbers]
 
-    Raises:
-        UnlikeUnits: a number that would be ranked has another unit in another cell.
-    """
-    measured = ((purpose, _number(found.cells, purpose)) for purpose in PURPOSES)
-    return [_preference(found, purpose, number) for purpose, number in measured if number]
 
-
-def sentences(found: Answer, made: Sequence[Preference]) -> list[str]:
-    """Return in words what each purpose prefers, and for which nothing was measured."""
-    return [*(_preferred(found, one) for one in made), *_missing(made)]
+def sentences(answer: Answer, preferred: Sequence[Preference]) -> list[str]:
+    """Return in words which setting each purpose prefers, and for which purposes nothing was measured."""
+    measured = {each.purpose for each in preferred}
+    rest = [purpose for purpose in EXPECTED if purpose not in measured]
+    unmeasured = [f"Not measured: {listed(rest)}."] if rest else []
+    return [*(_sentence(answer, each) for each in preferred), *unmeasured]
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of metrics.json is one number."""
+    """Whether a value is one number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _number(cells: Sequence[Evaluated], purpose: Purpose) -> str:
-    """Return the number that speaks of a purpose; empty if there is none that all cells have."""
-    everywhere = (name for name in purpose.numbers if all(is_number(c.numbers.get(name)) for c in cells))
-    return next(everywhere, "")
-
-
-def _preference(found: Answer, purpose: Purpose, number: str) -> Preference:
+def _preference(answer: Answer, number: Declaration) -> Preference:
     """Compare the settings by one number, image by image where it is stored for every image."""
-    require_alike("number", number, [_row(found.study, cell, number) for cell in found.cells])
-    by_image = scores.by_setting(found.cells, number)
-    values = by_image or _by_seed(found.cells, number)  # [S, N], or [S, 1]
-    better = found.cells[0].numbers.get("better", {}).get(number, purpose.better)
-    sign = 1 if better == "lower" else -1
-    compared = compare([sign * one for one in values.values()], [name.likelihood for name in values])
+    by_image = scores.by_setting(answer.cells, number.name)
+    values = by_image or _by_seed(answer.cells, number.name)  # [S, N], or [S, 1]
+    sign = -1 if number.better == "higher" else 1
+    compared = compare([sign * each for each in values.values()], [name.likelihood for name in values])
     names = list(values)
-    best, own = int(compared.means.argmin()), names.index(found.best.name)
+    best, own = int(compared.means.argmin()), names.index(answer.best.name)
     return Preference(
-        purpose=purpose.name,
-        words=purpose.numbers[number],
-        values={name: float(one.mean()) for name, one in values.items()},
+        purpose=number.purpose,
+        number=number,
+        values={name: float(each.mean()) for name, each in values.items()},
         best=names[best],
         interval=Interval(0.0, 0.0) if best == own else compared.interval(own, best),
-        noise_known=bool(by_image) or found.seeds_known,
+        noise_known=bool(by_image) or answer.seeds_known,
     )
 
 
 def _by_seed(cells: Sequence[Evaluated], number: str) -> dict[Name, Floats]:
     groups: dict[Name, list[list[float]]] = {}
     for cell in cells:
-        groups.setdefault(cell.name, []).append([float(cell.numbers[number])])
+        groups.setdefault(cell.name, []).append([float(cell.values[number])])
     return {name: np.array(rows) for name, rows in groups.items()}
 
 
-def _row(study: str, cell: Evaluated, number: str) -> Row:
-    unit = Unit.from_dict(cell.numbers["units"].get(number))
-    return Row(f"{study}/{cell.cell}", {}, {number: unit})
-
-
-def _preferred(found: Answer, made: Preference) -> str:
-    own, best = made.values[found.best.name], made.values[made.best]
-    told = f"{made.words} {best:.4g}"
-    if made.best == found.best.name:
-        return f"For {made.purpose} it is first too ({told})."
-    other = f"{named(*made.best)} ({told} against {own:.4g})"
-    if not made.noise_known:
-        return f"For {made.purpose}, {other} is ahead; whether by more than noise is not known."
-    if made.interval.low > 0:
-        return f"For {made.purpose} prefer {other}."
-    return f"For {made.purpose}, {other} is ahead but indistinguishable."
-
-
-def _missing(made: Sequence[Preference]) -> Iterator[str]:
-    measured = {one.purpose for one in made}
-    missing = [
-        f"{purpose.name} ({' or '.join(purpose.numbers.values())})"
-        for purpose in PURPOSES
-        if purpose.name not in measured
-    ]
-    if missing:
-        yield f"Not measured: {listed(missing)}."
+def _sentence(answer: Answer, preferred: Preference) -> str:
+    own, best = (preferred.number.text(preferred.values[name]) for name in (answer.best.name, preferred.best))
+    number = f"{preferred.number.header} {best}"
+    if preferred.best == answer.best.name:
+        return f"For {preferred.purpose} it is the best too ({number})."
+    other = f"{in_words(*preferred.best)} ({number} against {own})"
+    if not preferred.noise_known:
+        return f"For {preferred.purpose}, {other} is ahead; whether by more than noise is not known."
+    if preferred.interval.low > 0:
+        return f"For {preferred.purpose} prefer {other}."
+    return f"For {preferred.purpose}, {other} is ahead, but the difference may be noise."

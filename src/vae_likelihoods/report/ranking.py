@@ -1,27 +1,29 @@
 """Which likelihood, how many latents: the answer of a study, and whether the data support it.
 
-A *setting* is a likelihood with a latent size. Its score is the mean of bits/dim over seeds and test
-images, its uncertainty the standard error of that mean. All settings code the same images, so what counts
-is the difference of two settings, image by image; `resampling` says how sure it is. A setting is
-*indistinguishable* from the best one if the interval of their difference contains 0. The interval holds, in
-95 % of studies, together with those of all other differences of this setting, so the setting that is truly
-best is called worse than another in at most 5 % of them, however many were tried.
+A *setting* is a likelihood with a latent size. Its score is the mean of bits/dim over seeds and test images,
+its uncertainty the standard error of that mean. All settings are scored on the same images, so what counts is
+the difference of two settings, image by image; `resampling` says how sure it is. A setting is
+*indistinguishable* from the best one if the interval of their difference contains 0. In 95 % of studies, that
+interval holds together with those of all other differences of this setting. So the setting that is truly best
+is called worse than another in at most 5 % of studies, however many settings were tried.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from vae_likelihoods.report import scores
 from vae_likelihoods.report.comparable import require_comparable
+from vae_likelihoods.report.records import BITS_SCORE, merged
 from vae_likelihoods.report.resampling import Comparisons, Interval, compare
 from vae_likelihoods.report.scores import Evaluated, Name
-from vae_likelihoods.report.words import amount, latents, listed, named, percent, within
-from vae_likelihoods.units import Unit, bits_per_dim
+from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.units.quantity import Unit, bits_per_dim
 
 _GAP = 1.3  # scores further apart than this factor do not fit on one readable linear axis
 
@@ -35,19 +37,19 @@ class Setting:
     bits_per_dim: float  # mean over seeds
     uncertainty: float  # its standard error, over seeds and test images
     seeds: int
-    interval: Interval  # of `Answer.behind`, corrected for all that it is compared with
+    interval: Interval  # of `Answer.behind`, corrected for all comparisons
     p_value: float  # of no difference to the best one, corrected in the same way
-    best_share: float  # of the bootstrap replicates in which it is the best
+    best_share: float  # the share of bootstrap replicates in which it is the best
 
     @property
     def name(self) -> Name:
-        """What it is called."""
+        """Its name."""
         return Name(self.likelihood, self.latent_dim)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study says: every setting, best first; their scores have one unit."""
+    """The result of a study: every setting, best first; their scores have one unit."""
 
     study: str
     dataset: str
@@ -57,6 +59,11 @@ class Answer:
     comparisons: Comparisons = field(repr=False, compare=False)
     places: dict[Name, int] = field(repr=False, compare=False)  # of the settings in `comparisons`
     cells: tuple[Evaluated, ...] = field(repr=False, compare=False)
+
+    @cached_property
+    def declarations(self) -> dict[str, Declaration]:
+        """The declarations of all values of the cells, by name."""
+        return merged(cell.declarations for cell in self.cells)
 
     @property
     def levels(self) -> int:
@@ -88,12 +95,12 @@ class Answer:
 
     @property
     def ties(self) -> tuple[Setting, ...]:
-        """The best settings of other likelihoods that this study cannot tell from the best one."""
+        """The best settings of other likelihoods that are indistinguishable from the best one."""
         return tuple(s for s in self.per_likelihood[1:] if self.tied(s))
 
     @property
     def candidates(self) -> tuple[Setting, ...]:
-        """All settings that may be the best one: it, and those that cannot be told from it."""
+        """All settings that may be the best one: it, and those that are indistinguishable from it."""
         return tuple(s for s in self.settings if self.tied(s))
 
     def behind(self, setting: Setting) -> float:
@@ -101,24 +108,24 @@ class Answer:
         return setting.bits_per_dim - self.best.bits_per_dim
 
     def tied(self, setting: Setting) -> bool:
-        """Whether `setting` is the best one, or indistinguishable from it."""
+        """Whether `setting` is the best one or indistinguishable from it."""
         return setting is self.best or setting.interval.low <= 0
 
-    def between(self, one: Name, other: Name) -> Interval:
-        """Return the 95 % interval, of this pair alone, of the bits/dim of `one` less those of `other`."""
-        low, high = self.comparisons.interval(self.places[one], self.places[other], corrected=False)
+    def between(self, left: Name, right: Name) -> Interval:
+        """Return the 95 % interval, of this pair alone, of the bits/dim of `left` minus those of `right`."""
+        low, high = self.comparisons.interval(self.places[left], self.places[right], corrected=False)
         return Interval(bits_per_dim(low, self.unit.dimensions), bits_per_dim(high, self.unit.dimensions))
 
     @property
     def seeds_known(self) -> bool:
-        """Whether any setting has two seeds; else nothing is known of what other seeds would give."""
+        """Whether any setting has two seeds; if not, the effect of other seeds is unknown."""
         return any(setting.seeds > 1 for setting in self.settings)
 
     @property
     def decimals(self) -> int:
         """Decimals that show two digits of the best setting's uncertainty (3 to 6)."""
-        doubt = self.best.uncertainty
-        return 3 if doubt <= 0 else min(6, max(3, 1 - math.floor(math.log10(doubt))))
+        error = self.best.uncertainty
+        return 3 if error <= 0 else min(6, max(3, 1 - math.floor(math.log10(error))))
 
 
 def answer(cells: pd.DataFrame, evaluations: Path) -> Answer:
@@ -130,21 +137,21 @@ def answer(cells: pd.DataFrame, evaluations: Path) -> Answer:
 
     Raises:
         UnlikeUnits: the rows come from more than one study, or differ in a unit or in their images.
-        SettingError: the scores of the images are missing, or are not those of the rows.
+        SettingError: the scores of the images are missing, or do not agree with the rows.
     """
     require_comparable(cells)
     first = cells.iloc[0]
     evaluated = scores.read(evaluations, cells)
     nats = scores.by_setting(evaluated)
-    found = compare(list(nats.values()), [name.likelihood for name in nats])
-    unit = first["units"]["bits_per_dim"]
+    compared = compare(list(nats.values()), [name.likelihood for name in nats])
+    unit = first["declarations"][BITS_SCORE].unit
     return Answer(
         study=str(first["study"]),
         dataset=str(first["dataset"]),
         unit=unit,
         images=len(evaluated[0].per_image),
-        settings=_settings(ordered(cells), found, list(nats), unit.dimensions),
-        comparisons=found,
+        settings=_settings(ordered(cells), compared, list(nats), unit.dimensions),
+        comparisons=compared,
         places={name: place for place, name in enumerate(nats)},
         cells=tuple(evaluated),
     )
@@ -156,11 +163,11 @@ def answers(cells: pd.DataFrame, evaluations: Path) -> list[Answer]:
 
 
 def ordered(cells: pd.DataFrame) -> dict[Name, list[float]]:
-    """Return bits/dim of every seed by setting, the best first: all that summary.csv says of the ranking."""
+    """Return bits/dim of every seed by setting, the best first: the ranking as summary.csv has it."""
     seeds: dict[Name, list[float]] = {}
     for row in cells.sort_values(["likelihood", "latent_dim", "seed", "cell"]).to_dict("records"):
         name = Name(str(row["likelihood"]), int(row["latent_dim"]))
-        seeds.setdefault(name, []).append(float(row["bits_per_dim"]))
+        seeds.setdefault(name, []).append(float(row[BITS_SCORE]))
     order = sorted(seeds, key=lambda name: (mean(seeds[name]), name.latent_dim, name.likelihood))
     return {name: seeds[name] for name in order}
 
@@ -170,97 +177,37 @@ def mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def contenders(found: Answer) -> list[str]:
+def contenders(answer: Answer) -> list[str]:
     """Return the likelihoods worth a close look: those on the good side of the widest gap between scores.
 
-    At least two stay; all do when no neighbours in the ranking are further apart than a factor of 1.3.
+    At least two stay; all do if no neighbours in the ranking are further apart than a factor of 1.3.
     """
-    ranked = [setting.bits_per_dim for setting in found.per_likelihood]
+    ranked = [setting.bits_per_dim for setting in answer.per_likelihood]
     gaps = {cut: ranked[cut] / ranked[cut - 1] for cut in range(2, len(ranked)) if ranked[cut - 1] > 0}
     cut = max(gaps, key=lambda place: gaps[place], default=len(ranked))
-    keep = cut if gaps.get(cut, 0.0) > _GAP else len(ranked)
-    return [setting.likelihood for setting in found.per_likelihood[:keep]]
-
-
-def sentences(found: Answer) -> list[str]:
-    """Return the answer in words: who wins, how surely, and how many latents; names in backticks."""
-    return [_lead(found), *_certainty(found), *_rivals(found), *_sizes(found)]
-
-
-def _lead(found: Answer) -> str:
-    best = found.best
-    seeds = "1 seed" if best.seeds == 1 else f"{best.seeds} seeds"
-    score = f"{amount(best.bits_per_dim, best.uncertainty, found.decimals)} bits/dim over {seeds}"
-    where = f"On {found.dataset} at {found.levels} levels"
-    return f"{where}, {named(best.likelihood, best.latent_dim)} codes a test image best: {score}."
-
-
-def _rivals(found: Answer) -> list[str]:
-    ties, second, said = found.ties, found.runner_up, []
-    if second is None:
-        return ["No other likelihood was tried."]
-    if not found.tied(second):
-        more = f"{found.behind(second):.{found.decimals}f} {within(second.interval, found.decimals)} more"
-        said = [f"The runner-up, {_named(second)}, needs {more} ({second.bits_per_dim:.{found.decimals}f})."]
-    if ties:
-        listing = listed([f"{_named(s)} ({_more(found, s)})" for s in ties])
-        said.append(f"{listing} {'is' if len(ties) == 1 else 'are'} indistinguishable from it.")
-    return said
-
-
-def _sizes(found: Answer) -> list[str]:
-    if not found.other_sizes:
-        return []
-    same = [f"{latents(s.latent_dim)} ({_more(found, s)})" for s in found.other_sizes if found.tied(s)]
-    worse = [s for s in found.other_sizes if not found.tied(s)]
-    said = [f"{listed(same)} cannot be told from {found.best.latent_dim}"] if same else []
-    for size in worse:
-        verb = "needs" if size.latent_dim == 1 else "need"
-        more = f"{found.behind(size):.{found.decimals}f} {within(size.interval, found.decimals)} more"
-        said.append(f"{latents(size.latent_dim)} {verb} {more}")
-    return [f"For `{found.best.likelihood}`, {'; '.join(said)}."]
-
-
-def _certainty(found: Answer) -> list[str]:
-    if len(found.settings) == 1:
-        return []
-    of = "images and seeds" if found.seeds_known else "images"
-    share = percent(found.best.best_share)
-    said = [f"Of {len(found.settings)} settings it is the best in {share} of the bootstrap samples of {of}."]
-    if not found.seeds_known:
-        said.append(
-            "Each setting has one seed, so this is about these trained models: other seeds may differ."
-        )
-    return said
-
-
-def _more(found: Answer, setting: Setting) -> str:
-    return f"+{found.behind(setting):.{found.decimals}f} {within(setting.interval, found.decimals)}"
-
-
-def _named(setting: Setting) -> str:
-    return named(setting.likelihood, setting.latent_dim)
+    kept = cut if gaps.get(cut, 0.0) > _GAP else len(ranked)
+    return [setting.likelihood for setting in answer.per_likelihood[:kept]]
 
 
 def _settings(
-    seeds: dict[Name, list[float]], found: Comparisons, names: list[Name], dimensions: int
+    seeds: dict[Name, list[float]], compared: Comparisons, names: list[Name], dimensions: int
 ) -> tuple[Setting, ...]:
     best, *_ = (names.index(name) for name in seeds)
-    shares, made = found.best_share(), []
+    shares, settings = compared.best_share(), []
     for name, values in seeds.items():
-        at = names.index(name)
-        same = at == best
-        low, high = (0.0, 0.0) if same else found.interval(at, best)
-        made.append(
+        place = names.index(name)
+        same = place == best
+        low, high = (0.0, 0.0) if same else compared.interval(place, best)
+        settings.append(
             Setting(
                 likelihood=name.likelihood,
                 latent_dim=name.latent_dim,
                 bits_per_dim=mean(values),
-                uncertainty=bits_per_dim(float(found.own_errors[at]), dimensions),
+                uncertainty=bits_per_dim(float(compared.own_errors[place]), dimensions),
                 seeds=len(values),
                 interval=Interval(bits_per_dim(low, dimensions), bits_per_dim(high, dimensions)),
-                p_value=1.0 if same else found.p_value(at, best),
-                best_share=float(shares[at]),
+                p_value=1.0 if same else compared.p_value(place, best),
+                best_share=float(shares[place]),
             )
         )
-    return tuple(made)
+    return tuple(settings)

@@ -1,4 +1,4 @@
-"""The recommendation of a study: one paragraph and one table, made of its numbers and of nothing else."""
+"""The recommendation of a study: one paragraph and one table, made of its numbers alone."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vae_likelihoods.report import purposes, ranking, stability
+from tabulate import tabulate
+
+from vae_likelihoods.report import prose, purposes, stability
 from vae_likelihoods.report.diagnostics import diagnose
 from vae_likelihoods.report.purposes import Preference, is_number
 from vae_likelihoods.report.ranking import Answer, Setting, mean
 from vae_likelihoods.report.stability import Agreement
-from vae_likelihoods.report.words import amount, listed, named, percent, within
+from vae_likelihoods.report.words import amount, in_words, listed, percent, within
+from vae_likelihoods.units.declaration import Declaration
 
 _FEW_SEEDS = 5
-_LOOSE = 2.0  # effective samples below which hardly more than one of k carries weight
+_LOOSE = 2.0  # with fewer effective samples, hardly more than one of k carries weight
+_COSTS = ("parameters", "multiply_adds", "effective_sample_size")
 
 
 @dataclass(frozen=True)
@@ -43,128 +47,126 @@ class Recommendation:
         return " ".join((*self.lead, *(sentence for group in self.rest for sentence in group)))
 
 
-def recommend(found: Answer) -> Recommendation:
-    """Return the recommendation of a study.
-
-    Raises:
-        UnlikeUnits: a number that would be ranked has another unit in another cell.
-    """
-    preferred, held = purposes.preferences(found), stability.agreements(found)
+def recommend(answer: Answer) -> Recommendation:
+    """Return the recommendation of a study."""
+    preferred, held = purposes.preferences(answer), stability.agreements(answer)
     rest = (
-        _cost(found),
-        purposes.sentences(found, preferred),
+        _cost(answer),
+        purposes.sentences(answer, preferred),
         stability.sentences(held),
-        _findings(found),
-        [f"Not known: {'; '.join(unknown(found, held))}."],
+        _findings(answer),
+        [f"Not known: {'; '.join(unknown(answer, held))}."],
     )
     return Recommendation(
-        answer=found,
+        answer=answer,
         preferences=tuple(preferred),
         agreements=tuple(held),
-        lead=tuple(ranking.sentences(found)),
+        lead=tuple(prose.sentences(answer)),
         rest=tuple(tuple(group) for group in rest if group),
-        table=_table(found, preferred),
+        table=_table(answer, preferred),
     )
 
 
-def unknown(found: Answer, held: Sequence[Agreement]) -> list[str]:
+def unknown(answer: Answer, held: Sequence[Agreement]) -> list[str]:
     """Return what the numbers do not say, as parts of a sentence."""
-    seeds = min(setting.seeds for setting in found.settings)
+    seeds = min(setting.seeds for setting in answer.settings)
     few = [f"what other seeds give (each setting has {seeds})"] if seeds < _FEW_SEEDS else []
     return [
         *few,
-        *_looseness(found),
-        *_untried(found, held),
-        "what training settings chosen for each likelihood give, as all had the same",
-        f"whether it is so beyond the {found.images:,} test images of {found.dataset}",
+        _looseness(answer),
+        *_untried(answer, held),
+        "what training settings chosen for each likelihood give (all had the same)",
+        f"whether this holds beyond the {answer.images:,} test images of {answer.dataset}",
     ]
 
 
 def markdown(table: Table) -> str:
-    """Return a table as Markdown."""
-    rules = ("---", *("---:" for _ in table.header[1:]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (table.header, rules, *table.rows))
+    """Return a table as Markdown, all columns but the first to the right."""
+    sides = ("left", *("right" for _ in table.header[1:]))
+    return tabulate(table.rows, table.header, tablefmt="pipe", colalign=sides, disable_numparse=True)
 
 
-def _cost(found: Answer) -> list[str]:
+def _cost(answer: Answer) -> list[str]:
     """Return the counted cost of the best setting, and the cheapest that may be as good."""
-    parameters = f"{_of(found, found.best, 'parameters'):,.0f} parameters"
-    said = [f"The best has {parameters} and takes {_multiply_adds(found, found.best)}."]
-    cheapest = min(found.candidates, key=lambda s: (_of(found, s, "multiply_adds"), s.bits_per_dim))
-    if _of(found, cheapest, "multiply_adds") < _of(found, found.best, "multiply_adds"):
-        name = named(cheapest.likelihood, cheapest.latent_dim)
-        said.append(f"The cheapest that cannot be told from it is {name}: {_multiply_adds(found, cheapest)}.")
-    return said
+    costs = {setting: _of(answer, setting, "multiply_adds") for setting in answer.candidates}
+    parameters = _of(answer, answer.best, "parameters")
+    if math.isnan(parameters) or any(map(math.isnan, costs.values())):
+        return []
+    products = {setting: f"{cost:,.0f} multiply-adds an image" for setting, cost in costs.items()}
+    texts = [f"The best has {parameters:,.0f} parameters and takes {products[answer.best]}."]
+    cheapest = min(answer.candidates, key=lambda s: (costs[s], s.bits_per_dim))
+    if costs[cheapest] < costs[answer.best]:
+        name = in_words(*cheapest.name)
+        texts.append(f"The cheapest that is indistinguishable from it is {name}: {products[cheapest]}.")
+    return texts
 
 
-def _findings(found: Answer) -> list[str]:
+def _findings(answer: Answer) -> list[str]:
     """Return what the diagnostics name in cells of the best setting and of its ties, by setting."""
     parts = []
-    for setting in (found.best, *found.ties):
-        cells = [cell for cell in found.cells if cell.name == setting.name]
-        named_faults = Counter(fault.name for cell in cells for fault in diagnose(cell.numbers))
+    for setting in (answer.best, *answer.ties):
+        cells = [cell for cell in answer.cells if cell.name == setting.name]
+        faults = Counter(fault.name for cell in cells for fault in diagnose(cell.values))
         seeds = f"of {len(cells)} seeds" if len(cells) > 1 else "seed"
-        faults = [f"{fault} in {count} {seeds}" for fault, count in named_faults.items()]
-        parts += [f"{named(setting.likelihood, setting.latent_dim)}: {listed(faults)}"] if faults else []
+        texts = [f"{fault} in {count} {seeds}" for fault, count in faults.items()]
+        parts += [f"{in_words(*setting.name)}: {listed(texts)}"] if texts else []
     return [f"Diagnosed: {'; '.join(parts)}."] if parts else []
 
 
-def _multiply_adds(found: Answer, setting: Setting) -> str:
-    return f"{_of(found, setting, 'multiply_adds'):,.0f} multiply-adds an image"
-
-
-def _looseness(found: Answer) -> list[str]:
+def _looseness(answer: Answer) -> str:
     """Return how many samples carry the bound of the best, and whose bound is hardly more than the ELBO."""
-    effective = {s: _of(found, s, "effective_sample_size") for s in found.per_likelihood}
-    loose = [f"{named(s.likelihood, s.latent_dim)} {n:.1f}" for s, n in effective.items() if n < _LOOSE]
-    k, best = found.unit.importance_samples, effective[found.best]
-    said = f"how far the scores lie above -log p(x): of k = {k} samples {best:.1f} are effective for the best"
-    gaps = {s: _of(found, s, "iwae_gap_nats") for s in (found.best, *found.ties)}
-    annealed = [f"{named(s.likelihood, s.latent_dim)} {gap:.1f}" for s, gap in gaps.items() if gap == gap]
-    nats = [f"annealing finds, in nats an image, {listed(annealed)}"] if annealed else []
-    return [", ".join([said, *([f"for {listed(loose)}"] if loose else []), *nats])]
+    sizes = {s: _of(answer, s, "effective_sample_size") for s in answer.per_likelihood}
+    loose = [f"{size:.1f} for {in_words(*s.name)}" for s, size in sizes.items() if size < _LOOSE]
+    gaps = {s: _of(answer, s, "iwae_gap_nats") for s in (answer.best, *answer.ties)}
+    annealed = [f"{gap:.1f} for {in_words(*s.name)}" for s, gap in gaps.items() if not math.isnan(gap)]
+    k, best = answer.unit.importance_samples, sizes[answer.best]
+    parts = [
+        *([] if math.isnan(best) else [f"of k = {k} samples {best:.1f} are effective for the best"]),
+        *([listed(loose)] if loose else []),
+        *([f"in nats an image, annealing finds {listed(annealed)}"] if annealed else []),
+    ]
+    return f"how far the scores lie above -log p(x){': ' if parts else ''}{', '.join(parts)}"
 
 
-def _untried(found: Answer, held: Sequence[Agreement]) -> list[str]:
-    axes = {one.axis for one in held}
-    missing = ["at fewer levels"] if "levels" not in axes and found.levels > 2 else []
-    missing += ["at another k"] if "samples" not in axes else []
-    return [f"whether the ranking holds {' or '.join(missing)} (not measured)"] if missing else []
+def _untried(answer: Answer, held: Sequence[Agreement]) -> list[str]:
+    axes = {agreement.axis for agreement in held}
+    untried = ["at fewer levels"] if "levels" not in axes and answer.levels > 2 else []
+    untried += ["at another k"] if "samples" not in axes else []
+    return [f"whether the ranking holds {' or '.join(untried)} (not measured)"] if untried else []
 
 
-def _table(found: Answer, preferred: Sequence[Preference]) -> Table:
+def _table(answer: Answer, preferred: Sequence[Preference]) -> Table:
     """Return the best setting of each likelihood, and every one that may be the best, best first."""
-    shown = {setting.name for setting in (*found.per_likelihood, *found.candidates)}
-    header = ("likelihood", "latents", "bits/dim", "behind the best", "p", "best in", "parameters")
-    words = (one.words for one in preferred)
-    rows = [_row(found, setting, preferred) for setting in found.settings if setting.name in shown]
-    return Table((*header, "multiply-adds", "ESS", *words), tuple(rows))
+    shown = {setting.name for setting in (*answer.per_likelihood, *answer.candidates)}
+    header = ("likelihood", "latents", "bits/dim", "behind the best", "p", "best in")
+    costs = [each.header for each in _declared_costs(answer)]
+    rows = [_row(answer, setting, preferred) for setting in answer.settings if setting.name in shown]
+    return Table((*header, *costs, *(each.number.header for each in preferred)), tuple(rows))
 
 
-def _row(found: Answer, setting: Setting, preferred: Sequence[Preference]) -> tuple[str, ...]:
-    best = setting is found.best
-    gap = f"{found.behind(setting):+.{found.decimals}f} {within(setting.interval, found.decimals)}"
+def _row(answer: Answer, setting: Setting, preferred: Sequence[Preference]) -> tuple[str, ...]:
+    best = setting is answer.best
+    gap = f"{answer.behind(setting):+.{answer.decimals}f} {within(setting.interval, answer.decimals)}"
     return (
         f"`{setting.likelihood}`",
         str(setting.latent_dim),
-        amount(setting.bits_per_dim, setting.uncertainty, found.decimals),
-        "best" if best else f"{gap}{', tie' if found.tied(setting) else ''}",
+        amount(setting.bits_per_dim, setting.uncertainty, answer.decimals),
+        "best" if best else f"{gap}{', tie' if answer.tied(setting) else ''}",
         "" if best else _p(setting.p_value),
         percent(setting.best_share),
-        *(_shown(_of(found, setting, name), ",.0f") for name in ("parameters", "multiply_adds")),
-        _shown(_of(found, setting, "effective_sample_size"), ".1f"),
-        *(f"{one.values[setting.name]:.4g}" for one in preferred),
+        *(each.text(_of(answer, setting, each.name)) for each in _declared_costs(answer)),
+        *(each.number.text(each.values[setting.name]) for each in preferred),
     )
 
 
-def _of(found: Answer, setting: Setting, number: str) -> float:
+def _declared_costs(answer: Answer) -> list[Declaration]:
+    return [answer.declarations[name] for name in _COSTS if name in answer.declarations]
+
+
+def _of(answer: Answer, setting: Setting, number: str) -> float:
     """Return a number of metrics.json, the mean over seeds; NaN if a cell has none."""
-    values = [cell.numbers.get(number, math.nan) for cell in found.cells if cell.name == setting.name]
+    values = [cell.values.get(number, math.nan) for cell in answer.cells if cell.name == setting.name]
     return mean([float(value) if is_number(value) else math.nan for value in values])
-
-
-def _shown(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)
 
 
 def _p(value: float) -> str:

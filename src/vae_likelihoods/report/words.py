@@ -15,7 +15,7 @@ def amount(value: float, error: float, decimals: int) -> str:
 
 
 def within(interval: Interval, decimals: int) -> str:
-    """Return an interval in brackets; an end that is not 0 does not look like it.
+    """Return an interval in brackets; an end that is not 0 is never printed as 0.
 
     Example:
         >>> within(Interval(-0.0412, 0.0123), 3), within(Interval(0.00004, 0.0123), 3)
@@ -30,7 +30,7 @@ def _end(value: float, decimals: int) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a whole percentage; one that is not all or nothing is not said to be.
+    """Return a share as a whole percentage; only all is printed as 100, and only nothing as 0.
 
     Example:
         >>> [percent(share).replace("\u00a0", " ") for share in (0.0, 0.0004, 0.634, 0.9996, 1.0)]
@@ -48,7 +48,7 @@ def latents(size: int) -> str:
     return "1 latent" if size == 1 else f"{size} latents"
 
 
-def named(likelihood: str, size: int) -> str:
+def in_words(likelihood: str, size: int) -> str:
     """Return a setting in words."""
     return f"`{likelihood}` with {latents(size)}"
 
@@ -56,3 +56,16 @@ def named(likelihood: str, size: int) -> str:
 def listed(parts: Sequence[str]) -> str:
     """Return parts as a list in a sentence."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def shortened(parts: Sequence[str], most: int = 2) -> str:
+    """Return parts as a list in a sentence, of which only the first ones are named.
+
+    Example:
+        >>> shortened(["a", "b"]), shortened(["a", "b", "c", "d"])
+        ('a, b', 'a, b and 2 others')
+    """
+    more = len(parts) - most
+    if more <= 0:
+        return ", ".join(parts)
+    return f"{', '.join(parts[:most])} and {more} other{'s' if more > 1 else ''}"

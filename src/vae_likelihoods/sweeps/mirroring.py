@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vae_likelihoods.cells.cell import Cell
-from vae_likelihoods.tracking.connection import silence, store_uri
+from vae_likelihoods.tracking.connection import refusal, store_uri
 from vae_likelihoods.tracking.experiment import Status
 from vae_likelihoods.tracking.mirror import Mirror
 
@@ -111,6 +111,6 @@ class Guard:
             rest = PAUSE_SECONDS
             self.mirror.mirror.forget()
             if not self.warned:
-                log.warning("%s", silence(self.mirror.mirror.uri, error))
+                log.warning("%s", refusal(self.mirror.mirror.uri, error))
             self.warned = True
         self.resume_at = time.monotonic() + rest

@@ -1,4 +1,4 @@
 """MLflow as a view of the files.
 
-The only package that knows MLflow; it computes nothing, and nothing that computes knows it.
+The only package that knows MLflow. It computes nothing, and knows nothing of how results are computed.
 """

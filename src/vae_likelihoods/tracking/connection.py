@@ -1,4 +1,4 @@
-"""The connection with MLflow: its address, its patience, and who is connected."""
+"""The connection with MLflow: its address, its timeouts, and which processes are connected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vae_likelihoods.files import write_whole
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-SETTINGS = {  # of MLflow's client, where the user has set nothing else
+SETTINGS = {  # of MLflow's client, unless the user has set them
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -30,7 +30,7 @@ SETTINGS = {  # of MLflow's client, where the user has set nothing else
 }
 LOGGED = {
     "mlflow": logging.WARNING,
-    "mlflow.store.db": logging.CRITICAL,  # errors are said once, in a line
+    "mlflow.store.db": logging.CRITICAL,  # an error is reported once, in one line
     "alembic": logging.WARNING,
     "urllib3": logging.ERROR,
 }
@@ -38,10 +38,10 @@ _drivers: dict[Path, tuple[str, FileLock]] = {}
 
 
 def store_uri(uri: str | None, root: Path) -> str:
-    """Return where MLflow is: `uri`, or the database in the results' folder.
+    """Return the address of MLflow: `uri`, or the database in the folder of results.
 
     Raises:
-        SettingError: if the address has a scheme that MLflow does not serve.
+        SettingError: MLflow has no store at such an address.
     """
     if uri is None:
         return f"sqlite:///{root / 'mlflow.db'}"
@@ -52,23 +52,23 @@ def store_uri(uri: str | None, root: Path) -> str:
 
 
 def lock_of(root: Path, name: str) -> FileLock:
-    """Return one of the locks that mirroring processes with the same results share."""
+    """Return one of the locks that processes with the same results share."""
     path = root / "logs" / "tracking" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, thread_local=False)  # the watching thread takes what the main one lets go
+    return FileLock(path, thread_local=False)  # the watching thread takes over locks of the main thread
 
 
-def making(uri: str, root: Path) -> FileLock:
-    """Return the lock to make databases, experiments, data sets and parent runs under, one at a time."""
+def creation_lock(uri: str, root: Path) -> FileLock:
+    """Return the lock for making databases, experiments, data sets and parent runs, one at a time."""
     if uri.startswith("sqlite:///"):
         database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
         database.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(database.with_name(f"{database.name}.lock"))
-    return lock_of(root, "making")
+    return lock_of(root, "creation")
 
 
 def driver(root: Path) -> str:
-    """Name this process among those that mirror, and hold a lock of that name until it ends."""
+    """Return the name of this process among those that mirror; it holds a lock of that name until it ends."""
     if root not in _drivers:
         name = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         lock = lock_of(root, f"driver-{name}")
@@ -77,11 +77,11 @@ def driver(root: Path) -> str:
     return _drivers[root][0]
 
 
-def alive(name: str, root: Path) -> bool:
+def is_alive(name: str, root: Path) -> bool:
     """Whether the process that `driver` named may still live.
 
-    Its lock tells, on every machine that shares `root`. Without it, only a process of this machine is known
-    to be gone.
+    Its lock shows that, on every machine that shares `root`. Without the lock, only a process of this machine
+    is known to have ended.
     """
     if (root / "logs" / "tracking" / f"driver-{name}.lock").exists():
         try:
@@ -103,26 +103,26 @@ def alive(name: str, root: Path) -> bool:
 
 
 def connect(uri: str, root: Path) -> MlflowClient:
-    """Open the store; a fresh database is made by one process at a time."""
+    """Open the store; a new database is made by one process at a time."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    with _uncollected():
+    with _no_garbage_collection():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from mlflow.tracking import MlflowClient
         for name, level in LOGGED.items():
             logging.getLogger(name).setLevel(level)
-        with making(uri, root):
+        with creation_lock(uri, root):
             path = Path(uri.removeprefix("sqlite:///"))
             if uri.startswith("sqlite:///") and "?" not in uri and not path.exists():
-                # MLflow cannot open a database again whose making was interrupted.
+                # MLflow cannot open a database that was only half made.
                 write_whole(path, lambda aside: MlflowClient(tracking_uri=f"sqlite:///{aside}"))
             return MlflowClient(tracking_uri=uri)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Look for no garbage: imports leave little, and looking takes a third of MLflow's time to start."""
+def _no_garbage_collection() -> Iterator[None]:
+    """Switch Python's garbage collection off: it takes a third of the time that MLflow's import takes."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -132,15 +132,15 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def silence(uri: str, error: Exception) -> str:
-    """Say in one line that MLflow did not take something, and what to do."""
-    shown = re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", uri)
+def refusal(uri: str, error: Exception) -> str:
+    """Return one line that says that MLflow did not take the results, and what to do."""
+    address = re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", uri)
     reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-    return f"MLflow at {shown} did not take the results; `make sync` does it later ({reason})"
+    return f"MLflow at {address} did not take the results; `make sync` does it later ({reason})"
 
 
 def mlflow_errors() -> tuple[type[Exception], ...]:
-    """Return what MLflow raises when a store does not answer, or refuses."""
+    """Return the errors that MLflow raises if a store does not answer, or refuses."""
     from mlflow.exceptions import MlflowException
 
     return MlflowException, OSError

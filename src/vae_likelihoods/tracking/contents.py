@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import uuid
@@ -11,98 +10,85 @@ from pathlib import Path
 from typing import Any
 
 from vae_likelihoods.cells.cell import Cell, differences
-from vae_likelihoods.units import Unit
+from vae_likelihoods.files import read_csv
+from vae_likelihoods.units.declaration import Declaration, from_plain
 
 Value = tuple[str, float, int]  # metric, value, step
 
-# Column of history.csv -> metric. The headline comes first: MLflow's compare page preselects it.
-EPOCH_METRICS = {
-    "val_bits_per_dim": "val/bpd",
-    "val_elbo": "val/elbo",
-    "val_distortion": "val/distortion",
-    "val_rate": "val/rate",
-    "train_loss": "train/loss",
-    "train_elbo": "train/elbo",
-    "train_distortion": "train/distortion",
-    "train_rate": "train/rate",
-}
-SKIPPED = {"epoch", "rate_weight", "best_epoch", "learning_rate"}
-TEST_METRICS = {
-    "bits_per_dim": "test/bpd",
-    "bits_per_dim_se": "test/bpd_se",
-    "nll_nats": "test/nll",
-    "elbo_nats": "test/elbo",
-    "rate_nats": "test/rate",
-    "distortion_nats": "test/distortion",
-    "active_units": "test/active",
-    "squared_error": "test/sq_error",
-    "effective_sample_size": "test/ess",
-}
-HEADLINES = {"val_bits_per_dim": "val/bpd", "bits_per_dim": "test/bpd"}  # a tag says their unit
+SPLITS = {"train": "train", "validation": "val", "test": "test"}
+"""The split that a number was measured on -> the first part of its name in MLflow."""
+
+VALIDATION_SCORE, TEST_SCORE = "val/bpd", "test/bpd"
+_COLUMNS = "columns.json"
 
 
-def epochs(history: Path, timings: Path, after: int, ended: bool) -> dict[int, list[Value]]:
-    """Return what every epoch later than `after` measured.
+def epochs(folder: Path, timings: Path, after: int, ended: bool) -> dict[int, list[Value]]:
+    """Return what every epoch later than `after` measured, in the order in which it is declared.
 
-    While a cell trains, an epoch's timing is written after its row: such an epoch is left for the next time.
-    An epoch that was trained again after a kill has several. The first counts: MLflow may have it already.
+    While a cell trains, the timing of an epoch is written after its row, so the last row may have to wait.
+    An epoch that was trained again after a kill has several timings. The first one counts, since MLflow may
+    have it already.
 
     Args:
-        history: history.csv.
-        timings: timings.csv, which need not be there: it stays where the cell was trained.
+        folder: that of history.csv and columns.json.
+        timings: timings.csv, which may be missing: it stays where the cell was trained.
         after: the last epoch that is not wanted.
-        ended: whether the files are what they will be.
+        ended: whether training has ended, so that no row waits for its timing.
     """
-    found = {int(row["epoch"]): row for row in rows(history)}
+    numbers = metrics(columns(folder))
     speeds: dict[int, float] = {}
-    for row in rows(timings):
+    for row in read_csv(timings):
         speeds.setdefault(int(row["epoch"]), float(row["images_per_second"]))
-    new = [epoch for epoch in sorted(found) if epoch > after and (ended or epoch in speeds)]
     values: dict[int, list[Value]] = {}
-    for epoch in new:
-        row = found[epoch]
-        values[epoch] = [
-            (EPOCH_METRICS.get(key, f"train/{key}"), float(row[key]), epoch) for key in in_order(row)
-        ]
-        if epoch in speeds:
-            values[epoch].append(("time/images_s", speeds[epoch], epoch))
+    for row in read_csv(folder / "history.csv"):
+        epoch = int(row["epoch"])
+        if epoch > after and (ended or epoch in speeds):
+            measured = [(metric, float(row[name]), epoch) for name, metric in numbers.items() if name in row]
+            timing = [("time/images_s", speeds[epoch], epoch)] if epoch in speeds else []
+            values[epoch] = measured + timing
     return values
 
 
-def in_order(row: Mapping[str, str]) -> list[str]:
-    """Return the columns of a history row that become metrics, the headline first."""
-    rest = [key for key in row if key not in EPOCH_METRICS and key not in SKIPPED]
-    return [*(key for key in EPOCH_METRICS if key in row), *rest]
+def columns(folder: Path) -> dict[str, Declaration]:
+    """Return the declarations of the columns of a history.csv; an older version wrote none."""
+    path = folder / _COLUMNS
+    return from_plain(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file; one that is not there has no rows."""
-    try:
-        with path.open() as handle:
-            return list(csv.DictReader(handle))
-    except FileNotFoundError:
-        return []
+def scores(evaluation: Mapping[str, Any]) -> list[Value]:
+    """Return the numbers of a metrics.json as metrics, in the order in which they are declared."""
+    numbers = metrics(declarations(evaluation))
+    values = ((metric, evaluation.get(name)) for name, metric in numbers.items())
+    return [(metric, float(value), 0) for metric, value in values if isinstance(value, int | float)]
 
 
-def scores(metrics: Mapping[str, Any]) -> list[Value]:
-    """Return the test metrics of a metrics.json: the usual ones by short names, then the others."""
-    usual = [(name, float(metrics[key]), 0) for key, name in TEST_METRICS.items() if key in metrics]
-    further = sorted({*metrics.get("units", {})} - {*TEST_METRICS, "importance_samples"})
-    numbers = [(name, metrics[name]) for name in further if isinstance(metrics.get(name), int | float)]
-    return usual + [(f"test/{name}", float(value), 0) for name, value in numbers]
+def declarations(evaluation: Mapping[str, Any]) -> dict[str, Declaration]:
+    """Return the declarations of a metrics.json; an older version wrote none."""
+    return from_plain(evaluation.get("declarations", {}))
 
 
-def unit_tags(units: Mapping[str, Any]) -> dict[str, str]:
-    """Return tags that say the units of the headline metrics; what an older version wrote has none."""
-    return {
-        f"unit/{metric}": str(Unit.from_dict(units[number]))
-        for number, metric in HEADLINES.items()
-        if isinstance(units.get(number), dict)
+def metrics(declared: Mapping[str, Declaration]) -> dict[str, str]:
+    """Return name -> metric in MLflow, of every number that was measured; the score comes first.
+
+    MLflow's compare page preselects the first one.
+    """
+    names = {
+        name: f"{SPLITS[each.unit.split]}/{each.short or name}"
+        for name, each in declared.items()
+        if each.unit and not each.exact
     }
+    return dict(sorted(names.items(), key=lambda item: item[1] not in (VALIDATION_SCORE, TEST_SCORE)))
+
+
+def unit_tags(declared: Mapping[str, Declaration]) -> dict[str, str]:
+    """Return a tag with the unit of the score."""
+    names = {metric: name for name, metric in metrics(declared).items()}
+    scored = [metric for metric in (VALIDATION_SCORE, TEST_SCORE) if metric in names]
+    return {f"unit/{metric}": str(declared[names[metric]].unit) for metric in scored}
 
 
 def identifying(cell: Cell, extra: Iterable[str] = ()) -> dict[str, str]:
-    """Return the few params that tell a cell from its siblings; every image card prints all of them."""
+    """Return the few params that tell a cell from the others of its grid: every picture shows all of them."""
     settings = cell.settings
     params: dict[str, Any] = {
         "likelihood": settings.names["likelihood"],
@@ -119,17 +105,17 @@ def identifying(cell: Cell, extra: Iterable[str] = ()) -> dict[str, str]:
 
 
 def varied(cell: Cell, cells: Iterable[Cell]) -> list[str]:
-    """Return the keys that a sweep varied beyond the axes: `cells` differ in them, the name has them."""
-    named = set(re.findall(r"-([a-z_]+)=", cell.name))
-    if not named:
+    """Return the keys that a sweep varied beyond the axes: `cells` differ in them, and names contain them."""
+    in_name = set(re.findall(r"-([a-z_]+)=", cell.name))
+    if not in_name:
         return []
-    mine = cell.settings
+    own = cell.settings
     keys = {
         key
-        for other in (one.settings for one in cells)
-        for key, _, _ in differences(mine.learned, other.learned) + differences(mine.names, other.names)
+        for settings in (other.settings for other in cells)
+        for key, _, _ in differences(own.learned, settings.learned) + differences(own.names, settings.names)
     }
-    return sorted(key for key in keys if key.rpartition(".")[2] in named)
+    return sorted(key for key in keys if key.rpartition(".")[2] in in_name)
 
 
 def constants(cells: Sequence[Cell]) -> dict[str, str]:
@@ -148,7 +134,7 @@ def data_profile(cell: Cell) -> str:
 
 
 def grids(folder: Path) -> dict[str, Path]:
-    """Return the pictures of a cell over epochs: kind and step, and the file."""
+    """Return the pictures of a cell over epochs: `<kind>-<epoch>` -> the file."""
     paths = sorted((folder / "grids").glob("[!.]*-[0-9]*.png"))
     return {f"{path.stem.rpartition('-')[0]}-{int(path.stem.rpartition('-')[2])}": path for path in paths}
 
@@ -156,8 +142,8 @@ def grids(folder: Path) -> dict[str, Path]:
 def picture_name(mark: str, run_id: str, start_time: int) -> str:
     """Return the name under which the UI finds a picture: kind+step+7+timestamp+...+uuid.
 
-    MLflow's own `log_image` draws timestamp and uuid anew. These are the same each time, so that a picture
-    which is logged again replaces itself.
+    MLflow's own `log_image` uses a new timestamp and uuid each time. These stay the same, so a picture that
+    is logged again replaces the old one.
     """
     kind, _, step = mark.rpartition("-")
     return f"{kind}+step+{step}+timestamp+{start_time}+{uuid.uuid5(uuid.NAMESPACE_OID, run_id + mark)}"

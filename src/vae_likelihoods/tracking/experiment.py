@@ -1,7 +1,8 @@
 """One study's experiment in MLflow, in calls that may be repeated.
 
-A call whose answer is lost may have been obeyed, and MLflow's client sends it again. Params, tags, statuses
-and metrics of one time stamp bear that. A run would be there twice: see `Experiment.run`.
+A call whose answer is lost may have been carried out, and MLflow's client sends it again. For params, tags,
+statuses and metrics with the same time stamp that changes nothing. A run would exist twice: see
+`Experiment.run`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from vae_likelihoods.tracking.connection import alive, connect, driver, making, mlflow_errors
+from vae_likelihoods.tracking.connection import connect, creation_lock, driver, is_alive, mlflow_errors
 from vae_likelihoods.tracking.contents import Value
 
 if TYPE_CHECKING:
@@ -36,36 +37,36 @@ class Experiment:
     def __init__(self, uri: str, root: Path, study: str) -> None:
         self.uri, self.root, self.study = uri, root, study
         self.client = connect(uri, root)
-        with making(uri, root):
+        with creation_lock(uri, root):
             entity = self._open(study)
         self.id, self.tags = str(entity.experiment_id), dict(entity.tags)
 
     def _open(self, study: str) -> Entity:
-        found = self.client.get_experiment_by_name(study)
-        if found is None:
+        entity = self.client.get_experiment_by_name(study)
+        if entity is None:
             # A server knows where artifacts go; a database that is opened directly does not.
             local = None if self.uri.startswith("http") else (self.root / "mlartifacts" / study).as_uri()
             try:
-                found = self.client.get_experiment(self.client.create_experiment(study, local))
+                entity = self.client.get_experiment(self.client.create_experiment(study, local))
             except mlflow_errors():
-                # the answer to a first attempt was lost, or another machine was faster
-                found = self.client.get_experiment_by_name(study)
-                if found is None:
+                # The answer to a first attempt was lost, or another machine was faster.
+                entity = self.client.get_experiment_by_name(study)
+                if entity is None:
                     raise
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return found
+        if entity.lifecycle_stage == "deleted":
+            self.client.restore_experiment(entity.experiment_id)
+        return entity
 
     def search(self, condition: str) -> list[Run]:
-        """Return all runs that fit, the newest first."""
-        found: list[Run] = []
+        """Return all runs that fulfil the condition, the newest first."""
+        runs: list[Run] = []
         token: str | None = None
         while True:
             page = self.client.search_runs([self.id], condition, max_results=1000, page_token=token)
-            found += page
+            runs += page
             token = page.token
             if not token:
-                return found
+                return runs
 
     def run(
         self,
@@ -76,21 +77,21 @@ class Experiment:
     ) -> Run:
         """Return the run whose tags are `identity`, or else `alias`; start one if there is none.
 
-        MLflow's client sends a call again whose answer was lost, so what was started may be there twice. Of
-        such twins the fullest stays. The caller holds a lock.
+        MLflow's client repeats a call whose answer was lost, so a run may have been started twice. Then the
+        one with the most contents is kept. The caller holds a lock.
         """
-        found = self.search(with_tags(identity))
-        if not found and alias is not None and (known := self.search(with_tags(alias))):
-            return min(known, key=_emptiness)
-        if not found:
+        runs = self.search(with_tags(identity))
+        if not runs and alias is not None and (others := self.search(with_tags(alias))):
+            return min(others, key=_emptiness)
+        if not runs:
             user = {"mlflow.user": os.environ.get("USER", "unknown")}
             self.client.create_run(self.id, tags={**identity, **tags, **user}, run_name=name)
-            found = self.search(with_tags(identity))
-        first, *twins = sorted(found, key=_emptiness)
-        for twin in twins:
-            whose = twin.data.tags.get("driver", "")
-            if whose == driver(self.root) or not alive(whose, self.root):
-                self.client.delete_run(twin.info.run_id)
+            runs = self.search(with_tags(identity))
+        first, *duplicates = sorted(runs, key=_emptiness)
+        for duplicate in duplicates:
+            owner = duplicate.data.tags.get("driver", "")
+            if owner == driver(self.root) or not is_alive(owner, self.root):
+                self.client.delete_run(duplicate.info.run_id)
         return first
 
     def log(
@@ -100,7 +101,7 @@ class Experiment:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log metrics, of which a group is stored as a whole or not at all, and params and tags."""
+        """Log metrics, params and tags; a group of metrics is stored as a whole or not at all."""
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
@@ -114,7 +115,7 @@ class Experiment:
             )
 
     def complete_params(self, run: Run, params: Mapping[str, str]) -> None:
-        """Log the params that `run` lacks; MLflow changes none."""
+        """Log the params that `run` lacks; MLflow cannot change a param."""
         self.log(run.info.run_id, params={k: v for k, v in params.items() if k not in run.data.params})
 
     def end(self, run_id: str, tags: Mapping[str, str], status: Status, failure: Path | None = None) -> None:
@@ -133,7 +134,7 @@ def with_tags(tags: Mapping[str, str]) -> str:
 
 
 def batches(groups: Iterable[Sequence[Value]], size: int) -> Iterator[list[Value]]:
-    """Join groups to lists of at most `size` values, cutting none that fits into one."""
+    """Join groups to lists of at most `size` values; no group that fits into one is cut."""
     batch: list[Value] = []
     for group in groups:
         if batch and len(batch) + len(group) > size:
@@ -145,6 +146,6 @@ def batches(groups: Iterable[Sequence[Value]], size: int) -> Iterator[list[Value
 
 
 def _emptiness(run: Run) -> tuple[bool, int, int, str]:
-    """Order runs: a finished one first, then those with more metrics, then the older."""
+    """Return a key that sorts finished runs first, then runs with more metrics, then older ones."""
     info = run.info
     return info.status != "FINISHED", -len(run.data.metrics), info.start_time, info.run_id

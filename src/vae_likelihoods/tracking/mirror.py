@@ -1,9 +1,8 @@
 """Bring one study's experiment in MLflow up to date from files.
 
-A `Mirror` logs what MLflow does not have yet, so doing it twice is doing it once. It may be cut off at any
-call: what MLflow has is read from MLflow, by the next process or, after `forget`, by this one. Each mark
-that says "this is all there" is therefore set last: the tag of the weights after their files, the status
-after the tag.
+A `Mirror` logs what MLflow does not have yet, so a second time changes nothing. It may be interrupted at any
+call: the next process, or this one after `forget`, asks MLflow what it has. So a mark that says "all of this
+is there" is set last: the tag of the weights after their files, the status after the tag.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.files import sha256
 from vae_likelihoods.store.entry import FAILURE
 from vae_likelihoods.tracking import contents, grids
-from vae_likelihoods.tracking.connection import driver, lock_of, making
+from vae_likelihoods.tracking.connection import creation_lock, driver, lock_of
 from vae_likelihoods.tracking.experiment import PARENT, Experiment, Status
 from vae_likelihoods.tracking.view import run_colour
 
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 WEIGHTS = "model.safetensors"
-RESULTS = ("history.csv", "units.json", WEIGHTS, "samples.png", "reconstructions.png")
+RESULTS = ("history.csv", "columns.json", WEIGHTS, "samples.png", "reconstructions.png")
 PICTURES = {"mlflow.loggedImages": "True"}  # the UI looks for some
-THUMBNAIL = (256, 256)  # what MLflow's own log_image shows beside the text
+THUMBNAIL = (256, 256)  # the size that MLflow's own log_image uses
 
 
 @dataclass
@@ -49,7 +48,7 @@ class Child:
     lock: FileLock = field(repr=False)
     epochs: int = 0  # the last epoch whose metrics are there
     files: dict[str, int] = field(default_factory=dict)  # sizes of the pictures that were there before
-    pictures: set[str] = field(default_factory=set)  # those that this process has seen to
+    pictures: set[str] = field(default_factory=set)  # those that this process has logged
 
 
 class Mirror:
@@ -66,10 +65,10 @@ class Mirror:
         self.children: dict[str, Child] = {}
         self.parent: str | None = None
         self._experiment: Experiment | None = None
-        self._finished: dict[str, list[Run]] = {}  # by the name of the cell, when MLflow was asked first
+        self._finished: dict[str, list[Run]] = {}  # by cell, at the time of the connection
 
     def forget(self) -> None:
-        """Let go of everything, after an error: the next call connects and asks MLflow what it has."""
+        """Release everything after an error: the next call connects and asks MLflow what it has."""
         for child in self.children.values():
             child.lock.release()
         self.children.clear()
@@ -78,7 +77,7 @@ class Mirror:
 
     @property
     def experiment(self) -> Experiment:
-        """The connection; the first use imports MLflow, makes the database and the experiment."""
+        """The connection; its first use imports MLflow, and makes the database and the experiment."""
         if self._experiment is None:
             experiment = Experiment(self.uri, self.root, self.study)
             for run in experiment.search("tags.kind = 'train' and attributes.status = 'FINISHED'"):
@@ -87,9 +86,9 @@ class Mirror:
         return self._experiment
 
     def open_parent(self, cells: Sequence[Cell], command: Sequence[str]) -> None:
-        """Find the run of this very grid, or start one; mark what dead drivers left running."""
+        """Find the run of exactly this grid, or start one; end the runs that ended drivers left running."""
         if self.parent is None:
-            grids.bury_the_dead(self.experiment, cells[0].settings.runtime.cell_store)
+            grids.end_abandoned(self.experiment, cells[0].settings.runtime.cell_store)
             self.parent = grids.begin(self.experiment, cells, command)
 
     def close_parent(self, status: Status) -> None:
@@ -106,7 +105,7 @@ class Mirror:
         evaluation: Path | None = None,
         extra: Iterable[str] = (),
     ) -> bool:
-        """Log what `folder` and `evaluation` have and MLflow has not.
+        """Log what `folder` and `evaluation` have and MLflow does not have.
 
         Args:
             cell: whose run it is.
@@ -135,7 +134,7 @@ class Mirror:
         return True
 
     def _is_there(self, cell: Cell, weights: str, mark: str | None) -> bool:
-        """Whether MLflow had all of a finished cell when it was asked first."""
+        """Whether MLflow had all of a finished cell at the time of the first connection."""
         if not weights or cell.name in self.children:
             return False
         self.experiment  # noqa: B018 - connects, and reads what is finished
@@ -149,7 +148,8 @@ class Mirror:
     def _child(self, cell: Cell, weights: str, extra: Iterable[str]) -> Child | None:
         """Return the cell's run, found by its tags or started; None while another process mirrors it.
 
-        A finished cell is known by its weights, so that code which changed no number finds its run again.
+        A finished cell is recognised by its weights, so it finds its run after a change of code that changes
+        no number.
         """
         if cell.name in self.children:
             return self.children[cell.name]
@@ -183,7 +183,7 @@ class Mirror:
         return child
 
     def _begin(self, child: Child, run: Run, cell: Cell, extra: Iterable[str]) -> None:
-        """Make good what a run that is not finished lacks; read how far it is."""
+        """Add what a run that is not finished lacks; read how many epochs it has."""
         client = self.experiment.client
         self.experiment.complete_params(run, contents.identifying(cell, extra))
         if run.inputs is None or not run.inputs.dataset_inputs:
@@ -194,7 +194,7 @@ class Mirror:
             client.update_run(child.run_id, status="RUNNING")
             child.status = "RUNNING"
         if child.metrics:
-            history = client.get_metric_history(child.run_id, "val/bpd")
+            history = client.get_metric_history(child.run_id, contents.VALIDATION_SCORE)
             child.epochs = max((metric.step for metric in history), default=0)
         listed = client.list_artifacts(child.run_id, "images")
         child.files = {Path(item.path).name: item.file_size or 0 for item in listed}
@@ -211,13 +211,13 @@ class Mirror:
         profile = contents.data_profile(cell)
         dataset = Dataset(cell.data.name, cell.data.sha256[:36], "local", source, profile=profile)
         used = DatasetInput(dataset, [InputTag("mlflow.data.context", "train")])
-        # Of two that bring an experiment the same data set at once, MLflow refuses one.
-        with making(self.uri, self.root):
+        # If two processes log the same data set to an experiment at once, MLflow refuses one.
+        with creation_lock(self.uri, self.root):
             self.experiment.client.log_inputs(run_id, [used])
 
     def _log_training(self, child: Child, cell: Cell, folder: Path, status: Status, weights: str) -> None:
         timings = cell.trained.folder / "timings.csv"
-        new = contents.epochs(folder / "history.csv", timings, child.epochs, status != "RUNNING")
+        new = contents.epochs(folder, timings, child.epochs, status != "RUNNING")
         self.experiment.log(child.run_id, new.values())
         child.epochs = max(new, default=child.epochs)
         self._log_pictures(child, folder)
@@ -237,7 +237,7 @@ class Mirror:
                 name = contents.picture_name(mark, child.run_id, child.start_time)
                 shutil.copyfile(path, Path(aside) / f"{name}.png")
                 _write_thumbnail(path, Path(aside) / f"{name}+compressed.webp")
-            # One that is there with another size was cut off.
+            # A picture with another size was only partly transferred.
             for path in Path(aside).iterdir():
                 if child.files.get(path.name) != path.stat().st_size:
                     self.experiment.client.log_artifact(child.run_id, str(path), "images")
@@ -246,23 +246,23 @@ class Mirror:
     def _log_results(self, child: Child, cell: Cell, folder: Path, weights: str) -> None:
         client = self.experiment.client
         for name in RESULTS:
-            if (folder / name).exists():  # older versions wrote no units.json
+            if (folder / name).exists():  # older versions wrote no columns.json
                 client.log_artifact(child.run_id, str(folder / name))
         client.log_text(child.run_id, OmegaConf.to_yaml(cell.description()), "config.yaml")
-        units = folder / "units.json"
-        found = contents.unit_tags(json.loads(units.read_text()) if units.exists() else {})
-        self.experiment.log(child.run_id, tags={"weights": weights, **found})
+        units = contents.unit_tags(contents.columns(folder))
+        self.experiment.log(child.run_id, tags={"weights": weights, **units})
         child.tags["weights"] = weights
 
     def _log_evaluation(self, child: Child, folder: Path, metrics: Mapping[str, Any], mark: str) -> None:
         new = [value for value in contents.scores(metrics) if child.metrics.get(value[0]) != value[1]]
         self.experiment.log(child.run_id, [new])
         self.experiment.client.log_artifacts(child.run_id, str(folder), "evaluation")
-        self.experiment.log(child.run_id, tags={"evaluation": mark, **contents.unit_tags(metrics["units"])})
+        units = contents.unit_tags(contents.declarations(metrics))
+        self.experiment.log(child.run_id, tags={"evaluation": mark, **units})
 
 
 def _done(status: str, tags: Mapping[str, str], weights: str) -> bool:
-    """Whether a run has all of the training that gave these weights."""
+    """Whether a run has the whole training that gave these weights."""
     return bool(weights) and status == "FINISHED" and tags.get("weights") == weights
 
 

@@ -1,7 +1,7 @@
 """How a study looks in the MLflow UI: the prepared view and the colours of runs.
 
-The format of a shared view is MLflow's own and undocumented: after another MLflow is pinned, look at it in a
-browser (`make ui`).
+The format of a shared view is MLflow's own and undocumented. After pinning another MLflow, look at the view
+in a browser (`make ui`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from typing import Any
 
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.palette import SCHEMES, marks
+from vae_likelihoods.tracking.contents import TEST_SCORE, VALIDATION_SCORE
 
 VIEW = "study"  # name of the prepared view in the experiment's tags
-TABLE = ["metrics.`test/bpd`", "metrics.`test/nll`", "metrics.`test/rate`", "metrics.`test/active`"]
+RATE, DISTORTION = "test/rate", "test/distortion"
+METRICS = [TEST_SCORE, "test/nll", RATE, "test/active"]  # the columns of the table
+TABLE = [f"metrics.`{metric}`" for metric in METRICS]
 AXES = ["params.`likelihood`", "params.`latent_dim`", "params.`seed`"]
 
 
 def run_colour(likelihood: str, latent_dim: int) -> str:
     """Return #rrggbb: the hue is the likelihood's, the lightness falls with the latent size."""
-    known = sorted(path.stem for path in (PROJECT / "conf" / "likelihood").glob("*.yaml"))
-    colour = SCHEMES["light"][f"hue-{marks([*known, likelihood])[likelihood].hue}"]
+    names = sorted(path.stem for path in (PROJECT / "conf" / "likelihood").glob("*.yaml"))
+    colour = SCHEMES["light"][f"hue-{marks([*names, likelihood])[likelihood].hue}"]
     red, green, blue = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
     hue, _, saturation = colorsys.rgb_to_hls(red, green, blue)
     lightness = max(0.3, 0.72 - 0.07 * latent_dim.bit_length())
@@ -34,7 +37,7 @@ def shared_view(last_epoch: int) -> str:
     """Return the prepared view as MLflow keeps it in a tag, with the pictures of `last_epoch`."""
     state: dict[str, Any] = {
         "searchFilter": "tags.kind = 'train'",
-        "orderByKey": "metrics.`test/bpd`",
+        "orderByKey": f"metrics.`{TEST_SCORE}`",
         "orderByAsc": True,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
@@ -50,9 +53,9 @@ def shared_view(last_epoch: int) -> str:
             _section("grids", "Samples and reconstructions", columns=1, height=640),
         ],
         "compareRunCharts": [
-            _line("val/bpd", "validation bits/dim"),
-            _bar("test/bpd", "test bits/dim"),
-            _scatter("test/rate", "test/distortion", "rate against distortion"),
+            _line(VALIDATION_SCORE, "validation bits/dim"),
+            _bar(TEST_SCORE, "test bits/dim"),
+            _scatter(RATE, DISTORTION, "rate against distortion"),
             _images(["samples", "reconstructions"], last_epoch),
         ],
         "groupBy": None,
@@ -61,9 +64,9 @@ def shared_view(last_epoch: int) -> str:
     return json.dumps({"name": VIEW, "createdAt": stamp, "updatedAt": stamp, "state": json.dumps(state)})
 
 
-def same_view(one: str | None, other: str) -> bool:
-    """Whether two views differ in nothing but when they were made."""
-    return one is not None and json.loads(one).get("state") == json.loads(other)["state"]
+def same_view(stored: str | None, view: str) -> bool:
+    """Whether two views are the same but for their time stamps."""
+    return stored is not None and json.loads(stored).get("state") == json.loads(view)["state"]
 
 
 def _chart(kind: str, section: str, title: str, **rest: Any) -> dict[str, Any]:

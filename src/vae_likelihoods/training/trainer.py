@@ -22,7 +22,7 @@ from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.objectives.base import Objective
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.training.schedule import TrainingSettings
-from vae_likelihoods.units import bits_per_dim
+from vae_likelihoods.units.quantity import bits_per_dim
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class EpochRecord:
 
     The `train_` fields are means over the batches of the epoch, on the scale that the likelihood is trained
     on (a density may be positive). The `val_` fields are on the scale of the scores, the mass over K levels.
-    recipes/training.py states their units.
+    recipes/training.py declares them, with their units.
     """
 
     epoch: int

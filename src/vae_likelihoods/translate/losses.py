@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.units import bits_per_dim
+from vae_likelihoods.units.quantity import bits_per_dim
 
 Reduction = Literal["sum", "mean"]
 

@@ -1,4 +1,4 @@
-"""Whether the results of a commit are reproduced, and follow from each other.
+"""Whether the results of a commit are reproduced, and whether its reports agree with each other.
 
 Knows reports and git, nothing of cells or models.
 """

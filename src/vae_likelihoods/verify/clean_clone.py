@@ -1,4 +1,4 @@
-"""A clean clone of the project's last commit, in which its stages run as if nothing else were there."""
+"""A clean clone of the project's last commit, in which its stages run as if nothing else existed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIG = """[core]
 [cache]
     dir = cache
 """
-# Imports what a process of a sweep does, as driver and as a worker of joblib.
+# Imports what a driver of a sweep imports, and what a worker of joblib does.
 PROBE = """
 import json
 from joblib import Parallel, delayed
@@ -28,9 +28,9 @@ def files():
     import vae_likelihoods.sweeps.sweep
     from hydra.core.plugins import Plugins
     Plugins.instance()
-    mine = ("vae_likelihoods", "hydra_plugins")
-    found = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
-    return os.getpid(), [(n, file) for n, file in found.items() if file and n.partition(".")[0] in mine]
+    own = ("vae_likelihoods", "hydra_plugins")
+    modules = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return os.getpid(), [(n, file) for n, file in modules.items() if file and n.partition(".")[0] in own]
 
 processes = [files(), *Parallel(n_jobs=2)([delayed(files)()])]
 print(json.dumps(processes))
@@ -40,14 +40,14 @@ print(json.dumps(processes))
 class CleanClone:
     """HEAD of a project in a folder of its own, with the project's environment but nothing else of it.
 
-    The files that its stages are to write anew are removed where DVC would not do so.
+    Files that its stages write, but that DVC would not remove first, are removed.
 
     Args:
         project: the root of a git repository.
-        folder: where to make the clone; does not exist yet.
+        folder: the folder of the clone, which does not exist yet.
 
     Raises:
-        SettingError: if git cannot do it.
+        SettingError: if git fails.
     """
 
     def __init__(self, project: Path, folder: Path) -> None:
@@ -62,14 +62,14 @@ class CleanClone:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables of its processes: its own sources, and no way out of it."""
+        """The environment variables of its processes: its own sources, and nothing that leads out of it."""
         left_out = ("DVC_", "GIT_", "MLFLOW_TRACKING_URI", "VAE_LIKELIHOODS_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         if "VAE_LIKELIHOODS_MIRROR" in os.environ:
             kept["VAE_LIKELIHOODS_MIRROR"] = os.environ["VAE_LIKELIHOODS_MIRROR"]
         for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SITE_CACHE_DIR", "DVC_SYSTEM_CONFIG_DIR"):
             kept[name] = str(self.folder / ".dvc" / "tmp" / name)
-        # Before what is installed: there the project's own tree is named.
+        # Found before the installed packages, which name the project's own tree.
         return {**kept, "PYTHONPATH": str(self.folder / "src")}
 
     def run(self, *arguments: str, stdout: int | None = None) -> subprocess.CompletedProcess[str]:
@@ -80,17 +80,17 @@ class CleanClone:
         )
 
     def check_imports(self) -> None:
-        """Refuse if a driver or a worker in the clone would import a file of the project from elsewhere.
+        """Refuse if a driver or a worker in the clone would import a project file from another folder.
 
         Raises:
             SettingError: naming the first such module and its file.
         """
-        done = self.run("-c", PROBE, stdout=subprocess.PIPE)
-        require(done.returncode == 0, "clone", self.folder, "its sources cannot be imported")
-        driver, worker = json.loads(done.stdout.splitlines()[-1])
+        process = self.run("-c", PROBE, stdout=subprocess.PIPE)
+        require(process.returncode == 0, "clone", self.folder, "its sources cannot be imported")
+        driver, worker = json.loads(process.stdout.splitlines()[-1])
         require(driver[0] != worker[0], "clone", self.folder, "joblib started no worker")
         for name, file in [*driver[1], *worker[1]]:
-            reason = f"is not of the commit, but would be imported by what runs in its clone {self.folder}"
+            reason = f"is not of the commit, but would be imported in its clone {self.folder}"
             require(self._may_import(name, Path(file).resolve()), name, file, reason)
 
     def _may_import(self, module: str, path: Path) -> bool:
@@ -107,8 +107,8 @@ def git(folder: Path, *command: str, check: bool = True) -> str:
         SettingError: if it fails.
     """
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(
+    process = subprocess.run(
         ["git", *command], cwd=folder, env=variables, capture_output=True, encoding="utf-8", check=False
     )
-    require(done.returncode == 0 or not check, "git", " ".join(command), done.stderr.strip())
-    return done.stdout if done.returncode == 0 else ""
+    require(process.returncode == 0 or not check, "git", " ".join(command), process.stderr.strip())
+    return process.stdout if process.returncode == 0 else ""

@@ -1,4 +1,4 @@
-"""What the reports of a commit say that does not follow from their own summary.csv."""
+"""What does not follow from summary.csv in the other reports of a commit."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import pandas as pd
 
 from vae_likelihoods.report import ranking
-from vae_likelihoods.units import BITS, Unit, bits_per_dim
+from vae_likelihoods.units.quantity import BITS, Unit, bits_per_dim
 from vae_likelihoods.verify.reproduction import CELL, rows
 
 ROUNDING = 2e-5  # of numbers that were computed from others before both were rounded to 6 digits
 _SETTING = ["study", "likelihood", "latent_dim"]
-_DRAWN = ("bits_per_dim", "standard_error", "behind", "behind_low", "behind_high", "best_share")
+_PLOTTED = ("bits_per_dim", "standard_error", "behind", "behind_low", "behind_high", "best_share")
 
 
 def contradictions(summary: pd.DataFrame, headlines: Mapping[str, Any], plots: pd.DataFrame) -> list[str]:
-    """Return what the reports of one commit say that does not follow from their own summary.csv.
+    """Return what does not follow from summary.csv in the other reports of the same commit.
 
-    This needs no computing again, and no tolerance but that of rounding to 6 digits: whoever edits one
+    Nothing is computed again, and the only tolerance is that of rounding to 6 digits: whoever edits one
     number must edit all that follow from it. How sure a difference is follows from the scores of single
-    images, which are not in git: the same must then stand in the plots and in the headlines.
+    images, which are not in git; so plots and headlines must agree on it.
 
     Args:
         summary: summary.csv.
@@ -47,23 +47,23 @@ def _of_cells(summary: pd.DataFrame) -> list[str]:
 
 
 def _settings(summary: pd.DataFrame, plots: pd.DataFrame) -> str:
-    """Say what keeps the plots from being those of the summary; empty where nothing does."""
+    """Return why the plots cannot be those of the summary; empty if they can."""
     name = "plots/bits_per_dim.csv"
-    if missing := [column for column in (*_SETTING, *_DRAWN) if column not in plots]:
-        return f"{name} has no {', '.join(missing)}"
+    if lacking := [column for column in (*_SETTING, *_PLOTTED) if column not in plots]:
+        return f"{name} has no {', '.join(lacking)}"
     same = {*map(tuple, summary[_SETTING].to_numpy())} == {*map(tuple, plots[_SETTING].to_numpy())}
     return "" if same else f"{name} has other settings than summary.csv"
 
 
 def _of_plots(summary: pd.DataFrame, plots: pd.DataFrame) -> list[str]:
     means = summary.groupby(_SETTING)["bits_per_dim"].mean().sort_index()
-    drawn = plots.set_index(_SETTING).sort_index()
+    plotted = plots.set_index(_SETTING).sort_index()
     expected = {"bits_per_dim": means, "behind": means - means.groupby("study").transform("min")}
     return [
-        f"plots/bits_per_dim.csv has {name} {found} for {where}, summary.csv gives {value:.6g}"
+        f"plots/bits_per_dim.csv has {name} {number} for {setting}, summary.csv gives {value:.6g}"
         for name, values in expected.items()
-        for (where, found), value, whole in zip(drawn[name].items(), values, means, strict=True)
-        if not _near(found, value, whole)
+        for (setting, number), value, whole in zip(plotted[name].items(), values, means, strict=True)
+        if not _near(number, value, whole)
     ]
 
 
@@ -74,32 +74,32 @@ def _of_headlines(summary: pd.DataFrame, headlines: Mapping[str, Any], plots: pd
         return [f"metrics.json has the studies {', '.join(headlines)}, summary.csv {', '.join(expected)}"]
     faults = []
     for study, numbers in expected.items():
-        said, runner_up = headlines[study], numbers["bits_per_dim"] + numbers.get("difference", 0)
-        for name in dict.fromkeys([*numbers, *said]):
-            if not _same(said.get(name), numbers.get(name), runner_up):
-                told = f"{said.get(name)}, the other reports give {numbers.get(name)}"
-                faults.append(f"metrics.json has {study}.{name} {told}")
+        headline, runner_up = headlines[study], numbers["bits_per_dim"] + numbers.get("difference", 0)
+        for name in dict.fromkeys([*numbers, *headline]):
+            if not _same(headline.get(name), numbers.get(name), runner_up):
+                values = f"{headline.get(name)}, the other reports give {numbers.get(name)}"
+                faults.append(f"metrics.json has {study}.{name} {values}")
     return faults
 
 
 def _headline(cells: pd.DataFrame, plots: pd.DataFrame) -> dict[str, Any]:
-    """Return what `tables.headlines` says of one study, from its rows of summary.csv and of the plots."""
+    """Return the headline of one study (`tables.headlines`) from its rows of summary.csv and of the plots."""
     ranked = {name: ranking.mean(bits) for name, bits in ranking.ordered(cells).items()}
-    drawn = {(row["likelihood"], row["latent_dim"]): row for row in rows(plots)}
+    plotted = {(row["likelihood"], row["latent_dim"]): row for row in rows(plots)}
     best, *others = ranked
-    line = {
+    headline = {
         "likelihood": best.likelihood,
         "latent_dim": best.latent_dim,
         "bits_per_dim": ranked[best],
-        "standard_error": drawn[best]["standard_error"],
-        "best_share": drawn[best]["best_share"],
+        "standard_error": plotted[best]["standard_error"],
+        "best_share": plotted[best]["best_share"],
         "unit": str(_unit(rows(cells)[0])),
     }
     second = next((name for name in others if name.likelihood != best.likelihood), None)
     if second is None:
-        return line
-    low, high = drawn[second]["behind_low"], drawn[second]["behind_high"]
-    return line | {
+        return headline
+    low, high = plotted[second]["behind_low"], plotted[second]["behind_high"]
+    return headline | {
         "runner_up": second.likelihood,
         "difference": ranked[second] - ranked[best],
         "difference_low": low,
@@ -109,15 +109,15 @@ def _headline(cells: pd.DataFrame, plots: pd.DataFrame) -> dict[str, Any]:
 
 
 def _unit(row: Mapping[str, Any]) -> Unit:
-    where = {name: row[name] for name in ("split", "dimensions", "levels")}
-    return Unit(BITS, row["scale"], row["importance_samples"], **where)
+    images = {name: row[name] for name in ("split", "dimensions", "levels")}
+    return Unit(BITS, row["scale"], row["importance_samples"], **images)
 
 
-def _same(said: Any, expected: Any, whole: float) -> bool:
-    """Whether two values are one but for rounding; `whole` is the largest number that they come from."""
-    if isinstance(said, float) and isinstance(expected, float):
-        return _near(said, expected, whole)
-    return bool(said == expected)
+def _same(value: Any, expected: Any, whole: float) -> bool:
+    """Whether two values are equal but for rounding; `whole` is the largest number that they come from."""
+    if isinstance(value, float) and isinstance(expected, float):
+        return _near(value, expected, whole)
+    return bool(value == expected)
 
 
 def _near(a: float, b: float, whole: float) -> bool:

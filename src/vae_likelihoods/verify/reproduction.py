@@ -7,82 +7,70 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-CELL = ["study", "cell"]
-EXACT = [
-    "dataset", "levels", "likelihood", "latent_dim", "seed", "importance_samples", "trained_on", "parameters",
-    "multiply_adds", "scale", "split", "dimensions",
-]  # fmt: skip
-CLOSE = [
-    "bits_per_dim", "nll_nats", "elbo_nats", "rate_nats", "distortion_nats", "bits_per_dim_se",
-    "effective_sample_size", "active_units", "squared_error", "epochs",
-]  # fmt: skip
-WHOLE = {
-    "rate_nats": "nll_nats",
-    "effective_sample_size": "importance_samples",
-    "active_units": "latent_dim",
-}
-"""What a number is a part of. It may be near 0, so its difference is measured against the whole.
+from vae_likelihoods.report.records import merged, read_record
+from vae_likelihoods.units.declaration import ITSELF, Declaration
 
-That of a number that no list here names, so of a further metric, is the largest of its column."""
+CELL = ["study", "cell"]
 
 Stages = dict[str, dict[str, Any]]
 Environments = Sequence[Mapping[str, Any]]
 
 
 class ValueDifference(NamedTuple):
-    """A number that stands in both reports.
+    """A value that stands in both reports.
 
     Args:
-        place: which one, in words.
-        committed: what the commit says.
-        found: what the reproduction gave.
-        size: how far they are apart, as a part of the number or of its WHOLE; infinite for what must be
-            the same and is not.
+        place: where it stands, in words.
+        committed: the value in the commit.
+        computed: the value in the reproduction.
+        size: how far they are apart, as a part of the number or of its whole (`Declaration.whole`); infinite
+            for values that must be the same and are not.
     """
 
     place: str
     committed: Any
-    found: Any
+    computed: Any
     size: float
 
     def __str__(self) -> str:
         apart = f", {self.size:.1e} apart" if math.isfinite(self.size) else ""
-        return f"{self.place} is {self.committed} in the commit, {self.found} here{apart}"
+        return f"{self.place} is {self.committed} in the commit, {self.computed} here{apart}"
 
 
-def unlike(committed: Environments, found: Environments) -> list[str]:
+def unlike(committed: Environments, computed: Environments) -> list[str]:
     """Return why the bytes cannot be expected to agree, one reason each; nothing if they can.
 
     Args:
         committed: reports/environment.json of the commit; empty if there is none.
-        found: that of the reproduction.
+        computed: that of the reproduction.
     """
-    if not committed or any(one["environment"] is None for one in committed):
+    if not committed or any(each["environment"] is None for each in committed):
         return ["the commit does not say where all of its results were computed"]
-    return _apart(*([_deciding(one["environment"]) for one in side] for side in (committed, found)))
+    return _apart(*([_deciding(each["environment"]) for each in side] for side in (committed, computed)))
 
 
-def other_versions(committed: Environments, found: Environments) -> list[str]:
-    """Return the packages, and Python, whose versions differ though `unlike` does not ask for them."""
-    return _apart(*([_versions(one["environment"]) for one in side] for side in (committed, found)))
+def other_versions(committed: Environments, computed: Environments) -> list[str]:
+    """Return the packages, and Python, that have other versions, though `unlike` does not ask for them."""
+    return _apart(*([_versions(each["environment"]) for each in side] for side in (committed, computed)))
 
 
-def _apart(theirs: Sequence[Mapping[str, str]], ours: Sequence[Mapping[str, str]]) -> list[str]:
-    names = dict.fromkeys(name for facts in [*theirs, *ours] for name in facts)
-    values = {name: [_values(side, name) for side in (theirs, ours)] for name in names}
+def _apart(there: Sequence[Mapping[str, str]], here: Sequence[Mapping[str, str]]) -> list[str]:
+    names = dict.fromkeys(name for facts in [*there, *here] for name in facts)
+    values = {name: (_values(there, name), _values(here, name)) for name in names}
     return [
-        f"{name}: {there} in the commit, {here} here"
-        for name, (there, here) in values.items()
-        if there != here
+        f"{name}: {left} in the commit, {right} here"
+        for name, (left, right) in values.items()
+        if left != right
     ]
 
 
 def _deciding(environment: Mapping[str, Any]) -> dict[str, str]:
-    """Return what decides the last digits, flat."""
+    """Return what decides the last digits, without nesting."""
     limits = environment["kernels"]["limits"]
     kernels = {**environment["kernels"], "limits": " ".join(f"{key}={limits[key]}" for key in sorted(limits))}
     sections = {"platform": environment["platform"], "kernels": kernels}
@@ -100,33 +88,34 @@ def _values(side: Sequence[Mapping[str, str]], name: str) -> str:
 
 
 def needed(stages: Stages, name: str) -> set[str]:
-    """Return `name` and the stages that it depends on, directly or not."""
+    """Return `name` and the stages that it depends on, directly or indirectly."""
     makers = {out["path"]: maker for maker, entry in stages.items() for out in entry.get("outs", [])}
-    found, waiting = set(), [name]
+    visited, waiting = set(), [name]
     while waiting:
         stage = waiting.pop()
-        found.add(stage)
+        visited.add(stage)
         deps = (dep["path"] for dep in stages[stage].get("deps", []))
-        waiting += [makers[path] for path in deps if path in makers and makers[path] not in found]
-    return found
+        waiting += [makers[path] for path in deps if path in makers and makers[path] not in visited]
+    return visited
 
 
-def unlike_stages(committed: Stages, found: Stages) -> list[str]:
+def unlike_stages(committed: Stages, computed: Stages) -> list[str]:
     """Return one sentence for each stage whose entry in the lock files is not the commit's.
 
     Args:
         committed: name -> entry, of all stages that belong to what is compared.
-        found: the same of the reproduction.
+        computed: the same of the reproduction.
     """
-    made = {out["path"] for entry in found.values() for out in entry.get("outs", [])}
+    outputs = {out["path"] for entry in computed.values() for out in entry.get("outs", [])}
     faults = []
-    for name in sorted({*committed, *found}):
-        there, here = committed.get(name), found.get(name)
+    for name in sorted({*committed, *computed}):
+        there, here = committed.get(name), computed.get(name)
         if there is None or here is None:
             faults.append(f"{name} stands in {'the commit' if here is None else 'the reproduction'} alone")
             continue
         outs = _changed(there.get("outs", []), here.get("outs", []))
-        sources = [path for path in _changed(there.get("deps", []), here.get("deps", [])) if path not in made]
+        deps = _changed(there.get("deps", []), here.get("deps", []))
+        sources = [path for path in deps if path not in outputs]
         if outs:
             faults.append(f"{name} gives another {', '.join(outs)}")
         if sources:
@@ -141,30 +130,62 @@ def _changed(there: Sequence[Mapping[str, Any]], here: Sequence[Mapping[str, Any
     return [path for path in sorted({*left, *right}) if left.get(path) != right.get(path)]
 
 
-def differences(committed: pd.DataFrame, found: pd.DataFrame) -> list[ValueDifference]:
-    """Compare every number and every word of two summary.csv, row by row in any order."""
-    if set(committed) != set(found):
-        return [ValueDifference("the list of columns", sorted(committed), sorted(found), math.inf)]
-    left, right = (frame.set_index(CELL).sort_index() for frame in (committed, found))
+def declared(evaluations: Path, summary: pd.DataFrame) -> dict[str, Declaration]:
+    """Return the declarations of the values of a summary, from the evaluations that it was made of.
+
+    Args:
+        evaluations: the folder of `<study>/<cell>/metrics.json`.
+        summary: summary.csv.
+
+    Raises:
+        SettingError: an evaluation is damaged.
+    """
+    cells = zip(summary["study"], summary["cell"], strict=True)
+    records = (
+        read_record(evaluations / study / cell / "metrics.json", study, "evaluate it again")
+        for study, cell in cells
+    )
+    return merged(record["declarations"] for record in records)
+
+
+def differences(
+    committed: pd.DataFrame, computed: pd.DataFrame, declarations: Mapping[str, Declaration]
+) -> list[ValueDifference]:
+    """Compare every number and every word of two summary.csv, row by row in any order.
+
+    The declaration of a column decides how it is compared; a column without one must be the same.
+    """
+    if set(committed) != set(computed):
+        return [ValueDifference("the list of columns", sorted(committed), sorted(computed), math.inf)]
+    left, right = (frame.set_index(CELL).sort_index() for frame in (committed, computed))
     if not left.index.equals(right.index):
         odd = ", ".join(sorted(map("/".join, left.index.symmetric_difference(right.index))))
-        return [
-            ValueDifference(
-                f"the list of cells ({odd or 'one of them twice'})", len(left), len(right), math.inf
-            )
-        ]
-    further = sorted({*left} - {*EXACT, *CLOSE})
-    largest = {name: float(left[name].abs().max()) for name in further}
+        place = f"the list of cells ({odd or 'one of them twice'})"
+        return [ValueDifference(place, len(left), len(right), math.inf)]
+    numbers = left.select_dtypes("number").abs().max()
+    largest = {str(name): float(value) for name, value in numbers.items()}
     return [
-        ValueDifference(f"{column} of {'/'.join(where)}", a[column], b[column], _size(column, a, b, largest))
-        for where, a, b in zip(left.index, rows(left), rows(right), strict=True)
-        for column in [*EXACT, *CLOSE, *further]
+        ValueDifference(
+            f"{column} of {'/'.join(cell)}",
+            there[column],
+            here[column],
+            _size(declarations.get(column), there, column, here[column], largest),
+        )
+        for cell, there, here in zip(left.index, rows(left), rows(right), strict=True)
+        for column in there
     ]
 
 
-def compare(committed: pd.DataFrame, found: pd.DataFrame, tolerance: float) -> list[str]:
+def compare(
+    committed: pd.DataFrame,
+    computed: pd.DataFrame,
+    declarations: Mapping[str, Declaration],
+    tolerance: float,
+) -> list[str]:
     """Return one sentence for everything in a summary that is not reproduced within `tolerance`."""
-    return [str(one) for one in differences(committed, found) if not one.size <= tolerance]
+    return [
+        str(each) for each in differences(committed, computed, declarations) if not each.size <= tolerance
+    ]
 
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -173,12 +194,17 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _size(
-    column: str, committed: Mapping[str, Any], found: Mapping[str, Any], largest: Mapping[str, float]
+    declaration: Declaration | None,
+    committed: Mapping[str, Any],
+    column: str,
+    computed: Any,
+    largest: Mapping[str, float],
 ) -> float:
-    a, b = committed[column], found[column]
-    if a == b or (pd.isna(a) and pd.isna(b)):
+    """Return how far a value is from that of the committed row, as `ValueDifference.size` says."""
+    value = committed[column]
+    if value == computed or (pd.isna(value) and pd.isna(computed)):
         return 0.0
-    if column in EXACT or pd.isna(a) or pd.isna(b):
+    if declaration is None or declaration.exact or pd.isna(value) or pd.isna(computed):
         return math.inf
-    whole = largest.get(column, abs(committed[WHOLE.get(column, column)]))
-    return abs(a - b) / whole if whole else math.inf
+    whole = value if declaration.whole == ITSELF else committed.get(declaration.whole, largest[column])
+    return abs(value - computed) / abs(whole) if whole else math.inf

@@ -1,13 +1,13 @@
-// Draw every chart; colours are CSS variables in the SVG, so a change of scheme needs no redrawing.
+// Draw every chart. Colours are CSS variables in the SVG, so another colour scheme needs no redrawing.
 const charts = [];
 for (const place of document.querySelectorAll(".chart")) {
   const spec = JSON.parse(place.nextElementSibling.textContent);
   spec.description = place.dataset.alt;
   const options = { actions: false, renderer: "svg", ast: true, tooltip: { disableDefaultStyle: true } };
-  charts.push(window.vegaEmbed(place, spec, options).then((made) => ({ study: place.closest(".study"), view: made.view })));
+  charts.push(window.vegaEmbed(place, spec, options).then(({ view }) => ({ study: place.closest(".study"), view })));
 }
 
-// A name in the legend singles out its likelihood in the charts of its study.
+// A name in the legend highlights its likelihood in the charts of its study.
 for (const button of document.querySelectorAll("[data-focus]")) {
   button.addEventListener("click", async () => {
     const on = button.getAttribute("aria-pressed") !== "true";
@@ -18,7 +18,7 @@ for (const button of document.querySelectorAll("[data-focus]")) {
   });
 }
 
-// A header sorts its table: ascending first, then the other way; cells without a value stay last.
+// A header sorts its table: first ascending, then descending; cells without a value stay last.
 const value = (row, column) => {
   const cell = row.cells[column];
   return "value" in cell.dataset ? Number.parseFloat(cell.dataset.value) : cell.textContent.trim();

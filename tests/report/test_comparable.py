@@ -1,30 +1,16 @@
-"""Units: known conversions, what is refused, and that a refusal names what differs and no more."""
+"""A refusal to compare names what differs, in one short line, and nothing else."""
 
 from __future__ import annotations
 
-import json
-import math
 import pickle
 from dataclasses import fields, replace
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.units import (
-    BITS,
-    NATS,
-    Quantity,
-    Row,
-    Unit,
-    UnlikeUnits,
-    bits_per_dim,
-    differing,
-    plain,
-    require_alike,
-)
+from vae_likelihoods.report.comparable import Row, UnlikeUnits, differing, require_alike
+from vae_likelihoods.units.quantity import BITS, NATS, Quantity, Unit
 
 SCORE = Quantity(BITS, "mass", 128).on("test", dimensions=784, levels=256)
 OTHERS: dict[str, Any] = {
@@ -35,66 +21,6 @@ OTHERS: dict[str, Any] = {
     "dimensions": 64,
     "levels": 2,
 }
-
-
-@pytest.mark.parametrize("levels", [2, 3, 17, 256])
-@pytest.mark.parametrize("dimensions", [1, 64, 784])
-def test_a_uniform_pmf_costs_log2_of_the_levels(levels: int, dimensions: int) -> None:
-    """Every image has probability K^-D."""
-    assert bits_per_dim(dimensions * math.log(levels), dimensions) == pytest.approx(math.log2(levels))
-
-
-@pytest.mark.parametrize("kind", [np.array, lambda values: torch.tensor(values, dtype=torch.float64)])
-def test_arrays_and_tensors_are_converted_number_by_number(kind: Any) -> None:
-    nats = [0.0, -math.log(2), 6 * math.log(2)]
-    found = bits_per_dim(kind(nats), 3)
-    assert type(found) is type(kind(nats))
-    assert found.tolist() == pytest.approx([0.0, -1 / 3, 2.0])
-
-
-@pytest.mark.parametrize("unit", [SCORE, Quantity("latents").on("validation", 64, 17)])
-def test_a_unit_survives_json(unit: Unit) -> None:
-    assert Unit.from_dict(json.loads(json.dumps(unit.to_dict()))) == unit
-    assert list(unit.to_dict()) == sorted(field.name for field in fields(unit))
-
-
-def test_a_unit_is_said_in_a_few_words() -> None:
-    assert str(SCORE) == "bits per dimension (mass, test, D=784, K=256, k=128)"
-    assert str(Quantity("latents").on("train", 64, 17)) == "latents (train, D=64, K=17)"
-
-
-def test_plain_units_do_not_depend_on_their_order() -> None:
-    units = {"b": SCORE, "a": replace(SCORE, measure=NATS)}
-    turned = dict(reversed(units.items()))
-    assert json.dumps(plain(units)) == json.dumps(plain(turned)) == json.dumps(plain(units), sort_keys=True)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("measure", ""), ("measure", None), ("scale", "probability"), ("scale", ""), ("split", "dev"),
-        ("split", None), ("dimensions", 0), ("dimensions", 64.0), ("levels", 1), ("levels", None),
-        ("importance_samples", 0), ("importance_samples", True),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_is_refused(field: str, value: Any) -> None:
-    with pytest.raises(SettingError) as caught:
-        Unit.from_dict(SCORE.to_dict() | {field: value})
-    assert caught.value.key == f"unit.{field}"
-
-
-@pytest.mark.parametrize("field", OTHERS)
-def test_every_field_must_be_there(field: str) -> None:
-    found = SCORE.to_dict()
-    del found[field]
-    with pytest.raises(SettingError, match="needs exactly the fields dimensions, importance_samples, levels"):
-        Unit.from_dict(found)
-
-
-@pytest.mark.parametrize("found", [None, "nats", [], {}, SCORE.to_dict() | {"colour": "red"}])
-def test_what_is_no_unit_is_refused(found: Any) -> None:
-    with pytest.raises(SettingError, match="needs exactly the fields"):
-        Unit.from_dict(found)
 
 
 def test_every_field_of_a_unit_is_tried_below() -> None:
@@ -109,8 +35,8 @@ def test_a_unit_that_differs_in_one_field_is_refused_for_that_field(field: str) 
     assert differing(rows) == {f"{field} of nll": {usual: "a", other: "c"}}
     with pytest.raises(UnlikeUnits) as caught:
         require_alike("study", "s", rows)
-    said = "study=s: unlike units cannot stand in one table or ranking. "
-    assert str(caught.value) == f"{said}{field} of nll: {usual} (a), {other} (c)."
+    start = "study=s: unlike units cannot stand in one table or ranking. "
+    assert str(caught.value) == f"{start}{field} of nll: {usual} (a), {other} (c)."
 
 
 def test_like_rows_pass() -> None:
@@ -169,3 +95,34 @@ def test_the_refusal_is_a_setting_error_that_travels_between_processes() -> None
     assert type(again) is UnlikeUnits
     assert str(again) == str(caught.value)
     assert "\n" not in str(again)
+
+
+def test_a_number_that_a_row_lacks_makes_no_difference() -> None:
+    rows = [Row("a", {}, {"nll": SCORE, "mig": SCORE}), Row("b", {}, {"nll": SCORE}), Row("c", {}, {})]
+    assert differing(rows) == {}
+    odd = Row("d", {}, {"mig": replace(SCORE, measure=NATS)})
+    assert differing([*rows, odd]) == {"measure of mig": {BITS: "a", NATS: "d"}}
+
+
+def test_many_differences_are_one_short_line() -> None:
+    """Forty numbers in many units, of cells with long names: the line was once 4,284 characters long."""
+    rows = [
+        Row(
+            f"study/likelihood-{cell}-with-a-long-name",
+            {},
+            {
+                f"number_{place}_nats": replace(SCORE, importance_samples=8 + cell, levels=2 + cell * place)
+                for place in range(40)
+            },
+        )
+        for cell in range(9)
+    ]
+    with pytest.raises(UnlikeUnits) as caught:
+        require_alike("study", "s", rows)
+    line = str(caught.value)
+    assert line.startswith(
+        "study=s: unlike units cannot stand in one table or ranking. importance_samples of number_0_nats, "
+        "number_1_nats and 38 others: 8 (study/likelihood-0-with-a-long-name), 9 ("
+    )
+    assert "..." in line
+    assert len(line) < 600
