@@ -53,10 +53,10 @@ def test_a_block_has_the_mass_of_its_levels(name: str, fine: int, fewer: list[in
     pmf = torch.stack([likelihood.log_mass(outputs, level.view(1, 1, 1, 1)) for level in levels], -1)
     masses = list(log_block_masses(likelihood, outputs, k, fewer))
     torch.testing.assert_close(masses[0], likelihood.log_mass(outputs, k))
-    for coarse, found in zip(fewer, masses[1:], strict=True):
+    for coarse, result in zip(fewer, masses[1:], strict=True):
         inside = seen_at(levels, fine, coarse) == seen_at(k, fine, coarse).view(-1, 1)
         expected = pmf.masked_fill(~inside, -math.inf).double().logsumexp(-1).clamp_max(0)
-        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=2e-4)
+        torch.testing.assert_close(result.double(), expected, rtol=1e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("law", [Normal(), Laplace()], ids=str)
@@ -83,10 +83,10 @@ def test_the_coarse_images_have_all_of_the_mass() -> None:
 @torch.no_grad()
 def test_a_uniform_pmf_scores_the_logarithm_of_the_levels() -> None:
     """Without information in z, and with a pmf that is uniform: D ln K', whatever the images and k."""
-    found = measure(collapsed(), random_levels(8), [4, 2], levels=8)
+    result = measure(collapsed(), random_levels(8), [4, 2], levels=8)
     for levels in (8, 4, 2):
-        assert found.values[f"nll_at_{levels}_levels_nats"] == pytest.approx(6 * math.log(levels), rel=1e-5)
-        assert found.values[f"effective_sample_size_at_{levels}_levels"] == pytest.approx(3.0)
+        assert result.values[f"nll_at_{levels}_levels_nats"] == pytest.approx(6 * math.log(levels), rel=1e-5)
+        assert result.values[f"effective_sample_size_at_{levels}_levels"] == pytest.approx(3.0)
 
 
 @torch.no_grad()
@@ -94,8 +94,8 @@ def test_fewer_levels_never_cost_more() -> None:
     """With the same draws, image by image: a block holds the level itself."""
     torch.manual_seed(0)
     model = VAE(mlp(SHAPE, 2, 2, hidden=[8]), BetaBinomial(8, 1), 2)
-    found = measure(model, random_levels(8), [4, 2], levels=8).per_image
-    at = [found[f"nll_at_{levels}_levels_nats"] for levels in (8, 4, 2)]
+    result = measure(model, random_levels(8), [4, 2], levels=8).per_image
+    at = [result[f"nll_at_{levels}_levels_nats"] for levels in (8, 4, 2)]
     assert (at[0] > at[1]).all()
     assert (at[1] > at[2]).all()
     assert (at[2] > 0).all()

@@ -53,11 +53,11 @@ def test_latents_that_are_the_factors_are_disentangled() -> None:
 
 def test_latents_that_mix_the_factors_are_not() -> None:
     """By 45 degrees both latents know as much of both factors, and together still all of them."""
-    found = measured(45.0).values
-    assert found["mig"] < 0.1  # type: ignore[operator]
-    assert found["dci_disentanglement"] < 0.1  # type: ignore[operator]
-    assert found["dci_completeness"] < 0.1  # type: ignore[operator]
-    assert found["dci_informativeness"] > 0.9  # type: ignore[operator]
+    result = measured(45.0).values
+    assert result["mig"] < 0.1  # type: ignore[operator]
+    assert result["dci_disentanglement"] < 0.1  # type: ignore[operator]
+    assert result["dci_completeness"] < 0.1  # type: ignore[operator]
+    assert result["dci_informativeness"] > 0.9  # type: ignore[operator]
 
 
 def test_classes_give_no_number_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:

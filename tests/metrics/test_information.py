@@ -38,8 +38,8 @@ def drawn(*shape: int, purpose: str = "x") -> Tensor:
 
 def values(posterior: Normal, metric: Information = EXACT, seed: int = 0) -> dict[str, float]:
     """Return the metric's numbers of posteriors [N, L], the moments being those of the same images."""
-    found = metric.per_image(posterior, generator(seed, "metric"))
-    nats = {name: part.numpy() for name, part in found._asdict().items()}
+    parts = metric.per_image(posterior, generator(seed, "metric"))
+    nats = {name: part.numpy() for name, part in parts._asdict().items()}
     numbers = summarise(nats, gaussian_part(posterior, posterior))
     return {name: float(number) for name, number in numbers.items()}  # type: ignore[arg-type]
 
@@ -75,10 +75,10 @@ def test_the_stratified_aggregate_is_right_on_average_over_all_minibatches() -> 
     z = posterior.mean + posterior.stddev * drawn(3, 6, 2, purpose="z")
     own = posterior.log_prob(z).sum(-1)
     minibatches = [torch.tensor(chosen) for chosen in itertools.combinations(range(6), 3)]
-    found = [log_aggregate(z, own, rows, posterior, members)[0].exp() for members in minibatches]
-    assert found[0].std() > 0
-    assert not torch.allclose(found[0], found[1])
-    torch.testing.assert_close(torch.stack(found).mean(0), mixture(posterior).log_prob(z).exp())
+    estimates = [log_aggregate(z, own, rows, posterior, members)[0].exp() for members in minibatches]
+    assert estimates[0].std() > 0
+    assert not torch.allclose(estimates[0], estimates[1])
+    torch.testing.assert_close(torch.stack(estimates).mean(0), mixture(posterior).log_prob(z).exp())
 
 
 @pytest.mark.parametrize("slope", [0.3, 1.0, 2.0])
@@ -86,16 +86,16 @@ def test_a_gaussian_channel_has_the_information_of_the_closed_form(slope: float)
     """x ~ N(0, 1), z = slope x + s noise: I = log(1 + slope^2 / s^2) / 2, z ~ N(0, slope^2 + s^2)."""
     scale, images = 0.5, 1500
     posterior = Normal(slope * drawn(images, 2), torch.full((images, 2), scale, dtype=torch.float64))
-    found = values(posterior)
+    nats = values(posterior)
     truth = 2 * 0.5 * math.log1p(slope**2 / scale**2)
     aggregate = Normal(0.0, math.sqrt(slope**2 + scale**2))
     marginal = 2 * float(kl_divergence(aggregate, Normal(0.0, 1.0)))
-    three = 3 * found["mutual_information_se_nats"]
-    assert found["mutual_information_nats"] - three <= truth <= found["mutual_information_upper_nats"] + three
-    assert found["mutual_information_nats"] == pytest.approx(truth, abs=three + 0.02)
-    assert found["marginal_kl_nats"] == pytest.approx(marginal, abs=3 * found["marginal_kl_se_nats"] + 0.02)
+    three = 3 * nats["mutual_information_se_nats"]
+    assert nats["mutual_information_nats"] - three <= truth <= nats["mutual_information_upper_nats"] + three
+    assert nats["mutual_information_nats"] == pytest.approx(truth, abs=three + 0.02)
+    assert nats["marginal_kl_nats"] == pytest.approx(marginal, abs=3 * nats["marginal_kl_se_nats"] + 0.02)
     # The aggregate is a Gaussian, so its moments tell all.
-    assert found["marginal_kl_gaussian_nats"] == pytest.approx(marginal, abs=0.1 * marginal + 0.01)
+    assert nats["marginal_kl_gaussian_nats"] == pytest.approx(marginal, abs=0.1 * marginal + 0.01)
 
 
 def test_information_and_marginal_kl_of_two_images_by_quadrature() -> None:
@@ -111,9 +111,9 @@ def test_information_and_marginal_kl_of_two_images_by_quadrature() -> None:
 
     marginal, _ = integrate.quad(divergence, -8, 8, limit=200)
     rate = float(kl_divergence(Normal(mean, scale), Normal(0.0, 1.0)).mean())
-    found = values(Normal(mean, scale), Information(samples=100_000, exact_up_to=2, batch_size=2))
-    assert found["marginal_kl_nats"] == pytest.approx(marginal, abs=0.01)
-    assert found["mutual_information_nats"] == pytest.approx(rate - marginal, abs=0.01)
+    nats = values(Normal(mean, scale), Information(samples=100_000, exact_up_to=2, batch_size=2))
+    assert nats["marginal_kl_nats"] == pytest.approx(marginal, abs=0.01)
+    assert nats["mutual_information_nats"] == pytest.approx(rate - marginal, abs=0.01)
 
 
 @pytest.mark.parametrize("metric", [EXACT, Information(samples=4, exact_up_to=10, batch_size=20)])
@@ -121,40 +121,40 @@ def test_information_and_marginal_kl_of_two_images_by_quadrature() -> None:
 def test_a_collapsed_posterior_has_no_information(metric: Information, mean: float, scale: float) -> None:
     """The floor is 0, also of the stratified estimate; all of the rate, if there is any, is marginal."""
     same = Normal(torch.full((50, 3), mean).double(), torch.full((50, 3), scale).double())
-    found = values(same, metric)
+    nats = values(same, metric)
     rate = 3 * float(kl_divergence(Normal(mean, scale), Normal(0.0, 1.0)))
-    assert found["mutual_information_nats"] == pytest.approx(0.0, abs=1e-10)
-    assert found["mutual_information_se_nats"] == pytest.approx(0.0, abs=1e-10)
-    assert found["mutual_information_upper_nats"] == pytest.approx(0.0, abs=1e-6)
-    assert found["marginal_kl_nats"] == pytest.approx(rate, abs=4 * found["marginal_kl_se_nats"] + 1e-10)
-    assert found["marginal_kl_gaussian_nats"] == pytest.approx(rate, abs=1e-6)
+    assert nats["mutual_information_nats"] == pytest.approx(0.0, abs=1e-10)
+    assert nats["mutual_information_se_nats"] == pytest.approx(0.0, abs=1e-10)
+    assert nats["mutual_information_upper_nats"] == pytest.approx(0.0, abs=1e-6)
+    assert nats["marginal_kl_nats"] == pytest.approx(rate, abs=4 * nats["marginal_kl_se_nats"] + 1e-10)
+    assert nats["marginal_kl_gaussian_nats"] == pytest.approx(rate, abs=1e-6)
 
 
 def test_images_that_are_told_apart_have_the_information_of_their_number() -> None:
     """Far and narrow: I = log N exactly, and the upper bound is the rate's."""
     apart = Normal(torch.arange(20).double()[:, None] * 10, torch.full((20, 1), 0.01).double())
-    found = values(apart)
-    assert found["mutual_information_nats"] == pytest.approx(math.log(20))
-    assert found["mutual_information_limit_nats"] == math.log(20)
+    nats = values(apart)
+    assert nats["mutual_information_nats"] == pytest.approx(math.log(20))
+    assert nats["mutual_information_limit_nats"] == math.log(20)
     rate = float(kl_divergence(apart, Normal(0.0, 1.0)).sum(-1).mean())
-    assert found["mutual_information_upper_nats"] == pytest.approx(rate - found["marginal_kl_gaussian_nats"])
+    assert nats["mutual_information_upper_nats"] == pytest.approx(rate - nats["marginal_kl_gaussian_nats"])
 
 
 @pytest.mark.parametrize("metric", [EXACT, Information(samples=16, exact_up_to=10, batch_size=64)])
 def test_the_parts_add_up_to_the_rate_within_their_error(metric: Information) -> None:
     posterior = Normal(drawn(300, 4), drawn(300, 4, purpose="s").mul(0.3).exp() * 0.5)
-    found = values(posterior, metric)
-    assert 0 < found["information_residual_se_nats"] < 0.05
-    assert abs(found["information_residual_nats"]) < 4 * found["information_residual_se_nats"]
+    nats = values(posterior, metric)
+    assert 0 < nats["information_residual_se_nats"] < 0.05
+    assert abs(nats["information_residual_nats"]) < 4 * nats["information_residual_se_nats"]
 
 
 def test_the_residual_errs_as_much_as_it_says() -> None:
     """Over noises, its standard deviation is the standard error that is stated."""
     posterior = Normal(drawn(40, 2), torch.full((40, 2), 0.5).double())
     few = Information(samples=4, exact_up_to=100, batch_size=10)
-    found = [values(posterior, few, seed) for seed in range(200)]
-    residuals = np.array([one["information_residual_nats"] for one in found])
-    stated = np.mean([one["information_residual_se_nats"] for one in found])
+    numbers = [values(posterior, few, seed) for seed in range(200)]
+    residuals = np.array([each["information_residual_nats"] for each in numbers])
+    stated = np.mean([each["information_residual_se_nats"] for each in numbers])
     assert residuals.std() == pytest.approx(stated, rel=0.2)
     assert abs(residuals.mean()) < 4 * stated / math.sqrt(200)
 
@@ -162,8 +162,8 @@ def test_the_residual_errs_as_much_as_it_says() -> None:
 def test_the_stratified_estimate_is_close_to_the_exact_one_and_not_below_it() -> None:
     posterior = Normal(drawn(1000, 2), torch.full((1000, 2), 0.5).double())
     exact = values(posterior)["mutual_information_nats"]
-    found = values(posterior, Information(samples=16, exact_up_to=10, batch_size=250))
-    assert exact - 0.01 < found["mutual_information_nats"] < exact + 0.05
+    nats = values(posterior, Information(samples=16, exact_up_to=10, batch_size=250))
+    assert exact - 0.01 < nats["mutual_information_nats"] < exact + 0.05
 
 
 def test_blocks_of_images_change_nothing_but_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,10 +34,10 @@ def _no_gradients() -> Iterator[None]:
 @pytest.fixture
 def model() -> VAE:
     torch.manual_seed(3)
-    made = VAE(mlp(SHAPE, 1, 2, hidden=[16]), BetaBinomial(LEVELS, 1), 1)
-    for parameter in made.decoder.parameters():
+    vae = VAE(mlp(SHAPE, 1, 2, hidden=[16]), BetaBinomial(LEVELS, 1), 1)
+    for parameter in vae.decoder.parameters():
         parameter.mul_(2.5)
-    return made
+    return vae
 
 
 @pytest.fixture
@@ -57,24 +57,24 @@ def quadrature(model: VAE, levels: Tensor) -> Tensor:
 
 def test_the_curve_falls_to_minus_log_p(model: VAE, levels: Tensor) -> None:
     curve = [1, 10, 100, 10_000]
-    found = measured(IWAECurve(curve, 1024), model, levels)
+    result = measured(IWAECurve(curve, 1024), model, levels)
     for lower, higher in itertools.pairwise(curve):
-        assert (found.per_image[f"nll_k{lower}_nats"] > found.per_image[f"nll_k{higher}_nats"]).all()
+        assert (result.per_image[f"nll_k{lower}_nats"] > result.per_image[f"nll_k{higher}_nats"]).all()
     nll = -quadrature(model, levels).numpy()
-    np.testing.assert_allclose(found.per_image["nll_k10000_nats"], nll, atol=0.08)
-    assert found.values["nll_k1_nats"] > nll.mean() + 0.1  # type: ignore[operator]
-    sizes = [found.values[f"effective_sample_size_k{k}"] for k in curve]
+    np.testing.assert_allclose(result.per_image["nll_k10000_nats"], nll, atol=0.08)
+    assert result.values["nll_k1_nats"] > nll.mean() + 0.1  # type: ignore[operator]
+    sizes = [result.values[f"effective_sample_size_k{k}"] for k in curve]
     assert sizes[0] == pytest.approx(1)
     assert all(one <= k for one, k in zip(sizes, curve, strict=True))  # type: ignore[operator]
 
 
 def test_each_point_says_its_k_and_its_error(model: VAE, levels: Tensor) -> None:
-    found = measured(IWAECurve([2, 6], 64), model, levels)
+    result = measured(IWAECurve([2, 6], 64), model, levels)
     for k in (2, 6):
-        per_image = found.per_image[f"nll_k{k}_nats"]
-        assert found.values[f"nll_k{k}_nats"] == pytest.approx(per_image.mean())
+        per_image = result.per_image[f"nll_k{k}_nats"]
+        assert result.values[f"nll_k{k}_nats"] == pytest.approx(per_image.mean())
         error = per_image.std(ddof=1) / math.sqrt(IMAGES)
-        assert found.values[f"nll_k{k}_nats_se"] == pytest.approx(error)
+        assert result.values[f"nll_k{k}_nats_se"] == pytest.approx(error)
         declared = [each for each in IWAECurve([2, 6], 64).declarations(LEVELS) if f"_k{k}" in each.name]
         assert {each.quantity and each.quantity.importance_samples for each in declared} == {k}
         assert [each.point for each in declared if each.point] == [("samples", k)]

@@ -44,8 +44,8 @@ def test_a_latent_is_collapsed_where_it_is_silent_for_all_but_a_share_of_the_ima
 @pytest.mark.parametrize(("alarm", "sounds"), [(0.5, 1), (0.51, 0), (1.0, 0)])
 def test_the_alarm_sounds_from_its_share_of_latents_on(alarm: float, sounds: int) -> None:
     rates = np.array([[0.0, 0.0, 1.0, 2.0]])
-    found = Measured.of(Latents(**GOOD, alarm=alarm).summarise(np.zeros((1, 4)), rates)).values
-    assert (found["collapsed_share"], found["posterior_collapse"]) == (0.5, sounds)
+    result = Measured.of(Latents(**GOOD, alarm=alarm).summarise(np.zeros((1, 4)), rates)).values
+    assert (result["collapsed_share"], result["posterior_collapse"]) == (0.5, sounds)
 
 
 @pytest.mark.parametrize(("threshold", "name"), [(0.001, "1e-3"), (0.1, "1e-1"), (25.0, "2_5e1"), (1, "1e0")])

@@ -125,18 +125,18 @@ def cheap(name: str) -> Metric:
 def all_measured(name: str, model: VAE, levels: Tensor) -> Measured:
     """Measure on data with classes, and where that gives no number, on data with factors."""
     metric = cheap(name)
-    found = measured(metric, model, levels)
-    return found if found.values else of_factors(metric, model, levels)
+    result = measured(metric, model, levels)
+    return result if result.values else of_factors(metric, model, levels)
 
 
 @every_metric
 def test_a_metric_gives_finite_numbers_and_one_a_picture(name: str, model: VAE, levels: Tensor) -> None:
-    found = all_measured(name, model, levels)
-    assert found.values
-    for value in found.values.values():
+    result = all_measured(name, model, levels)
+    assert result.values
+    for value in result.values.values():
         assert np.isfinite(value).all()
         assert isinstance(value, int | float | list)  # what JSON holds
-    for array in found.per_image.values():
+    for array in result.per_image.values():
         assert array.shape == (IMAGES,)
         assert array.dtype == np.float64
         assert np.isfinite(array).all()
@@ -150,17 +150,17 @@ def declared(name: str) -> dict[str, Declaration]:
 @every_metric
 def test_what_a_metric_measures_is_what_it_declares(name: str, model: VAE, levels: Tensor) -> None:
     """Each number once, and all of them where all exist: with classes or factors, and coarser levels."""
-    found, numbers = all_measured(name, model, levels), [each.name for each in cheap(name).declarations(4)]
+    result, numbers = all_measured(name, model, levels), [each.name for each in cheap(name).declarations(4)]
     assert len(numbers) == len(set(numbers))
-    assert found.values.keys() == set(numbers) >= found.per_image.keys()
-    check(found, cheap(name).declarations(4))
+    assert result.values.keys() == set(numbers) >= result.per_image.keys()
+    check(result, cheap(name).declarations(4))
 
 
 @every_metric
 def test_every_number_of_a_metric_has_a_unit(name: str, model: VAE, levels: Tensor) -> None:
-    found = all_measured(name, model, levels)
-    assert found.values
-    for number, value in found.values.items():
+    result = all_measured(name, model, levels)
+    assert result.values
+    for number, value in result.values.items():
         unit = declared(name)[number].unit
         assert unit is not None
         assert Unit.from_dict(unit.to_dict()) == unit
@@ -181,9 +181,9 @@ def test_every_number_of_a_metric_has_a_unit(name: str, model: VAE, levels: Tens
 @every_metric
 def test_what_a_number_says_of_itself_can_be_shown_and_stored(name: str, model: VAE, levels: Tensor) -> None:
     """Its format fits its value, a column has a header, and the declaration survives JSON."""
-    found, declarations = all_measured(name, model, levels), declared(name)
+    result, declarations = all_measured(name, model, levels), declared(name)
     assert from_plain(json.loads(json.dumps(to_plain(declarations.values())))) == declarations
-    for number, value in found.values.items():
+    for number, value in result.values.items():
         declaration = declarations[number]
         assert bool(declaration.format) == bool(declaration.header) != isinstance(value, list)
         if not isinstance(value, list):
@@ -226,7 +226,7 @@ class Wrong(Metric):
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"good": 0.5, "odd": 1.0}, "odd=1.0: is measured but not declared. Choices: good, count."),
         ({"good": math.nan}, "good=nan: is not finite."),
@@ -235,12 +235,12 @@ class Wrong(Metric):
     ],
 )
 def test_a_number_that_is_not_as_declared_is_refused(
-    values: dict[str, Any], said: str, model: VAE, levels: Tensor
+    values: dict[str, Any], message: str, model: VAE, levels: Tensor
 ) -> None:
     metric = Wrong(values)
     with pytest.raises(SettingError) as caught:
         check(measured(metric, model, levels), metric.declarations(4))
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 def test_a_number_that_does_not_exist_for_a_model_is_left_out(model: VAE, levels: Tensor) -> None:
@@ -289,9 +289,9 @@ def test_a_metric_draws_from_its_generator_alone(name: str, model: VAE, levels: 
 
 
 def test_names_of_metrics_do_not_collide(model: VAE, levels: Tensor) -> None:
-    found = [all_measured(name, model, levels) for name in METRICS]
+    result = [all_measured(name, model, levels) for name in METRICS]
     for part in ("values", "per_image"):
-        names = [name for one in found for name in getattr(one, part)]
+        names = [name for one in result for name in getattr(one, part)]
         assert len(names) == len(set(names))
 
 
@@ -316,8 +316,8 @@ def test_latents_and_reconstruction_do_not_depend_on_the_batch(size: int, model:
 def test_a_collapsed_posterior_has_no_rate_and_no_active_unit() -> None:
     levels = torch.randint(2, (IMAGES, *SHAPE), generator=generator(0, "l"), dtype=torch.uint8)
     model = collapsed(torch.zeros(SHAPE))
-    found = measured(Latents(0.01, 8), model, levels).values
-    assert found == {
+    result = measured(Latents(0.01, 8), model, levels).values
+    assert result == {
         "active_units": 0,
         "kl_per_latent_nats": [0.0, 0.0],
         "collapsed_share": 1.0,
@@ -341,28 +341,28 @@ def test_a_uniform_pmf_scores_one_bit_a_pixel_at_two_levels() -> None:
 def test_a_known_probability_gives_its_cross_entropy() -> None:
     """Every pixel is on with probability 1/4, whatever z: nll counts the pixels that are on."""
     levels = torch.randint(2, (IMAGES, *SHAPE), generator=generator(0, "l"), dtype=torch.uint8)
-    found = measured(Bound(8, 64), collapsed(torch.full(SHAPE, -math.log(3.0))), levels)
+    result = measured(Bound(8, 64), collapsed(torch.full(SHAPE, -math.log(3.0))), levels)
     on = levels.flatten(1).sum(1).double().numpy()
     expected = on * math.log(4) + (PIXELS - on) * math.log(4 / 3)
-    np.testing.assert_allclose(found.per_image["nll_nats"], expected, rtol=1e-6)
-    np.testing.assert_allclose(found.per_image["distortion_nats"], expected, rtol=1e-6)
+    np.testing.assert_allclose(result.per_image["nll_nats"], expected, rtol=1e-6)
+    np.testing.assert_allclose(result.per_image["distortion_nats"], expected, rtol=1e-6)
     bits = expected / (PIXELS * math.log(2))
-    assert found.values["bits_per_dim"] == pytest.approx(bits.mean())
-    assert found.values["bits_per_dim_se"] == pytest.approx(bits.std(ddof=1) / math.sqrt(IMAGES))
+    assert result.values["bits_per_dim"] == pytest.approx(bits.mean())
+    assert result.values["bits_per_dim_se"] == pytest.approx(bits.std(ddof=1) / math.sqrt(IMAGES))
 
 
 def test_bound_is_consistent_on_a_real_model(model: VAE, levels: Tensor) -> None:
-    found = measured(Bound(64, 4096), model, levels)
-    values = found.values
+    result = measured(Bound(64, 4096), model, levels)
+    values = result.values
     assert values["elbo_nats"] == -(values["rate_nats"] + values["distortion_nats"])
     assert values["nll_nats"] <= -values["elbo_nats"] + 1e-6
     assert values["bits_per_dim"] == pytest.approx(values["nll_nats"] / (PIXELS * math.log(2)))
     for name in ("nll_nats", "rate_nats", "distortion_nats", "effective_sample_size"):
-        assert found.per_image[name].mean() == pytest.approx(values[name])
+        assert result.per_image[name].mean() == pytest.approx(values[name])
     rates = measured(Latents(0.01, 8), model, levels).values["kl_per_latent_nats"]
     assert sum(rates) == pytest.approx(values["rate_nats"], rel=1e-5)  # type: ignore[arg-type]
-    assert (found.per_image["effective_sample_size"] >= 1).all()
-    assert (found.per_image["effective_sample_size"] <= 64).all()
+    assert (result.per_image["effective_sample_size"] >= 1).all()
+    assert (result.per_image["effective_sample_size"] <= 64).all()
 
 
 def test_bound_of_few_at_once_is_that_of_many_but_for_its_noise(model: VAE, levels: Tensor) -> None:
@@ -402,9 +402,9 @@ def test_summary_of_planted_scores() -> None:
 
 def test_copied_images_are_rebuilt_without_error(levels: Tensor) -> None:
     """A point k / (K-1) lies in its own bin, so a sharp Gaussian there has the mean k / (K-1)."""
-    found = measured(Reconstruction(7), copying(sigma=1e-4), levels)
-    assert found.values["squared_error"] == pytest.approx(0.0, abs=1e-10)
-    assert found.per_image["squared_error"].shape == (IMAGES,)
+    result = measured(Reconstruction(7), copying(sigma=1e-4), levels)
+    assert result.values["squared_error"] == pytest.approx(0.0, abs=1e-10)
+    assert result.per_image["squared_error"].shape == (IMAGES,)
 
 
 def test_copied_images_are_similar_and_grey_ones_are_not(levels: Tensor) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from vae_likelihoods import palette
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.report import page, ranking, recommend, summary
 from vae_likelihoods.sweeps.stages import STAGES
@@ -75,8 +76,8 @@ def test_its_numbers_are_stored_reported_tracked_and_verified(
     evaluations = cell.root / "evaluations"
     cells = summary.collect(evaluations, {"own": []})
     assert summary.missing(cells) == "black_pixels is missing in 1 of 2 cells"
-    made = recommend.recommend(ranking.answer(cells, evaluations))
-    html = page.render(cells, [made], evaluations, {"beta_binomial": page.palette.Mark("x", 0, "circle")})
+    advice = recommend.recommend(ranking.answer(cells, evaluations))
+    html = page.render(cells, [advice], evaluations, palette.marks(["beta_binomial"]))
     assert "pixels that are black; share of pixels; lower is better" in html
     assert f">{metrics['black_pixels']:.1%}</td>" in html
     assert ">–</td>" in html
@@ -97,6 +98,6 @@ def test_its_purpose_is_in_the_recommendation(small_cell: Callable[..., Cell]) -
     for stage in STAGES.values():
         stage.perform(cell, lambda record: None)
     evaluations = cell.root / "evaluations"
-    made = recommend.recommend(ranking.answer(summary.collect(evaluations, {"purpose": []}), evaluations))
-    assert "For printing it is the best too (black " in made.paragraph
-    assert made.table.header[-1] == "black"
+    advice = recommend.recommend(ranking.answer(summary.collect(evaluations, {"purpose": []}), evaluations))
+    assert "For printing it is the best too (black " in advice.paragraph
+    assert advice.table.header[-1] == "black"

@@ -56,7 +56,7 @@ def digits() -> Tensor:
 
 def data_of(train: Tensor, digits: Tensor) -> Data:
     splits = {"train": train, "validation": digits[1100:1300], "test": digits[1300:1700]}
-    levels = {name: Levels(one, torch.zeros(len(one)), K, K) for name, one in splits.items()}
+    levels = {name: Levels(images, torch.zeros(len(images)), K, K) for name, images in splits.items()}
     return Given(levels, K)
 
 
@@ -77,7 +77,7 @@ def findings(model: VAE, data: Data, *names: str) -> dict[str, Finding]:
     measured: dict[str, Any] = {}
     for name in names:
         measured |= measure(METRICS[name], model, data, name).values
-    return {one.name: one for one in diagnose(measured)}
+    return {finding.name: finding for finding in diagnose(measured)}
 
 
 @pytest.fixture(scope="module")
@@ -91,32 +91,32 @@ def healthy(data: Data) -> VAE:
 
 
 def test_a_model_that_was_trained_well_is_not_accused(healthy: VAE, data: Data) -> None:
-    found = findings(healthy, data, "bound", "latents", "generalisation", "refit")
-    assert not {"posterior collapse", "dead latents", "overfit", "wrong encoder"} & set(found)
+    named = findings(healthy, data, "bound", "latents", "generalisation", "refit")
+    assert not {"posterior collapse", "dead latents", "overfit", "wrong encoder"} & set(named)
 
 
 def test_a_likelihood_that_is_too_wide_collapses(data: Data) -> None:
     model = trained(gaussian(K, 1, scale=1.0), data, epochs=10)
-    found = findings(model, data, "bound", "latents", "generalisation")
-    assert list(found) == ["posterior collapse"]
-    assert found["posterior collapse"].numbers["collapsed_share"] == 1.0
+    named = findings(model, data, "bound", "latents", "generalisation")
+    assert list(named) == ["posterior collapse"]
+    assert named["posterior collapse"].numbers["collapsed_share"] == 1.0
 
 
 def test_a_model_of_few_images_that_trained_for_long_is_overfit(digits: Tensor) -> None:
     data = data_of(digits[:60], digits)
     model = trained(Binomial(K, 1), data, epochs=400)
-    found = findings(model, data, "bound", "latents", "generalisation")
-    assert "overfit" in found
-    assert found["overfit"].numbers["generalisation_gap_nats"] > 20
+    named = findings(model, data, "bound", "latents", "generalisation")
+    assert "overfit" in named
+    assert named["overfit"].numbers["generalisation_gap_nats"] > 20
 
 
 def test_the_encoder_of_another_model_is_the_wrong_one(healthy: VAE, data: Data) -> None:
     model = copy.deepcopy(healthy)
     model.encoder = trained(Binomial(K, 1), data, epochs=10, seed=1).encoder
-    found = findings(model, data, "bound", "latents", "refit", "inference_gap")
-    assert "wrong encoder" in found
-    assert "amortisation gap" not in found  # that is not what ails it
-    numbers = found["wrong encoder"].numbers
+    named = findings(model, data, "bound", "latents", "refit", "inference_gap")
+    assert "wrong encoder" in named
+    assert "amortisation gap" not in named  # that is not what ails it
+    numbers = named["wrong encoder"].numbers
     assert numbers["refit_elbo_gain_nats"] > 10
     assert numbers["amortisation_gap_nats"] > 0.8 * numbers["inference_gap_nats"]
 
@@ -143,4 +143,4 @@ def test_the_sandwich_closes_on_the_digits(healthy: VAE, data: Data) -> None:
 def test_chains_that_are_too_short_are_named(healthy: VAE, data: Data) -> None:
     ais = AIS(images=24, temperatures=5, start="prior", **AIS_SETTINGS)
     values = measure(ais, healthy, data, "ais").values
-    assert "chains too short" in {one.name for one in diagnose(values)}
+    assert "chains too short" in {finding.name for finding in diagnose(values)}

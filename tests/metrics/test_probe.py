@@ -44,37 +44,37 @@ def split(labels_of: Any, images: int, purpose: str) -> Levels:
 def accuracies(labels_of: Any) -> dict[str, float]:
     train, test = split(labels_of, 400, "train"), split(labels_of, 200, "test")
     data = given(test.images, 256, test.labels, train=train)
-    found = measure(Probe(**GOOD), model(), data).values
-    return {name: float(value) for name, value in found.items()}  # type: ignore[arg-type]
+    result = measure(Probe(**GOOD), model(), data).values
+    return {name: float(value) for name, value in result.items()}  # type: ignore[arg-type]
 
 
 def test_halves_of_a_square_are_known_to_both_probes() -> None:
-    found = accuracies(lambda x: x[:, 0] > 0.5)
-    assert found["linear_probe_accuracy"] > 0.97
-    assert found["knn_accuracy"] > 0.95
-    assert 0.4 < found["majority_accuracy"] < 0.6
+    result = accuracies(lambda x: x[:, 0] > 0.5)
+    assert result["linear_probe_accuracy"] > 0.97
+    assert result["knn_accuracy"] > 0.95
+    assert 0.4 < result["majority_accuracy"] < 0.6
 
 
 def test_a_chequered_square_is_known_to_neighbours_alone() -> None:
     """Exclusive or: no line tells the classes apart, and the neighbours do."""
-    found = accuracies(lambda x: (x[:, 0] > 0.5) ^ (x[:, 1] > 0.5))
-    assert found["linear_probe_accuracy"] < 0.65
-    assert found["knn_accuracy"] > 0.9
+    result = accuracies(lambda x: (x[:, 0] > 0.5) ^ (x[:, 1] > 0.5))
+    assert result["linear_probe_accuracy"] < 0.65
+    assert result["knn_accuracy"] > 0.9
 
 
 def test_labels_that_the_latents_do_not_know_are_guessed() -> None:
-    found = accuracies(lambda x: torch.randint(2, (len(x),), generator=generator(0, "guess")))
-    assert found["linear_probe_accuracy"] == pytest.approx(0.5, abs=0.12)
-    assert found["knn_accuracy"] == pytest.approx(0.5, abs=0.12)
+    result = accuracies(lambda x: torch.randint(2, (len(x),), generator=generator(0, "guess")))
+    assert result["linear_probe_accuracy"] == pytest.approx(0.5, abs=0.12)
+    assert result["knn_accuracy"] == pytest.approx(0.5, abs=0.12)
 
 
 def test_a_train_split_of_one_class_predicts_it() -> None:
     train = split(lambda x: torch.full((len(x),), 1), 20, "train")
     test = split(lambda x: x[:, 0] > 0.5, 50, "test")
-    found = measure(Probe(**GOOD), model(), given(test.images, 256, test.labels, train=train), "m")
+    result = measure(Probe(**GOOD), model(), given(test.images, 256, test.labels, train=train), "m")
     share = float(test.labels.double().mean())
     for name in ("linear_probe", "knn", "majority"):
-        assert found.values[f"{name}_accuracy"] == pytest.approx(share)
+        assert result.values[f"{name}_accuracy"] == pytest.approx(share)
 
 
 def test_labels_of_factors_give_no_number() -> None:
@@ -84,10 +84,10 @@ def test_labels_of_factors_give_no_number() -> None:
 
 
 def test_accuracy_and_its_standard_error_of_planted_answers() -> None:
-    found = Measured.of(summarise({"knn": np.array([True, True, True, False])}))
-    assert found.values["knn_accuracy"] == 0.75
-    np.testing.assert_array_equal(found.per_image["knn_accuracy"], [1, 1, 1, 0])
-    assert found.values["knn_accuracy_se"] == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
+    result = Measured.of(summarise({"knn": np.array([True, True, True, False])}))
+    assert result.values["knn_accuracy"] == 0.75
+    np.testing.assert_array_equal(result.per_image["knn_accuracy"], [1, 1, 1, 0])
+    assert result.values["knn_accuracy_se"] == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
 
 
 @pytest.mark.parametrize(

@@ -59,17 +59,17 @@ def data(digits: dict[str, Levels]) -> Data:
 
 
 def measured(model: VAE, data: Data, **settings: Any) -> dict[str, float]:
-    found = measure(Samples(**{**GOOD, **settings}), model, data).values
-    return {name: float(value) for name, value in found.items()}  # type: ignore[arg-type]
+    numbers = measure(Samples(**{**GOOD, **settings}), model, data).values
+    return {name: float(value) for name, value in numbers.items()}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["means", "draws"])
 def test_copies_of_training_images_are_named_as_memorised(
     data: Data, digits: dict[str, Levels], kind: str
 ) -> None:
-    found = measured(showing(digits["train"].images), data)
-    assert found[f"memorised_share_{kind}"] == 1.0
-    assert found[f"nearest_train_ratio_{kind}"] == 0.0
+    numbers = measured(showing(digits["train"].images), data)
+    assert numbers[f"memorised_share_{kind}"] == 1.0
+    assert numbers[f"nearest_train_ratio_{kind}"] == 0.0
 
 
 @pytest.mark.parametrize("kind", ["means", "draws"])
@@ -77,13 +77,13 @@ def test_fresh_images_are_as_far_from_train_as_test_images_are(
     data: Data, digits: dict[str, Levels], kind: str
 ) -> None:
     fresh = torch.cat([digits["unseen"].images, digits["validation"].images])
-    found = measured(showing(fresh), data)
-    assert found[f"memorised_share_{kind}"] < 0.15
-    assert found[f"nearest_train_ratio_{kind}"] == pytest.approx(1.0, abs=0.25)
-    assert found[f"frechet_{kind}"] < 3 * found["frechet_train"]
+    numbers = measured(showing(fresh), data)
+    assert numbers[f"memorised_share_{kind}"] < 0.15
+    assert numbers[f"nearest_train_ratio_{kind}"] == pytest.approx(1.0, abs=0.25)
+    assert numbers[f"frechet_{kind}"] < 3 * numbers["frechet_train"]
     for number in ("precision", "recall", "coverage"):
-        assert found[f"{number}_{kind}"] == pytest.approx(found[f"{number}_train"], abs=0.12)
-    assert found[f"density_{kind}"] == pytest.approx(found["density_train"], abs=0.3)
+        assert numbers[f"{number}_{kind}"] == pytest.approx(numbers[f"{number}_train"], abs=0.12)
+    assert numbers[f"density_{kind}"] == pytest.approx(numbers["density_train"], abs=0.3)
 
 
 def test_some_copies_are_counted(data: Data, digits: dict[str, Levels]) -> None:
@@ -91,17 +91,17 @@ def test_some_copies_are_counted(data: Data, digits: dict[str, Levels]) -> None:
     fresh = torch.cat([digits["unseen"].images, digits["validation"].images])
     mixed = torch.cat([fresh[:300], digits["train"].images[:100]])
     none, some = measured(showing(fresh), data), measured(showing(mixed), data)
-    found = some["memorised_share_means"] - none["memorised_share_means"]
-    assert found == pytest.approx(0.25, abs=0.1)
+    numbers = some["memorised_share_means"] - none["memorised_share_means"]
+    assert numbers == pytest.approx(0.25, abs=0.1)
 
 
 def test_one_digit_alone_is_precise_and_covers_a_tenth(data: Data, digits: dict[str, Levels]) -> None:
     unseen = digits["unseen"]
-    found = measured(showing(unseen.images[unseen.labels == 0]), data)
-    assert found["precision_means"] > 0.8
-    assert found["coverage_means"] < 0.2
-    assert found["recall_means"] < 0.3
-    assert found["frechet_means"] > 10 * found["frechet_train"]
+    numbers = measured(showing(unseen.images[unseen.labels == 0]), data)
+    assert numbers["precision_means"] > 0.8
+    assert numbers["coverage_means"] < 0.2
+    assert numbers["recall_means"] < 0.3
+    assert numbers["frechet_means"] > 10 * numbers["frechet_train"]
 
 
 def test_noise_is_told_from_digits(data: Data) -> None:
@@ -110,13 +110,13 @@ def test_noise_is_told_from_digits(data: Data) -> None:
     A classifier that saw digits alone takes noise for digits of some kind: precision and recall of the draws
     are not small, and it is the Fréchet distance, and the density, that tell.
     """
-    found = measured(showing(torch.zeros(1, *SHAPE, dtype=torch.uint8), surely=0.0), data)
-    assert found["frechet_draws"] > 10 * found["frechet_train"]
-    assert found["density_draws"] < 0.6 * found["density_train"]
-    assert found["coverage_draws"] < 0.7 * found["coverage_train"]
-    assert found["recall_means"] < 0.05
-    assert found["coverage_means"] < 0.1
-    assert found["memorised_share_draws"] < 0.05
+    numbers = measured(showing(torch.zeros(1, *SHAPE, dtype=torch.uint8), surely=0.0), data)
+    assert numbers["frechet_draws"] > 10 * numbers["frechet_train"]
+    assert numbers["density_draws"] < 0.6 * numbers["density_train"]
+    assert numbers["coverage_draws"] < 0.7 * numbers["coverage_train"]
+    assert numbers["recall_means"] < 0.05
+    assert numbers["coverage_means"] < 0.1
+    assert numbers["memorised_share_draws"] < 0.05
 
 
 def test_the_numbers_say_on_how_many_images_and_how_good_the_features_are(data: Data) -> None:
@@ -134,9 +134,9 @@ def test_the_yardstick_does_not_depend_on_the_model(data: Data, digits: dict[str
 
 def test_where_test_images_lie_in_train_there_is_no_ratio(digits: dict[str, Levels]) -> None:
     test = digits["test"]
-    found = measured(showing(test.images), given(test.images, 2, test.labels))
-    assert found["memorised_share_means"] == 1.0
-    assert "nearest_train_ratio_means" not in found
+    numbers = measured(showing(test.images), given(test.images, 2, test.labels))
+    assert numbers["memorised_share_means"] == 1.0
+    assert "nearest_train_ratio_means" not in numbers
 
 
 @pytest.mark.parametrize(

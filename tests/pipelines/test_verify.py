@@ -77,11 +77,11 @@ def test_the_same_numbers_pass_in_any_order(committed: pd.DataFrame, declaration
 
 
 def test_last_digits_pass_and_other_numbers_do_not(committed: pd.DataFrame, declarations: Declared) -> None:
-    found = committed.copy()
-    found["nll_nats"] *= 1.001
-    assert compare(committed, found, declarations, tolerance=0.01) == []
-    found.loc[3, "bits_per_dim"] *= 1.5
-    (fault,) = compare(committed, found, declarations, tolerance=0.01)
+    computed = committed.copy()
+    computed["nll_nats"] *= 1.001
+    assert compare(committed, computed, declarations, tolerance=0.01) == []
+    computed.loc[3, "bits_per_dim"] *= 1.5
+    (fault,) = compare(committed, computed, declarations, tolerance=0.01)
     assert committed.loc[3, "cell"] in fault
     assert "bits_per_dim" in fault
     assert "5.0e-01 apart" in fault
@@ -91,9 +91,9 @@ def test_last_digits_pass_and_other_numbers_do_not(committed: pd.DataFrame, decl
 def test_every_measured_number_is_compared(
     committed: pd.DataFrame, declarations: Declared, column: str
 ) -> None:
-    found = committed.astype({column: float})
-    found.loc[5, column] += 2 * committed.loc[5, ["nll_nats", "importance_samples"]].max()
-    (fault,) = compare(committed, found, declarations, tolerance=0.5)
+    computed = committed.astype({column: float})
+    computed.loc[5, column] += 2 * committed.loc[5, ["nll_nats", "importance_samples"]].max()
+    (fault,) = compare(committed, computed, declarations, tolerance=0.5)
     assert column in fault
 
 
@@ -102,9 +102,9 @@ def test_what_is_no_measurement_must_be_the_same(
     committed: pd.DataFrame, declarations: Declared, column: str
 ) -> None:
     value = committed.loc[5, column]
-    found = committed.copy()
-    found.loc[5, column] = f"{value}x" if isinstance(value, str) else value + 1
-    (fault,) = compare(committed, found, declarations, tolerance=1e6)
+    computed = committed.copy()
+    computed.loc[5, column] = f"{value}x" if isinstance(value, str) else value + 1
+    (fault,) = compare(committed, computed, declarations, tolerance=1e6)
     assert fault.startswith(f"{column} of ")
 
 
@@ -113,16 +113,16 @@ def test_a_number_that_is_a_part_of_nothing_is_compared_with_the_largest_of_its_
 ) -> None:
     declarations = {**declarations, "frechet": Declaration("frechet", "a distance", format=".2f")}
     committed = committed.assign(frechet=[0.0, *[10.0] * (len(committed) - 1)])
-    found = committed.copy()
-    found.loc[0, "frechet"] = 0.4
-    assert compare(committed, found, declarations, tolerance=0.05) == []
-    found.loc[0, "frechet"] = 0.6
-    (fault,) = compare(committed, found, declarations, tolerance=0.05)
+    computed = committed.copy()
+    computed.loc[0, "frechet"] = 0.4
+    assert compare(committed, computed, declarations, tolerance=0.05) == []
+    computed.loc[0, "frechet"] = 0.6
+    (fault,) = compare(committed, computed, declarations, tolerance=0.05)
     assert "frechet of" in fault
-    committed["frechet"] = found["frechet"] = 0.0
-    assert compare(committed, found, declarations, tolerance=0) == []
-    found.loc[0, "frechet"] = 0.1
-    assert len(compare(committed, found, declarations, tolerance=0.05)) == 1
+    committed["frechet"] = computed["frechet"] = 0.0
+    assert compare(committed, computed, declarations, tolerance=0) == []
+    computed.loc[0, "frechet"] = 0.1
+    assert len(compare(committed, computed, declarations, tolerance=0.05)) == 1
 
 
 def test_every_column_is_compared_and_declared(committed: pd.DataFrame, declarations: Declared) -> None:
@@ -144,17 +144,17 @@ def test_a_column_that_nothing_declares_must_be_the_same(
 def test_a_part_is_measured_against_the_whole(committed: pd.DataFrame, declarations: Declared) -> None:
     """A rate of 1 nat beside a bound of 100 may double without anything being wrong."""
     row = committed.iloc[:1]
-    found = row.assign(rate_nats=row["rate_nats"] + 0.02 * row["nll_nats"])
-    assert compare(row, found, declarations, tolerance=0.021) == []
-    assert len(compare(row, found, declarations, tolerance=0.019)) == 1
+    computed = row.assign(rate_nats=row["rate_nats"] + 0.02 * row["nll_nats"])
+    assert compare(row, computed, declarations, tolerance=0.021) == []
+    assert len(compare(row, computed, declarations, tolerance=0.019)) == 1
 
 
 def test_a_number_that_is_none_does_not_pass(committed: pd.DataFrame, declarations: Declared) -> None:
-    found = committed.copy()
-    found.loc[0, "elbo_nats"] = float("nan")
-    assert compare(committed, found, declarations, tolerance=0.5)
-    assert compare(found, committed, declarations, tolerance=0.5)
-    assert compare(found, found, declarations, tolerance=0) == []
+    computed = committed.copy()
+    computed.loc[0, "elbo_nats"] = float("nan")
+    assert compare(committed, computed, declarations, tolerance=0.5)
+    assert compare(computed, committed, declarations, tolerance=0.5)
+    assert compare(computed, computed, declarations, tolerance=0) == []
 
 
 def test_other_cells_and_other_models_do_not_pass(committed: pd.DataFrame, declarations: Declared) -> None:
@@ -168,10 +168,10 @@ def test_other_cells_and_other_models_do_not_pass(committed: pd.DataFrame, decla
 
 
 def test_the_largest_difference_has_its_place(committed: pd.DataFrame, declarations: Declared) -> None:
-    found = committed.copy()
-    found.loc[7, "squared_error"] *= 1.02
-    found.loc[9, "bits_per_dim_se"] *= 1.01
-    largest = max(differences(committed, found, declarations), key=lambda one: one.size)
+    computed = committed.copy()
+    computed.loc[7, "squared_error"] *= 1.02
+    computed.loc[9, "bits_per_dim_se"] *= 1.01
+    largest = max(differences(committed, computed, declarations), key=lambda each: each.size)
     assert largest.place == f"squared_error of {committed.loc[7, 'study']}/{committed.loc[7, 'cell']}"
     assert largest.size == pytest.approx(0.02)
 
@@ -260,26 +260,26 @@ def test_the_same_entries_are_the_same() -> None:
     ],
 )
 def test_another_hash_is_named_with_its_stage(stage: str, key: str, place: int, words: str) -> None:
-    found = copy.deepcopy(LOCK)
-    found[stage][key][place]["md5"] = "0"
-    assert unlike_stages(LOCK, found) == [words]
+    computed = copy.deepcopy(LOCK)
+    computed[stage][key][place]["md5"] = "0"
+    assert unlike_stages(LOCK, computed) == [words]
 
 
 def test_a_result_that_differs_is_named_once_not_again_where_it_is_read() -> None:
-    found = copy.deepcopy(LOCK)
-    found["train@a"]["outs"][0]["md5"] = found["report@a"]["deps"][0]["md5"] = "0"
-    assert unlike_stages(LOCK, found) == ["train@a gives another runs/a"]
+    computed = copy.deepcopy(LOCK)
+    computed["train@a"]["outs"][0]["md5"] = computed["report@a"]["deps"][0]["md5"] = "0"
+    assert unlike_stages(LOCK, computed) == ["train@a gives another runs/a"]
 
 
 def test_a_stage_that_is_not_there_and_another_command_are_named() -> None:
-    found = copy.deepcopy(LOCK)
-    del found["train@b"]
-    found["train@a"]["params"]["params.yaml"]["optional.a"]["seed"] = "1"
+    computed = copy.deepcopy(LOCK)
+    del computed["train@b"]
+    computed["train@a"]["params"]["params.yaml"]["optional.a"]["seed"] = "1"
     named = "train@a is locked with another command or other parameters than the commit has"
-    assert unlike_stages(LOCK, found) == [named, "train@b stands in the commit alone"]
+    assert unlike_stages(LOCK, computed) == [named, "train@b stands in the commit alone"]
 
 
-# What a commit says of itself
+# Whether the reports of a commit agree
 
 
 def parts(reports: Path) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame]:

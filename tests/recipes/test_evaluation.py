@@ -50,8 +50,8 @@ def cell(small_cell: MakeCell) -> Cell:
 @pytest.fixture
 def metrics(cell: Cell, tmp_path: Path) -> dict[str, Any]:
     evaluate(cell, tmp_path)
-    found: dict[str, Any] = json.loads((tmp_path / "metrics.json").read_text())
-    return found
+    contents: dict[str, Any] = json.loads((tmp_path / "metrics.json").read_text())
+    return contents
 
 
 def test_it_writes_exactly_the_files_it_returns(cell: Cell, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_it_says_what_was_measured(cell: Cell, metrics: dict[str, Any]) -> None:
 
 
 def test_every_value_is_declared_and_every_measured_number_has_a_unit(metrics: dict[str, Any]) -> None:
-    """What is left says of which images the file speaks."""
+    """The rest says which images were measured."""
     declared = from_plain(metrics["declarations"])
     others = ["images", "test_sha256", "declarations"]
     assert list(metrics) == [*declared, *others]
@@ -167,10 +167,10 @@ def test_a_metric_has_noise_of_its_own(small_cell: MakeCell, cell: Cell, tmp_pat
     for name, one in (("all", cell), ("alone", alone)):
         (tmp_path / name).mkdir()
         evaluate(one, tmp_path / name)
-    found = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("all", "alone")]
-    assert found[1]["nll_nats"] == found[0]["nll_nats"]
-    assert "active_units" in found[0]
-    assert "active_units" not in found[1]
+    both = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("all", "alone")]
+    assert both[1]["nll_nats"] == both[0]["nll_nats"]
+    assert "active_units" in both[0]
+    assert "active_units" not in both[1]
 
 
 def test_metrics_without_a_number_an_image(small_cell: MakeCell, cell: Cell, tmp_path: Path) -> None:
@@ -221,13 +221,13 @@ def test_the_score_is_that_of_the_weights_in_the_file(small_cell: MakeCell, tmp_
     """Sigma among them: none is fitted to the test images."""
     cell = laid_out(small_cell(*LEARNS, "likelihood=gaussian_learned"))
     evaluate(cell, tmp_path)
-    found = json.loads((tmp_path / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
     model = build_model(cell.settings, cell.data.shape)
     model.load_state_dict(load_file(cell.run_folder / "model.safetensors"))
     with torch.no_grad():
         bound, noise = build_metrics(cell.settings)["bound"], generator(0, "metric", "bound")
         expected = Measured.of(bound(model, Trained(cell).data, noise)).values
-    assert found["nll_nats"] == pytest.approx(expected["nll_nats"], rel=1e-9)
+    assert metrics["nll_nats"] == pytest.approx(expected["nll_nats"], rel=1e-9)
 
 
 def test_damaged_weights_are_named(small_cell: Callable[..., Cell], tmp_path: Path) -> None:

@@ -52,23 +52,23 @@ def killed_after(epoch: int) -> Callable[[EpochRecord], None]:
 
 
 def test_it_writes_exactly_the_files_it_returns_and_timings(small_cell: MakeCell, tmp_path: Path) -> None:
-    told: list[EpochRecord] = []
-    names = train(small_cell(), tmp_path, told.append)
+    records: list[EpochRecord] = []
+    names = train(small_cell(), tmp_path, records.append)
     grids = {
         f"grids/{what}-{epoch:04d}.png" for what in ("samples", "reconstructions") for epoch in (0, 1, 2)
     }
     assert set(names) == {*RESULTS, *grids}
     assert len(names) == len(set(names))
     assert all_files(tmp_path) == {*names, "timings.csv"}
-    assert [record.epoch for record in told] == [1, 2]
+    assert [record.epoch for record in records] == [1, 2]
 
 
 def test_history_has_a_row_an_epoch_and_says_what_was_learned(small_cell: MakeCell, tmp_path: Path) -> None:
-    told: list[EpochRecord] = []
-    train(small_cell("likelihood=gaussian_learned"), tmp_path, told.append)
+    records: list[EpochRecord] = []
+    train(small_cell("likelihood=gaussian_learned"), tmp_path, records.append)
     history = rows(tmp_path)
     assert [row["epoch"] for row in history] == ["1", "2"]
-    for row, record in zip(history, told, strict=True):
+    for row, record in zip(history, records, strict=True):
         assert float(row["val_elbo"]) == record.val_elbo
         assert float(row["scale"]) == record.shared["scale"]
         assert "shared" not in row
@@ -97,8 +97,8 @@ def test_history_has_a_row_an_epoch_and_says_what_was_learned(small_cell: MakeCe
 def test_every_column_of_the_history_is_declared_and_what_is_measured_has_a_unit(
     small_cell: MakeCell, tmp_path: Path, overrides: tuple[str, ...], trained: str
 ) -> None:
-    told: list[EpochRecord] = []
-    train(small_cell("training.epochs=1", *overrides), tmp_path, told.append)
+    records: list[EpochRecord] = []
+    train(small_cell("training.epochs=1", *overrides), tmp_path, records.append)
     declared = from_plain(json.loads((tmp_path / "columns.json").read_text()))
     assert declared.keys() == rows(tmp_path)[0].keys()
     assert next(iter(declared)) == "val_bits_per_dim"
@@ -106,7 +106,7 @@ def test_every_column_of_the_history_is_declared_and_what_is_measured_has_a_unit
     others = {"epoch", "learning_rate", "rate_weight", "best_epoch"}
     assert units.keys() == declared.keys() - others
     rest = trained.partition("train")[2].rpartition(", k=")[0]
-    for name in told[0].shared:
+    for name in records[0].shared:
         assert units.pop(name) == f"parameter of the likelihood (train{rest})"
     assert units.pop("train_rate") == f"nats per image (train{rest})"
     assert units.pop("val_rate") == f"nats per image (validation{rest})"

@@ -1,4 +1,4 @@
-"""A small study made up on the spot: every file that the report reads, with scores known in advance."""
+"""A small invented study: every file that the report reads, with scores known in advance."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def refused(change: dict[str, Any], first: str = "pair/one-2-0", other: str = "p
 
 @pytest.fixture
 def study() -> SimpleNamespace:
-    """The functions that make up cells, for tests that change one."""
+    """The functions that invent cells, for tests that change one."""
     return SimpleNamespace(record=record, add=add, save=save, refused=refused, images=IMAGES)
 
 

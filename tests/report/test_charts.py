@@ -21,8 +21,8 @@ def marks(cells):
 
 
 def test_a_likelihood_has_one_look_and_no_two_share_it():
-    found = palette.marks([f"l{i}" for i in range(40)])
-    assert len({(mark.hue, mark.shape) for mark in found.values()}) == 40
+    looks = palette.marks([f"l{i}" for i in range(40)])
+    assert len({(mark.hue, mark.shape) for mark in looks.values()}) == 40
     assert palette.marks(["a", "b", "a"]) == palette.marks(["a", "b"])
 
 

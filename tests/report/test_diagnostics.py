@@ -30,7 +30,7 @@ HEALTHY: dict[str, Any] = {
 
 
 def names(**changed: Any) -> list[str]:
-    return [found.name for found in diagnose({**HEALTHY, **changed})]
+    return [finding.name for finding in diagnose({**HEALTHY, **changed})]
 
 
 def test_a_healthy_cell_has_no_finding() -> None:
@@ -74,23 +74,23 @@ def test_an_effect_within_its_error_is_no_finding(number: str, value: float, nam
 
 
 def test_a_finding_holds_its_numbers() -> None:
-    (found,) = diagnose({**HEALTHY, "generalisation_gap_nats": 12.0})
-    assert found.numbers == {
+    (finding,) = diagnose({**HEALTHY, "generalisation_gap_nats": 12.0})
+    assert finding.numbers == {
         "generalisation_gap_nats": 12.0,
         "generalisation_gap_nats_se": 3.0,
         "train_nll_nats": 100.0,
         "train_nll_nats_se": 2.0,
     }
-    assert "12.00 ± 3.00" in found.text
-    assert "100.00 ± 2.00" in found.text
-    (found,) = diagnose({"posterior_collapse": 1, "collapsed_share": 1.0})
-    assert found.numbers == {"posterior_collapse": 1.0, "collapsed_share": 1.0}
+    assert "12.00 ± 3.00" in finding.text
+    assert "100.00 ± 2.00" in finding.text
+    (finding,) = diagnose({"posterior_collapse": 1, "collapsed_share": 1.0})
+    assert finding.numbers == {"posterior_collapse": 1.0, "collapsed_share": 1.0}
 
 
 def test_findings_come_with_the_worst_first() -> None:
-    found = names(collapsed_share=0.5, iwae_gap_nats=3.0, refit_elbo_gain_nats=9.0)
-    assert found == ["wrong encoder", "loose bound", "dead latents"]
+    faults = names(collapsed_share=0.5, iwae_gap_nats=3.0, refit_elbo_gain_nats=9.0)
+    assert faults == ["wrong encoder", "loose bound", "dead latents"]
 
 
 def test_thresholds_can_be_chosen() -> None:
-    assert [one.name for one in diagnose(HEALTHY, Thresholds(loose_nats=0.1))] == ["loose bound"]
+    assert [finding.name for finding in diagnose(HEALTHY, Thresholds(loose_nats=0.1))] == ["loose bound"]

@@ -16,14 +16,14 @@ CELLS = pd.DataFrame({"study": ["grey"] * 3, "cell": ["a-2-0", "a-8-0", "b-2-0"]
 STAGES = ("train", "evaluate")
 
 
-def save(root: Path, stage: str, cell: str, *found: dict[str, Any]) -> Path:
-    """Write a result of one file, and the record that speaks of it; return the file."""
+def save(root: Path, stage: str, cell: str, *places: dict[str, Any]) -> Path:
+    """Write a result of each file, and the record that speaks of it; return the file."""
     path = root / stage / "grey" / cell / "result"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{stage} {cell}")
     record = root / "environments" / stage / "grey" / f"{cell}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({"environments": found, "files": {"result": sha256(path)}}))
+    record.write_text(json.dumps({"environments": places, "files": {"result": sha256(path)}}))
     return path
 
 
@@ -74,6 +74,6 @@ def test_what_is_written_leaves_a_file_in_place_where_nothing_is_known(root: Pat
     assert json.loads(written) == collect(root)
     for record in (root / "environments").rglob("*.json"):
         record.unlink()
-    assert [one["environment"] for one in collect(root)] == [None]
+    assert [each["environment"] for each in collect(root)] == [None]
     environments.write(collect(root), path)
     assert path.read_text() == written

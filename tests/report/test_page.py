@@ -136,17 +136,17 @@ def test_another_study_and_the_readme(report, root, study):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--study", "none"], "pipelines/evaluate.py study=none"),
         (["--params", "no.yaml"], "params=no.yaml"),
         (["--readme", "no.md"], "readme=no.md"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(report, root, capsys, arguments, said):
+def test_errors_are_one_line_and_leave_nothing(report, root, capsys, arguments, message):
     assert report(*arguments) == 1
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (root / "reports").exists()
 
@@ -157,10 +157,10 @@ def test_unlike_units_are_one_line_and_leave_the_last_report(report, root, study
     study.save(root, study.record("grey", "zeta", 2, 0, 1.0, **unlike))
     capsys.readouterr()
     assert report() == 1
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert said.err.startswith("report: study=grey: unlike units")
-    assert all(f"{field}: " in said.err for field in unlike)
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert printed.err.startswith("report: study=grey: unlike units")
+    assert all(f"{field}: " in printed.err for field in unlike)
     assert {p: p.read_bytes() for p in (root / "reports").rglob("*") if p.is_file()} == before
 
 

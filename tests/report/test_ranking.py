@@ -61,8 +61,8 @@ def write(folder: Path, row: dict[Any, Any], own_nats: float) -> None:
 
 def test_a_clear_winner(ranked: Ranked) -> None:
     rows = [("a", 2, 0, 2.0), ("a", 2, 1, 2.01), ("b", 8, 0, 1.5), ("b", 8, 1, 1.52), ("c", 2, 0, 3.0)]
-    found = ranked(*rows)
-    best, second = found.best, found.runner_up
+    answer = ranked(*rows)
+    best, second = answer.best, answer.runner_up
     assert (best.likelihood, best.latent_dim, best.seeds) == ("b", 8, 2)
     assert best.bits_per_dim == pytest.approx(1.51)
     of_images = bits_per_dim(np.sqrt(70**2 + 5**2) / np.sqrt(IMAGES), DIMENSIONS)
@@ -70,14 +70,14 @@ def test_a_clear_winner(ranked: Ranked) -> None:
     assert best.uncertainty == pytest.approx(np.hypot(of_images, of_seeds), rel=0.02)
     assert second is not None
     assert second.likelihood == "a"
-    assert found.behind(second) == pytest.approx(0.495)
+    assert answer.behind(second) == pytest.approx(0.495)
     assert 0 < second.interval.low < 0.495 < second.interval.high < 1
-    assert found.ties == ()
-    assert found.candidates == (best,)
-    said = [sentence.replace("\u00a0", " ") for sentence in prose.sentences(found)]
+    assert answer.ties == ()
+    assert answer.candidates == (best,)
+    texts = [sentence.replace("\u00a0", " ") for sentence in prose.sentences(answer)]
     low, high = second.interval
     assert 0.995 < best.best_share < 1
-    assert said == [
+    assert texts == [
         f"On mnist5k at 256 levels, `b` with 8 latents is best: "
         f"1.510 ± {best.uncertainty:.3f} bits/dim over 2 seeds.",
         "Of 3 settings it is the best in over 99 % of the bootstrap samples of images and seeds.",
@@ -87,59 +87,63 @@ def test_a_clear_winner(ranked: Ranked) -> None:
 
 def test_images_that_are_hard_for_all_do_not_hide_a_difference(ranked: Ranked) -> None:
     """It is a quarter of each standard error, and a hundred times its own."""
-    found = ranked(("a", 2, 0, 1.000), ("b", 2, 0, 1.003), own_nats=0.2)
-    assert found.best.uncertainty > 0.012
-    assert found.ties == ()
-    assert found.best.best_share == 1.0
+    answer = ranked(("a", 2, 0, 1.000), ("b", 2, 0, 1.003), own_nats=0.2)
+    assert answer.best.uncertainty > 0.012
+    assert answer.ties == ()
+    assert answer.best.best_share == 1.0
 
 
 def test_a_tie_is_called_a_tie(ranked: Ranked) -> None:
-    found = ranked(("a", 2, 0, 1.000), ("b", 2, 0, 1.0005), ("c", 2, 0, 1.5))
-    (tie,) = found.ties
+    answer = ranked(("a", 2, 0, 1.000), ("b", 2, 0, 1.0005), ("c", 2, 0, 1.5))
+    (tie,) = answer.ties
     assert tie.likelihood == "b"
     assert tie.interval.low < 0 < tie.interval.high
     assert tie.p_value > 0.5
-    said = prose.sentences(found)
-    assert "over 1 seed." in said[0]
-    more = f"({found.behind(tie):+.3f} [{tie.interval.low:.3f}, {tie.interval.high:.3f}])"
-    assert said[-1] == f"`b` with 2 latents {more} is indistinguishable from it."
-    assert "Each setting has one seed, so this is about these trained models: other seeds may differ." in said
+    texts = prose.sentences(answer)
+    assert "over 1 seed." in texts[0]
+    more = f"({answer.behind(tie):+.3f} [{tie.interval.low:.3f}, {tie.interval.high:.3f}])"
+    assert texts[-1] == f"`b` with 2 latents {more} is indistinguishable from it."
+    assert (
+        "Each setting has one seed, so this is about these trained models: other seeds may differ." in texts
+    )
 
 
 def test_a_runner_up_is_named_even_if_another_is_tied(ranked: Ranked) -> None:
     """`c` is further behind than `b`, but nobody knows by how much: its seeds differ by half a bit."""
     bits = {"a": (1.0, 1.001, 1.002), "b": (1.1, 1.101, 1.102), "c": (1.0, 1.25, 1.5)}
-    found = ranked(*((name, 2, seed, one) for name, of in bits.items() for seed, one in enumerate(of)))
-    assert [setting.likelihood for setting in found.ties] == ["c"]
-    assert found.runner_up is not None
-    assert not found.tied(found.runner_up)
-    said = prose.sentences(found)
-    assert said[2].startswith("The runner-up, `b` with 2 latents, needs 0.100 [")
-    assert said[3].startswith("`c` with 2 latents (+0.249 [")
+    answer = ranked(
+        *((name, 2, seed, score) for name, scores_of in bits.items() for seed, score in enumerate(scores_of))
+    )
+    assert [setting.likelihood for setting in answer.ties] == ["c"]
+    assert answer.runner_up is not None
+    assert not answer.tied(answer.runner_up)
+    texts = prose.sentences(answer)
+    assert texts[2].startswith("The runner-up, `b` with 2 latents, needs 0.100 [")
+    assert texts[3].startswith("`c` with 2 latents (+0.249 [")
 
 
 def test_one_lucky_seed_does_not_win(ranked: Ranked) -> None:
-    found = ranked(("a", 2, 0, 0.90), ("a", 2, 1, 1.09), ("b", 2, 0, 1.0), ("b", 2, 1, 1.001))
-    assert found.best.likelihood == "a"
-    assert [setting.likelihood for setting in found.ties] == ["b"]
-    assert 0.4 < found.best.best_share < 0.7
+    answer = ranked(("a", 2, 0, 0.90), ("a", 2, 1, 1.09), ("b", 2, 0, 1.0), ("b", 2, 1, 1.001))
+    assert answer.best.likelihood == "a"
+    assert [setting.likelihood for setting in answer.ties] == ["b"]
+    assert 0.4 < answer.best.best_share < 0.7
 
 
 def test_several_ties_are_listed(ranked: Ranked) -> None:
-    found = ranked(("a", 2, 0, 1.0), ("b", 2, 0, 1.0001), ("c", 1, 0, 1.0002))
-    said = prose.sentences(found)[-1]
-    assert said.startswith("`b` with 2 latents (+0.000 [")
-    assert " and `c` with 1 latent (+0.000 [" in said
-    assert said.endswith(" are indistinguishable from it.")
+    answer = ranked(("a", 2, 0, 1.0), ("b", 2, 0, 1.0001), ("c", 1, 0, 1.0002))
+    texts = prose.sentences(answer)[-1]
+    assert texts.startswith("`b` with 2 latents (+0.000 [")
+    assert " and `c` with 1 latent (+0.000 [" in texts
+    assert texts.endswith(" are indistinguishable from it.")
 
 
 def test_how_many_latents(ranked: Ranked) -> None:
-    found = ranked(("a", 2, 0, 1.5), ("a", 8, 0, 1.0001), ("a", 32, 0, 1.0), ("a", 1, 0, 1.6))
-    said = prose.sentences(found)
-    assert said[-2] == "No other likelihood was tried."
-    assert said[-1].startswith("For `a`, 8 latents (+0.000 [-")
-    assert "]) are indistinguishable from 32; 2 latents need 0.500 [0.4" in said[-1]
-    assert "; 1 latent needs 0.600 [0.5" in said[-1]
+    answer = ranked(("a", 2, 0, 1.5), ("a", 8, 0, 1.0001), ("a", 32, 0, 1.0), ("a", 1, 0, 1.6))
+    texts = prose.sentences(answer)
+    assert texts[-2] == "No other likelihood was tried."
+    assert texts[-1].startswith("For `a`, 8 latents (+0.000 [-")
+    assert "]) are indistinguishable from 32; 2 latents need 0.500 [0.4" in texts[-1]
+    assert "; 1 latent needs 0.600 [0.5" in texts[-1]
 
 
 def test_it_is_the_same_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
@@ -156,16 +160,16 @@ def test_it_is_the_same_whatever_the_order_of_the_rows(tmp_path: Path) -> None:
 
 
 def test_equal_scores_are_ordered_by_size_and_name(ranked: Ranked) -> None:
-    found = ranked(("b", 2, 0, 1.0), ("a", 2, 0, 1.0), ("a", 8, 0, 1.0))
-    assert [setting.name for setting in found.settings] == [("a", 2), ("b", 2), ("a", 8)]
+    answer = ranked(("b", 2, 0, 1.0), ("a", 2, 0, 1.0), ("a", 8, 0, 1.0))
+    assert [setting.name for setting in answer.settings] == [("a", 2), ("b", 2), ("a", 8)]
 
 
 def test_a_pair_alone_has_a_narrower_interval(ranked: Ranked) -> None:
-    found = ranked(*((name, 2, 0, 1 + 0.01 * place) for place, name in enumerate("abcdef")))
-    alone = found.between(Name("b", 2), Name("a", 2))
-    corrected = found.settings[1].interval
+    answer = ranked(*((name, 2, 0, 1 + 0.01 * place) for place, name in enumerate("abcdef")))
+    alone = answer.between(Name("b", 2), Name("a", 2))
+    corrected = answer.settings[1].interval
     assert corrected.low < alone.low < 0.01 < alone.high < corrected.high
-    nats = scores.by_setting(found.cells)
+    nats = scores.by_setting(answer.cells)
     low, high = compare(list(nats.values()), list("abcdef")).interval(1, 0, corrected=False)
     assert alone == pytest.approx((bits_per_dim(low, DIMENSIONS), bits_per_dim(high, DIMENSIONS)))
 
@@ -181,9 +185,9 @@ def test_contenders_stand_before_the_widest_gap(ranked: Ranked) -> None:
 
 @pytest.mark.parametrize(("error", "decimals"), [(0.2, 3), (0.011, 3), (0.0014, 4), (0.0, 3), (1e-9, 6)])
 def test_decimals_show_two_digits_of_the_uncertainty(ranked: Ranked, error: float, decimals: int) -> None:
-    found = ranked(("a", 2, 0, 1.0))
-    best = vars(found.best) | {"uncertainty": error}
-    assert ranking.Answer(**vars(found) | {"settings": (ranking.Setting(**best),)}).decimals == decimals
+    answer = ranked(("a", 2, 0, 1.0))
+    best = vars(answer.best) | {"uncertainty": error}
+    assert ranking.Answer(**vars(answer) | {"settings": (ranking.Setting(**best),)}).decimals == decimals
 
 
 @pytest.mark.parametrize(
@@ -207,8 +211,8 @@ def test_a_fact_of_the_images_or_of_the_score_that_differs_is_refused(
 
 def test_a_unit_that_differs_is_refused(tmp_path: Path) -> None:
     odd = cells(("b", 2, 0, 1.0), unit=replace(UNIT, measure=NATS))
-    said = r"measure of bits_per_dim: bits per dimension \(s/a-2-0\), nats per image \(s/b-2-0\)\.$"
-    with pytest.raises(UnlikeUnits, match=said):
+    message = r"measure of bits_per_dim: bits per dimension \(s/a-2-0\), nats per image \(s/b-2-0\)\.$"
+    with pytest.raises(UnlikeUnits, match=message):
         ranking.answer(pd.concat([cells(("a", 2, 0, 1.0)), odd]), tmp_path)
 
 
@@ -222,9 +226,9 @@ def test_what_collect_refuses_in_one_study_is_refused_in_one_ranking(root, study
 
 
 def test_an_answer_carries_its_unit(ranked: Ranked) -> None:
-    found = ranked(("a", 2, 0, 1.0))
-    assert str(found.unit) == "bits per dimension (mass, test, D=784, K=256, k=128)"
-    assert (found.levels, found.images) == (256, IMAGES)
+    answer = ranked(("a", 2, 0, 1.0))
+    assert str(answer.unit) == "bits per dimension (mass, test, D=784, K=256, k=128)"
+    assert (answer.levels, answer.images) == (256, IMAGES)
 
 
 # per_image.csv
@@ -235,7 +239,7 @@ def change(path: Path, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         (lambda frame: frame.drop(columns="nll_nats"), "it has no column nll_nats"),
         (lambda frame: frame.drop(columns="image"), "it has no column image"),
@@ -246,11 +250,11 @@ def change(path: Path, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
         (lambda frame: frame.assign(nll_nats=np.nan), "its mean nll_nats is nan"),
     ],
 )
-def test_scores_of_images_that_are_not_those_of_the_cell_are_refused(root, edit, said):
+def test_scores_of_images_that_are_not_those_of_the_cell_are_refused(root, edit, message):
     frame = summary.collect(root / "evaluations", {"grey": []})
     path = root / "evaluations/grey/gaussian-2-1/per_image.csv"
     change(path, edit)
-    with pytest.raises(SettingError, match=rf"^per_image=.*gaussian-2-1/per_image.csv: {said}"):
+    with pytest.raises(SettingError, match=rf"^per_image=.*gaussian-2-1/per_image.csv: {message}"):
         ranking.answer(frame, root / "evaluations")
 
 

@@ -1,4 +1,4 @@
-"""The recommendation says what the numbers say, and what they do not."""
+"""The advice says what the numbers say, and what they do not."""
 
 from __future__ import annotations
 
@@ -30,19 +30,23 @@ DECLARED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def recommended(root, study):
-    """The recommendation of a study of three likelihoods and two seeds, with numbers of further metrics."""
+    """The advice of a study of three likelihoods and two seeds, with numbers of further metrics."""
 
-    def made(**numbers: dict[str, Any]) -> Recommendation:
+    def advice(**numbers: dict[str, Any]) -> Recommendation:
         for place, name in enumerate("abc"):
             for seed in (0, 1):
                 bits = 1 + 0.05 * place + 0.0005 * seed
-                found = study.record("trio", name, 8, seed, bits, parameters=1000 - place, multiply_adds=2000)
+                metrics = study.record(
+                    "trio", name, 8, seed, bits, parameters=1000 - place, multiply_adds=2000
+                )
                 for number, values in numbers.items():
-                    found = study.add(found, number, values[name] * (1 + 0.001 * seed), **DECLARED[number])
-                study.save(root, found)
+                    metrics = study.add(
+                        metrics, number, values[name] * (1 + 0.001 * seed), **DECLARED[number]
+                    )
+                study.save(root, metrics)
         return recommend.recommend(of(root))
 
-    return made
+    return advice
 
 
 def of(root: Path, study: str = "trio") -> ranking.Answer:
@@ -54,12 +58,12 @@ def plain(text: str) -> str:
 
 
 def test_the_paragraph_has_all_that_was_asked(recommended):
-    said = plain(recommended().paragraph)
-    assert said.startswith("On mnist5k at 256 levels, `a` with 8 latents is best: 1.000 ± 0.0")
-    assert "The best has 1,000 parameters and takes 2,000 multiply-adds an image." in said
-    assert "For reconstructions it is the best too (squared error 0.01235)." in said
-    assert "Not measured: samples, diverse samples and representation." in said
-    unknown = said.partition("Not known: ")[2]
+    text = plain(recommended().paragraph)
+    assert text.startswith("On mnist5k at 256 levels, `a` with 8 latents is best: 1.000 ± 0.0")
+    assert "The best has 1,000 parameters and takes 2,000 multiply-adds an image." in text
+    assert "For reconstructions it is the best too (squared error 0.01235)." in text
+    assert "Not measured: samples, diverse samples and representation." in text
+    unknown = text.partition("Not known: ")[2]
     for part in (
         "what other seeds give (each setting has 2)",
         "of k = 128 samples 11.2 are effective for the best",
@@ -72,115 +76,116 @@ def test_the_paragraph_has_all_that_was_asked(recommended):
 
 def test_the_text_says_the_same_as_the_numbers(recommended):
     """Every number of the sentence on the runner-up, and every one of its row."""
-    made = recommended()
-    found, second = made.answer, made.answer.runner_up
+    advice = recommended()
+    answer, second = advice.answer, advice.answer.runner_up
     assert second is not None
-    said = re.search(
-        r"The runner-up, `b` with 8 latents, needs (\S+) \[(\S+), (\S+)\] more \((\S+)\)", made.paragraph
+    sentence = re.search(
+        r"The runner-up, `b` with 8 latents, needs (\S+) \[(\S+), (\S+)\] more \((\S+)\)",
+        advice.paragraph,
     )
-    assert said is not None
-    numbers = (found.behind(second), *second.interval, second.bits_per_dim)
-    assert [float(text) for text in said.groups()] == pytest.approx(numbers, abs=6e-4)
-    row = next(row for row in made.table.rows if row[0] == "`b`")
+    assert sentence is not None
+    numbers = (answer.behind(second), *second.interval, second.bits_per_dim)
+    assert [float(number) for number in sentence.groups()] == pytest.approx(numbers, abs=6e-4)
+    row = next(row for row in advice.table.rows if row[0] == "`b`")
     assert [float(text) for text in re.findall(r"[-+.\d]+", row[3])] == pytest.approx(numbers[:3], abs=6e-4)
-    assert made.table.rows[0][3] == "best"
-    share = float(made.table.rows[0][5].removesuffix("\u00a0%").replace("over\u00a0", ""))
-    assert share / 100 == pytest.approx(found.best.best_share, abs=0.01)
+    assert advice.table.rows[0][3] == "best"
+    share = float(advice.table.rows[0][5].removesuffix("\u00a0%").replace("over\u00a0", ""))
+    assert share / 100 == pytest.approx(answer.best.best_share, abs=0.01)
 
 
 def test_a_tie_in_the_table_is_a_tie_in_the_text(root, study):
     for name, seeds in {"a": (1.0, 1.1), "b": (1.06, 1.07), "c": (3.0, 3.01)}.items():
         for seed, bits in enumerate(seeds):
             study.save(root, study.record("trio", name, 8, seed, bits))
-    made = recommend.recommend(of(root))
-    assert [row[3].endswith(", tie") for row in made.table.rows] == [False, True, False]
-    assert "`b` with 8 latents (+0.015 [-" in made.paragraph
-    assert "is indistinguishable from it." in made.paragraph
+    advice = recommend.recommend(of(root))
+    assert [row[3].endswith(", tie") for row in advice.table.rows] == [False, True, False]
+    assert "`b` with 8 latents (+0.015 [-" in advice.paragraph
+    assert "is indistinguishable from it." in advice.paragraph
 
 
 def test_another_purpose_may_prefer_another_setting(recommended):
-    made = recommended(frechet_draws=FRECHET, linear_probe_accuracy=PROBE)
-    assert "For samples prefer `b` with 8 latents (Fréchet distance 4.002 against 9.005)." in made.paragraph
-    assert "For representation prefer `c` with 8 latents (probe accuracy 0.9" in made.paragraph
-    assert "Not measured: diverse samples." in made.paragraph
-    assert made.table.header[-3:] == ("Fréchet distance", "probe accuracy", "squared error")
-    assert made.table.rows[0][-3:] == ("9.005", "0.6003", "0.01235")
+    advice = recommended(frechet_draws=FRECHET, linear_probe_accuracy=PROBE)
+    assert "For samples prefer `b` with 8 latents (Fréchet distance 4.002 against 9.005)." in advice.paragraph
+    assert "For representation prefer `c` with 8 latents (probe accuracy 0.9" in advice.paragraph
+    assert "Not measured: diverse samples." in advice.paragraph
+    assert advice.table.header[-3:] == ("Fréchet distance", "probe accuracy", "squared error")
+    assert advice.table.rows[0][-3:] == ("9.005", "0.6003", "0.01235")
 
 
 def test_a_lead_that_may_be_noise_is_not_preferred(recommended):
     close = {"a": 9.0, "b": 8.995, "c": 20.0}
-    said = recommended(frechet_draws=close).paragraph
-    assert "For samples, `b` with 8 latents (Fréchet distance 8.999 against 9.005) is ahead, but" in said
+    text = recommended(frechet_draws=close).paragraph
+    assert "For samples, `b` with 8 latents (Fréchet distance 8.999 against 9.005) is ahead, but" in text
 
 
 def test_single_images_tell_more_than_seeds(root, study):
     """The probe is right on 20 and on 40 of 50 images: a difference that one seed each can show."""
     for place, (name, right) in enumerate({"a": 20, "b": 40}.items()):
         column = (np.arange(study.images) < right).astype(float)
-        found = study.record("trio", name, 8, 0, 1 + place)
+        metrics = study.record("trio", name, 8, 0, 1 + place)
         number = "linear_probe_accuracy"
-        found = study.add(found, number, right / study.images, **DECLARED[number])
-        study.save(root, found, **{number: column})
-    said = recommend.recommend(of(root)).paragraph
-    assert "For representation prefer `b` with 8 latents (probe accuracy 0.8 against 0.4)." in said
+        metrics = study.add(metrics, number, right / study.images, **DECLARED[number])
+        study.save(root, metrics, **{number: column})
+    text = recommend.recommend(of(root)).paragraph
+    assert "For representation prefer `b` with 8 latents (probe accuracy 0.8 against 0.4)." in text
 
 
 def test_with_one_seed_and_no_images_nothing_is_known_of_noise(root, study):
     for place, (name, distance) in enumerate({"a": 9.0, "b": 4.0}.items()):
-        found = study.record("trio", name, 8, 0, 1 + place)
-        study.save(root, study.add(found, "frechet_draws", distance, **DECLARED["frechet_draws"]))
-    said = recommend.recommend(of(root)).paragraph
-    assert "For samples, `b` with 8 latents (Fréchet distance 4 against 9) is ahead; whether by more" in said
-    assert "Each setting has one seed, so this is about these trained models" in said
+        metrics = study.record("trio", name, 8, 0, 1 + place)
+        study.save(root, study.add(metrics, "frechet_draws", distance, **DECLARED["frechet_draws"]))
+    text = recommend.recommend(of(root)).paragraph
+    assert "For samples, `b` with 8 latents (Fréchet distance 4 against 9) is ahead; whether by more" in text
+    assert "Each setting has one seed, so this is about these trained models" in text
 
 
 def test_metrics_json_says_the_direction(root, study):
     for place, (name, coverage) in enumerate({"a": 0.9, "b": 0.1}.items()):
         for seed in (0, 1):
-            found = study.record("trio", name, 8, seed, 1 + place)
+            metrics = study.record("trio", name, 8, seed, 1 + place)
             declared = {**DECLARED["coverage_draws"], "better": "lower"}
-            study.save(root, study.add(found, "coverage_draws", coverage + 0.001 * seed, **declared))
+            study.save(root, study.add(metrics, "coverage_draws", coverage + 0.001 * seed, **declared))
     assert "For diverse samples prefer `b`" in recommend.recommend(of(root)).paragraph
 
 
 def test_a_purpose_that_only_a_metric_of_ones_own_declares_is_judged_too(root, study):
     for place, (name, share) in enumerate({"a": 0.9, "b": 0.1}.items()):
         for seed in (0, 1):
-            found = study.record("trio", name, 8, seed, 1 + place)
+            metrics = study.record("trio", name, 8, seed, 1 + place)
             declared = {"header": "false alarms", "better": "lower", "purpose": "detecting faults"}
-            study.save(root, study.add(found, "false_alarms", share + 0.001 * seed, **declared))
-    made = recommend.recommend(of(root))
+            study.save(root, study.add(metrics, "false_alarms", share + 0.001 * seed, **declared))
+    advice = recommend.recommend(of(root))
     assert (
         "For detecting faults prefer `b` with 8 latents (false alarms 0.1005 against 0.9005)."
-        in made.paragraph
+        in advice.paragraph
     )
-    assert made.table.header[-1] == "false alarms"
+    assert advice.table.header[-1] == "false alarms"
 
 
 def test_numbers_without_a_common_unit_are_not_ranked(root, study):
     for place, name in enumerate("ab"):
-        found = study.record("trio", name, 8, 0, 1 + place)
+        metrics = study.record("trio", name, 8, 0, 1 + place)
         quantity = Quantity(f"squared distance in features {name}")
-        study.save(root, study.add(found, "frechet_draws", 1.0, quantity=quantity))
+        study.save(root, study.add(metrics, "frechet_draws", 1.0, quantity=quantity))
     with pytest.raises(UnlikeUnits, match=r"squared distance in features a .*squared distance in features b"):
         recommend.recommend(of(root))
 
 
 def test_a_number_that_some_cells_lack_is_not_ranked(recommended, root, study):
     recommended(knn_accuracy=PROBE)
-    found = study.record("trio", "d", 8, 0, 2.0)
-    for lacking in (found, study.add(found, "knn_accuracy", None, **DECLARED["knn_accuracy"])):
+    metrics = study.record("trio", "d", 8, 0, 2.0)
+    for lacking in (metrics, study.add(metrics, "knn_accuracy", None, **DECLARED["knn_accuracy"])):
         study.save(root, lacking)
-        said = recommend.recommend(of(root)).paragraph
-        assert "For representation" not in said
-        assert "representation" in said.partition("Not measured: ")[2]
+        text = recommend.recommend(of(root)).paragraph
+        assert "For representation" not in text
+        assert "representation" in text.partition("Not measured: ")[2]
 
 
 def test_the_first_declared_number_that_all_cells_have_speaks_for_a_purpose(recommended, root, study):
     recommended(linear_probe_accuracy=PROBE, knn_accuracy=FRECHET)
     assert "(probe accuracy 0.9" in recommend.recommend(of(root)).paragraph
-    found = study.record("trio", "d", 8, 0, 2.0)
-    study.save(root, study.add(found, "knn_accuracy", 30.0, **DECLARED["knn_accuracy"]))
+    metrics = study.record("trio", "d", 8, 0, 2.0)
+    study.save(root, study.add(metrics, "knn_accuracy", 30.0, **DECLARED["knn_accuracy"]))
     assert "(kNN accuracy 30" in recommend.recommend(of(root)).paragraph
 
 
@@ -189,29 +194,29 @@ def test_the_cheapest_of_those_that_may_be_best_is_named(root, study):
         for seed, bits in enumerate((1.0, 1.1) if name == "a" else (1.06, 1.07)):
             bits += 2.0 * (name == "c")
             study.save(root, study.record("trio", name, 8, seed, bits, multiply_adds=cost))
-    said = recommend.recommend(of(root)).paragraph
-    assert "The cheapest that is indistinguishable from it is `b` with 8 latents: 1,000 multiply-adds" in said
+    text = recommend.recommend(of(root)).paragraph
+    assert "The cheapest that is indistinguishable from it is `b` with 8 latents: 1,000 multiply-adds" in text
 
 
 def test_a_loose_bound_is_named(root, study):
     for name, effective in (("a", 3.8), ("b", 1.2)):
         study.save(root, study.record("trio", name, 8, 0, 1.0, effective_sample_size=effective))
-    said = recommend.recommend(of(root)).paragraph
-    assert "of k = 128 samples 3.8 are effective for the best, 1.2 for `b` with 8 latents" in said
+    text = recommend.recommend(of(root)).paragraph
+    assert "of k = 128 samples 3.8 are effective for the best, 1.2 for `b` with 8 latents" in text
 
 
 def test_what_annealing_finds_beyond_the_bound_is_said(root, study):
-    found = study.record("trio", "a", 8, 0, 1.0)
-    study.save(root, study.add(found, "iwae_gap_nats", 2.34, quantity=Quantity(NATS, "mass", 128)))
-    said = recommend.recommend(of(root)).paragraph
-    assert "in nats an image, annealing finds 2.3 for `a` with 8 latents" in said
+    metrics = study.record("trio", "a", 8, 0, 1.0)
+    study.save(root, study.add(metrics, "iwae_gap_nats", 2.34, quantity=Quantity(NATS, "mass", 128)))
+    text = recommend.recommend(of(root)).paragraph
+    assert "in nats an image, annealing finds 2.3 for `a` with 8 latents" in text
 
 
 def test_a_number_that_the_model_does_not_have_is_a_dash(root, study):
     study.save(root, study.record("trio", "a", 8, 0, 1.0, effective_sample_size=None))
-    made = recommend.recommend(of(root))
-    assert made.table.rows[0][8] == "–"
-    assert "nan" not in made.paragraph
+    advice = recommend.recommend(of(root))
+    assert advice.table.rows[0][8] == "–"
+    assert "nan" not in advice.paragraph
 
 
 @pytest.fixture
@@ -223,10 +228,10 @@ def command(root, monkeypatch):
 
 def test_the_command_prints_paragraph_and_table(command, capsys):
     assert command("--study", "grey") == 0
-    said = capsys.readouterr().out
+    text = capsys.readouterr().out
     assert command("--study", "grey") == 0
-    assert capsys.readouterr().out == said
-    paragraph, _, table = said.partition("\n\n")
+    assert capsys.readouterr().out == text
+    paragraph, _, table = text.partition("\n\n")
     assert paragraph.startswith("On mnist5k at 256 levels, `beta_binomial` with 32 latents is best: ")
     lines = table.splitlines()
     assert lines[0].split()[:2] == ["likelihood", "latents"]
@@ -242,23 +247,23 @@ def test_the_command_prints_paragraph_and_table(command, capsys):
 
 def test_a_study_that_was_not_evaluated_is_one_line(command, capsys):
     assert command("--study", "none") == 1
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert said.err.startswith("recommend: study=none: no evaluated cell")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert printed.err.startswith("recommend: study=none: no evaluated cell")
 
 
 def test_what_the_diagnostics_name_in_the_best_and_its_ties_is_said(root, study):
     for name, bits, share in (("a", 1.0, 0.5), ("b", 1.01, 1.0), ("c", 3.0, 1.0)):
         for seed in (0, 1):
             collapsed = {"collapsed_share": share, "posterior_collapse": int(share == 1.0 and seed == 0)}
-            found = study.record("trio", name, 8, seed, bits + 0.02 * seed)
+            metrics = study.record("trio", name, 8, seed, bits + 0.02 * seed)
             for number, value in collapsed.items():
-                found = study.add(found, number, value)
-            study.save(root, found)
-    said = recommend.recommend(of(root)).paragraph
-    assert "Diagnosed: `a` with 8 latents: dead latents in 2 of 2 seeds; `b` with 8 latents: " in said
-    assert "posterior collapse in 1 of 2 seeds and dead latents in 1 of 2 seeds." in said
-    assert "`c` with 8 latents: " not in said.partition("Diagnosed")[2]
+                metrics = study.add(metrics, number, value)
+            study.save(root, metrics)
+    text = recommend.recommend(of(root)).paragraph
+    assert "Diagnosed: `a` with 8 latents: dead latents in 2 of 2 seeds; `b` with 8 latents: " in text
+    assert "posterior collapse in 1 of 2 seeds and dead latents in 1 of 2 seeds." in text
+    assert "`c` with 8 latents: " not in text.partition("Diagnosed")[2]
 
 
 def test_a_study_without_a_finding_has_no_sentence_on_findings(recommended):

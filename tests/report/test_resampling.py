@@ -41,63 +41,63 @@ def study(
 # Against scipy
 
 
-def by_t(found: Comparisons) -> tuple[float, float]:
+def by_t(comparisons: Comparisons) -> tuple[float, float]:
     """The interval of the first difference by Student's t alone."""
-    reach = special.stdtrit(found.degrees[0, 1], 0.975) * found.errors[0, 1]
-    difference = found.means[0] - found.means[1]
+    reach = special.stdtrit(comparisons.degrees[0, 1], 0.975) * comparisons.errors[0, 1]
+    difference = comparisons.means[0] - comparisons.means[1]
     return float(difference - reach), float(difference + reach)
 
 
 def test_with_one_seed_the_error_is_that_of_the_paired_t_test() -> None:
     one, other = study(np.random.default_rng(0), [100, 101], seeds=1)
-    found = compare([one, other], ["a", "b"])
+    comparisons = compare([one, other], ["a", "b"])
     expected = stats.ttest_rel(one[0], other[0]).confidence_interval(0.95)
-    assert by_t(found) == pytest.approx((expected.low, expected.high), rel=1e-12)
-    alone = found.interval(0, 1, corrected=False)
-    assert alone == pytest.approx(by_t(found), abs=0.05 * (expected.high - expected.low))
+    assert by_t(comparisons) == pytest.approx((expected.low, expected.high), rel=1e-12)
+    alone = comparisons.interval(0, 1, corrected=False)
+    assert alone == pytest.approx(by_t(comparisons), abs=0.05 * (expected.high - expected.low))
 
 
 def test_with_one_image_the_error_is_that_of_the_t_test_of_welch() -> None:
     expected = stats.ttest_ind(BY_SEED["a"], BY_SEED["b"], equal_var=False).confidence_interval(0.95)
-    found = by_t(compare(columns(), ["a", "b"]))
-    assert found == pytest.approx((expected.low, expected.high), rel=1e-12)
+    comparisons = by_t(compare(columns(), ["a", "b"]))
+    assert comparisons == pytest.approx((expected.low, expected.high), rel=1e-12)
 
 
 def test_seeds_of_one_family_are_pooled_as_in_the_t_test_of_student() -> None:
-    found = compare(columns(), ["a", "a"], replicates=20_000)
+    comparisons = compare(columns(), ["a", "a"], replicates=20_000)
     expected = stats.ttest_ind(BY_SEED["a"], BY_SEED["b"]).confidence_interval(0.95)
-    assert by_t(found) == pytest.approx((expected.low, expected.high), rel=1e-12)
-    alone = found.interval(0, 1, corrected=False)  # its tails are those of t with 7 degrees of freedom
-    assert alone == pytest.approx(by_t(found), abs=0.05 * (expected.high - expected.low))
+    assert by_t(comparisons) == pytest.approx((expected.low, expected.high), rel=1e-12)
+    alone = comparisons.interval(0, 1, corrected=False)  # its tails are those of t with 7 degrees of freedom
+    assert alone == pytest.approx(by_t(comparisons), abs=0.05 * (expected.high - expected.low))
 
 
 def test_many_comparisons_with_one_are_corrected_as_by_dunnett() -> None:
     """Six independent groups, whose variances are nearly equal: his critical value is known."""
     draws = np.random.default_rng(1)
     groups = [draws.normal(0, 1, 400) for _ in range(6)]
-    found = compare([group[None] for group in groups], ["a"] * 6)
+    comparisons = compare([group[None] for group in groups], ["a"] * 6)
     expected = stats.dunnett(*groups[1:], control=groups[0], rng=0).confidence_interval(0.95)
     pooled = np.sqrt(2 * np.mean([group.var(ddof=1) for group in groups]) / 400)
     critical = float(np.mean((expected.high - expected.low) / 2)) / pooled
-    assert special.stdtrit(399, 1 - found.levels[0] / 2) == pytest.approx(critical, rel=0.02)
+    assert special.stdtrit(399, 1 - comparisons.levels[0] / 2) == pytest.approx(critical, rel=0.02)
     assert critical > 2.5  # and it is no t-test of one difference
 
 
 def test_images_are_drawn_again_as_by_the_paired_bootstrap() -> None:
     one, other = study(np.random.default_rng(2), [100, 101], seeds=1, images=200)
     replicates = compare([one, other], ["a", "b"]).replicates
-    found = np.quantile(replicates[:, 0] - replicates[:, 1], [0.025, 0.975])
+    comparisons = np.quantile(replicates[:, 0] - replicates[:, 1], [0.025, 0.975])
     differences = (one - other)[0]
     reference = stats.bootstrap((differences,), np.mean, method="percentile", n_resamples=5_000, rng=0)
     width = np.ptp(reference.confidence_interval)
-    assert found == pytest.approx(np.array(reference.confidence_interval), abs=0.05 * width)
+    assert comparisons == pytest.approx(np.array(reference.confidence_interval), abs=0.05 * width)
 
 
 def test_the_replicates_of_seeds_are_students_t() -> None:
     """One image, so seeds alone: s / sqrt(S) times t with 3 degrees of freedom, by Kolmogorov and Smirnov."""
-    found = compare(columns("a"), ["a"], replicates=5_000)
+    comparisons = compare(columns("a"), ["a"], replicates=5_000)
     scale = np.std(BY_SEED["a"], ddof=1) / np.sqrt(4)
-    drawn = (found.replicates[:, 0] - found.means[0]) / scale
+    drawn = (comparisons.replicates[:, 0] - comparisons.means[0]) / scale
     assert stats.kstest(drawn, stats.t(3).cdf).pvalue > 0.01
 
 
@@ -118,9 +118,9 @@ def test_an_interval_of_95_percent_holds_the_truth_in_95_percent(
     draws, truth, studies = np.random.default_rng(3), [100.0, 102.0, 104.0, 110.0], 600
     held = []
     for _ in range(studies):
-        found = compare(study(draws, truth, seeds, 40, spread, own), list(families), 400)
+        comparisons = compare(study(draws, truth, seeds, 40, spread, own), list(families), 400)
         for one, other in ((3, 2), (3, 0)):
-            low, high = found.interval(one, other, corrected=False)
+            low, high = comparisons.interval(one, other, corrected=False)
             held.append(low < truth[one] - truth[other] < high)
     assert 0.93 < np.mean(held) < 0.985
 
@@ -140,17 +140,17 @@ def test_what_is_truly_best_is_seldom_called_worse(seeds: int) -> None:
 def test_a_planted_difference_is_found() -> None:
     draws = np.random.default_rng(5)
     families = ["a", "a", "a", "b", "b", "b"]
-    found = [
+    comparisons = [
         excluded(compare(study(draws, [100, 101, 101, 130, 131, 132], 2, 40, [2.0]), families, 400), 3)
         for _ in range(100)
     ]
-    assert np.mean(found) > 0.9
+    assert np.mean(comparisons) > 0.9
 
 
-def excluded(found: Comparisons, setting: int) -> bool:
+def excluded(comparisons: Comparisons, setting: int) -> bool:
     """Whether a setting is called worse than the one that looks best."""
-    best = int(found.means.argmin())
-    return setting != best and found.interval(setting, best).low > 0
+    best = int(comparisons.means.argmin())
+    return setting != best and comparisons.interval(setting, best).low > 0
 
 
 def test_a_tie_has_about_even_shares_and_a_winner_has_all() -> None:
@@ -168,10 +168,10 @@ def test_one_lucky_seed_does_not_win() -> None:
     """The mean of `a` is better by one seed of two; nobody knows what a third would give."""
     noise = np.random.default_rng(7).normal(0, 1, (2, 100))
     lucky, steady = np.array([[80.0], [118.0]]) + noise, np.array([[101.0], [103.0]]) + noise
-    found = compare([lucky, steady], ["a", "b"])
-    assert found.means.argmin() == 0
-    assert found.interval(1, 0).low < 0
-    assert found.p_value(1, 0) > 0.3
+    comparisons = compare([lucky, steady], ["a", "b"])
+    assert comparisons.means.argmin() == 0
+    assert comparisons.interval(1, 0).low < 0
+    assert comparisons.p_value(1, 0) > 0.3
     alone = compare([lucky[:1], steady[:1]], ["a", "b"])  # the lucky seed by itself: these models do differ
     assert alone.interval(1, 0).low > 0
 
@@ -216,20 +216,20 @@ def test_the_same_study_gives_the_same_bits() -> None:
 
 def test_p_values_and_intervals_say_the_same() -> None:
     draws = np.random.default_rng(11)
-    found = compare(study(draws, [100, 100.5, 101, 103, 108], 2, 60, [1.0]), ["a", "a", "b", "b", "b"])
+    comparisons = compare(study(draws, [100, 100.5, 101, 103, 108], 2, 60, [1.0]), ["a", "a", "b", "b", "b"])
     for one in range(1, 5):
-        low, high = found.interval(one, 0)
+        low, high = comparisons.interval(one, 0)
         apart = low > 0 or high < 0
-        p = found.p_value(one, 0)
+        p = comparisons.p_value(one, 0)
         assert apart == (p < 0.05) or abs(p - 0.05) < 0.01
-    assert found.interval(1, 0).high == pytest.approx(-found.interval(0, 1, True).low, rel=0.5)
+    assert comparisons.interval(1, 0).high == pytest.approx(-comparisons.interval(0, 1, True).low, rel=0.5)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.1])
 def test_settings_that_differ_by_a_constant_or_not_at_all(shift: float) -> None:
     """Then no image is surprising, and neither is the difference."""
     (one,) = study(np.random.default_rng(12), [100.0], seeds=1)
-    found = compare([one, one + shift], ["a", "b"])
-    low, high = found.interval(1, 0)
+    comparisons = compare([one, one + shift], ["a", "b"])
+    low, high = comparisons.interval(1, 0)
     assert (low, high) == pytest.approx((shift, shift), abs=1e-5)
     assert (low > 0) == (shift > 0)

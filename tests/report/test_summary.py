@@ -60,8 +60,8 @@ def test_a_metric_that_a_model_does_not_have_stays_empty(root, study, tmp_path):
 
 
 def test_what_any_metric_measures_is_a_column(root, study, tmp_path):
-    found = study.add(study.record("grey", "binomial", 2, 0, 11.0), "frechet", 1.23456789, better="lower")
-    path = study.save(root, study.add(found, "curve_nats", [1.0, 2.0]))
+    metrics = study.add(study.record("grey", "binomial", 2, 0, 11.0), "frechet", 1.23456789, better="lower")
+    path = study.save(root, study.add(metrics, "curve_nats", [1.0, 2.0]))
     for other in set(path.parents[1].iterdir()) - {path.parent}:
         shutil.rmtree(other)
     cells = summary.collect(root / "evaluations", {"grey": []})
@@ -74,10 +74,10 @@ def test_what_any_metric_measures_is_a_column(root, study, tmp_path):
 
 
 def test_a_number_that_some_cells_lack_is_empty_and_a_line_says_in_how_many(root, study, tmp_path):
-    """Neither the number nor its declaration is in the others; of two numbers each is told."""
+    """Neither the number nor its declaration is in the others; each number is named."""
     for seed in (0, 1):
-        found = study.add(study.record("grey", "binomial", 2, seed, 11.0), "mig", 0.5)
-        study.save(root, study.add(found, "spread", None) if seed else found)
+        metrics = study.add(study.record("grey", "binomial", 2, seed, 11.0), "mig", 0.5)
+        study.save(root, study.add(metrics, "spread", None) if seed else metrics)
     cells = summary.collect(root / "evaluations", {"grey": []})
     assert summary.missing(cells) == "mig is missing in 22 of 24 cells; spread is missing in 24 of 24 cells"
     summary.write_summary(cells, tmp_path / "summary.csv")
@@ -86,22 +86,24 @@ def test_a_number_that_some_cells_lack_is_empty_and_a_line_says_in_how_many(root
 
 
 def test_a_metric_that_some_cells_lack_is_one_line_however_many_numbers_it_has(root, study):
-    found = study.record("grey", "binomial", 2, 0, 11.0)
+    metrics = study.record("grey", "binomial", 2, 0, 11.0)
     for place in range(40):
-        found = study.add(found, f"number_{place}", 1.0)
-    study.save(root, found)
+        metrics = study.add(metrics, f"number_{place}", 1.0)
+    study.save(root, metrics)
     cells = summary.collect(root / "evaluations", {"grey": []})
     assert summary.missing(cells) == "number_0, number_1 and 38 others are missing in 23 of 24 cells"
 
 
 def test_units_are_compared_among_the_cells_that_have_the_number(root, study):
     for seed, measure in enumerate(("share of images", "share of pixels")):
-        found = study.add(
+        metrics = study.add(
             study.record("grey", "binomial", 2, seed, 11.0), "mig", 0.5, quantity=Quantity(measure)
         )
-        study.save(root, found)
-    said = r"measure of mig: share of images \(grey/binomial-2-0\), share of pixels \(grey/binomial-2-1\)\.$"
-    with pytest.raises(UnlikeUnits, match=said):
+        study.save(root, metrics)
+    message = (
+        r"measure of mig: share of images \(grey/binomial-2-0\), share of pixels \(grey/binomial-2-1\)\.$"
+    )
+    with pytest.raises(UnlikeUnits, match=message):
         summary.collect(root / "evaluations", {"grey": []})
 
 
@@ -151,7 +153,7 @@ def test_a_damaged_file_is_named(root, text):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"bits_per_dim": float("nan")}, "bits_per_dim=nan: is not finite"),
         ({"nll_nats": None}, "nll_nats=None: is not what its declaration says"),
@@ -162,9 +164,9 @@ def test_a_damaged_file_is_named(root, text):
         ({"likelihood": 3}, "likelihood=3: is not what its declaration says"),
     ],
 )
-def test_a_bad_number_is_named(root, study, change, said):
+def test_a_bad_number_is_named(root, study, change, message):
     study.save(root, study.record("grey", "binomial", 2, 0, 11.0) | change)
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=message):
         summary.collect(root / "evaluations", {"grey": ["gaussian"]})
 
 
@@ -185,8 +187,8 @@ def test_the_measure_of_any_number_must_be_the_same(root, study):
     record = study.record("grey", "zeta", 2, 0, 11.0)
     record["declarations"]["rate_nats"]["unit"]["measure"] = "bits per image"
     study.save(root, record)
-    said = r"ranking\. measure of rate_nats: nats per image \(.*\), bits per image \(grey/zeta-2-0\)\.$"
-    with pytest.raises(UnlikeUnits, match=said):
+    message = r"ranking\. measure of rate_nats: nats per image \(.*\), bits per image \(grey/zeta-2-0\)\.$"
+    with pytest.raises(UnlikeUnits, match=message):
         summary.collect(root / "evaluations", {"grey": []})
 
 
@@ -221,7 +223,7 @@ def without(record, name):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda r: {k: v for k, v in r.items() if k != "test_sha256"}, "the file: lacks test_sha256"),
         (without_declarations, "written by an older version: the file: lacks declarations"),
@@ -241,10 +243,10 @@ def without(record, name):
         ),
     ],
 )
-def test_values_without_declarations_of_their_own_are_refused_with_a_remedy(root, study, change, said):
+def test_values_without_declarations_of_their_own_are_refused_with_a_remedy(root, study, change, message):
     study.save(root, change(study.record("grey", "binomial", 2, 0, 11.0)))
     with pytest.raises(
-        SettingError, match=rf"binomial-2-0/metrics\.json.*{said}.*run .*evaluate@grey"
+        SettingError, match=rf"binomial-2-0/metrics\.json.*{message}.*run .*evaluate@grey"
     ) as caught:
         summary.collect(root / "evaluations", {"grey": ["gaussian"]})
     assert "\n" not in str(caught.value)

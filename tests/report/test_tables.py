@@ -14,14 +14,14 @@ UNIT = "bits per dimension (mass, test, D=784, K=256, k=128)"
 
 
 @pytest.fixture
-def made(root) -> list[Recommendation]:
+def recommendations(root) -> list[Recommendation]:
     cells = summary.collect(root / "evaluations", {"grey": []})
     return [recommend.recommend(each) for each in ranking.answers(cells, root / "evaluations")]
 
 
 @pytest.fixture
-def found(made) -> list[ranking.Answer]:
-    return [each.answer for each in made]
+def answers(recommendations) -> list[ranking.Answer]:
+    return [each.answer for each in recommendations]
 
 
 def columns_of(line: str) -> list[str]:
@@ -29,16 +29,16 @@ def columns_of(line: str) -> list[str]:
     return [text.strip() for text in line.strip("|").split("|")]
 
 
-def test_markdown_has_the_paragraph_and_the_intervals_above_every_setting(made):
-    lines = tables.markdown(made).replace("\u00a0", " ").splitlines()
-    assert lines[0] == f"**grey**: {made[0].paragraph}".replace("\u00a0", " ")
+def test_markdown_has_the_paragraph_and_the_intervals_above_every_setting(recommendations):
+    lines = tables.markdown(recommendations).replace("\u00a0", " ").splitlines()
+    assert lines[0] == f"**grey**: {recommendations[0].paragraph}".replace("\u00a0", " ")
     assert lines[0].startswith("**grey**: On mnist5k at 256 levels, `beta_binomial` with 32 latents")
     heads = [columns_of(line) for line in lines if line.startswith("| likelihood")]
     assert heads[0][:6] == ["likelihood", "latents", "bits/dim", "behind the best", "p", "best in"]
     assert heads[1] == ["likelihood", "2 latents", "8 latents", "32 latents"]
     names = [line.split("`")[1] for line in lines if line.startswith("| `")]
     assert names[-4:] == ["beta_binomial", "gaussian_learned", "gaussian", "binomial"]
-    best = made[0].answer.best
+    best = recommendations[0].answer.best
     second = next(place for place, line in enumerate(lines) if columns_of(line) == heads[1])
     assert columns_of(lines[second + 2])[-1] == f"**1.261 ± {best.uncertainty:.3f}**"
     rules = columns_of(lines[second + 1])
@@ -46,14 +46,14 @@ def test_markdown_has_the_paragraph_and_the_intervals_above_every_setting(made):
     assert len({len(line) for line in lines[second : second + 6]}) == 1
 
 
-def test_bold_is_what_cannot_be_told_from_the_best(made):
-    found = made[0].answer
-    bold = set(re.findall(r"\| +\*\*(.*?)\*\* ", tables.markdown(made)))
-    assert bold == {f"{s.bits_per_dim:.3f} ± {s.uncertainty:.3f}" for s in found.candidates}
+def test_bold_is_what_cannot_be_told_from_the_best(recommendations):
+    answer = recommendations[0].answer
+    bold = set(re.findall(r"\| +\*\*(.*?)\*\* ", tables.markdown(recommendations)))
+    assert bold == {f"{s.bits_per_dim:.3f} ± {s.uncertainty:.3f}" for s in answer.candidates}
 
 
-def test_headlines(found):
-    line = tables.headlines(found)["grey"]
+def test_headlines(answers):
+    line = tables.headlines(answers)["grey"]
     assert line["unit"] == UNIT
     assert (line["likelihood"], line["latent_dim"], line["bits_per_dim"]) == ("beta_binomial", 32, 1.261)
     assert (line["runner_up"], line["difference"], line["distinguishable"]) == (
@@ -66,8 +66,8 @@ def test_headlines(found):
     assert 0.5 < line["best_share"] <= 1
 
 
-def test_plots_hold_one_row_a_setting(made, tmp_path):
-    tables.write_plots(made, tmp_path / "plots")
+def test_plots_hold_one_row_a_setting(recommendations, tmp_path):
+    tables.write_plots(recommendations, tmp_path / "plots")
     rows = pd.read_csv(tmp_path / "plots/bits_per_dim.csv")
     assert list(rows.columns) == [
         "study", "likelihood", "latent_dim", "bits_per_dim", "standard_error",
@@ -82,13 +82,13 @@ def test_plots_hold_one_row_a_setting(made, tmp_path):
     assert rows["best_share"].sum() == pytest.approx(1)
 
 
-def test_reports_follow_from_each_other_as_verify_asks(made, found, root, tmp_path):
+def test_reports_follow_from_each_other_as_verify_asks(recommendations, answers, root, tmp_path):
     """What is written here, `contradictions` accepts; an interval that is edited it does not."""
     cells = summary.collect(root / "evaluations", {"grey": []})
     summary.write_summary(cells, tmp_path / "summary.csv")
-    tables.write_plots(made, tmp_path)
+    tables.write_plots(recommendations, tmp_path)
     written = [pd.read_csv(tmp_path / name) for name in ("summary.csv", "bits_per_dim.csv")]
-    headlines = tables.headlines(found)
+    headlines = tables.headlines(answers)
     assert contradictions(written[0], headlines, written[1]) == []
     edited = {"grey": headlines["grey"] | {"difference_low": 0.5}}
     (fault,) = contradictions(written[0], edited, written[1])
@@ -99,8 +99,8 @@ def test_reports_follow_from_each_other_as_verify_asks(made, found, root, tmp_pa
     assert fault == "plots/bits_per_dim.csv has no behind_low"
 
 
-def test_the_plots_say_how_the_ranking_holds(made, tmp_path):
-    tables.write_plots(made, tmp_path / "plots")
+def test_the_plots_say_how_the_ranking_holds(recommendations, tmp_path):
+    tables.write_plots(recommendations, tmp_path / "plots")
     rows = pd.read_csv(tmp_path / "plots/stability.csv", keep_default_na=False)
     assert rows[["axis", "reference", "ranking"]].to_numpy().tolist() == [
         ["latents", "32 latents", "2 latents"],

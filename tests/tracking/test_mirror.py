@@ -55,7 +55,7 @@ def contents(uri: str, study: str = "tracked") -> list[tuple[Any, ...]]:
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(study)
     assert experiment is not None
-    found = []
+    runs = []
     for run in client.search_runs([experiment.experiment_id]):
         history = [
             (key, metric.step, metric.value)
@@ -72,8 +72,8 @@ def contents(uri: str, study: str = "tracked") -> list[tuple[Any, ...]]:
         tags = {key: value for key, value in run.data.tags.items() if key not in given}
         data = [(used.dataset.name, used.dataset.digest) for used in run.inputs.dataset_inputs]
         what = (run.info.run_name, run.info.status, history, files, pictures, run.data.params, tags, data)
-        found.append(what)
-    return sorted(found, key=lambda what: (what[0].endswith("sweep"), str(what)))
+        runs.append(what)
+    return sorted(runs, key=lambda what: (what[0].endswith("sweep"), str(what)))
 
 
 def test_the_files_are_all_in_mlflow_and_twice_is_once(uri: str, tmp_path: Path, cell: Cell) -> None:
@@ -327,15 +327,15 @@ def laid_out_as(cell: Cell, name: str) -> Cell:
     return second
 
 
-@pytest.mark.parametrize("told", [[], ["lost"]])
+@pytest.mark.parametrize("logged", [[], ["lost"]])
 def test_the_parent_that_sync_gave_goes_when_the_grid_is_complete(
-    uri: str, tmp_path: Path, cell: Cell, told: list[str]
+    uri: str, tmp_path: Path, cell: Cell, logged: list[str]
 ) -> None:
-    """A driver dies before it told of a cell that was done; sync tells of it; the grid is given again."""
+    """A driver dies before it logs a finished cell; sync logs it; then the same grid is swept again."""
     other = laid_out_as(cell, "lost")
     mirror = Mirror(uri, tmp_path, cell.study)
     mirror.open_parent([cell, other], ["test"])
-    for name in told:
+    for name in logged:
         mirror.update(cell.named(name), cell.run_folder, "RUNNING")
     orphan(mirror, tmp_path)
     sync(Mirror(uri, tmp_path, cell.study), [cell])
@@ -388,6 +388,6 @@ def test_sync_does_not_call_a_grid_finished_that_lacks_cells(uri: str, tmp_path:
 
 def test_batches_cut_no_epoch() -> None:
     epochs = [[(name, 1.0, epoch) for name in "abc"] for epoch in range(5)]
-    found = list(batches(epochs, 7))
-    assert [len(batch) for batch in found] == [6, 6, 3]
-    assert [value for batch in found for value in batch] == [value for epoch in epochs for value in epoch]
+    joined = list(batches(epochs, 7))
+    assert [len(batch) for batch in joined] == [6, 6, 3]
+    assert [value for batch in joined for value in batch] == [value for epoch in epochs for value in epoch]

@@ -51,7 +51,7 @@ def test_what_cannot_be_is_refused(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "said"),
+    ("stored", "message"),
     [
         (None, r"declarations=None: must be a mapping"),
         ({"nll": "nats"}, r"declarations\.nll=nats: needs a meaning"),
@@ -61,8 +61,8 @@ def test_what_cannot_be_is_refused(field: str, value: Any) -> None:
         ({"nll": {"meaning": "a", "unit": {}}}, r"declarations\.nll\.unit=\{\}: needs exactly the fields"),
     ],
 )
-def test_what_is_no_declaration_is_refused_with_its_place(stored: Any, said: str) -> None:
-    with pytest.raises(SettingError, match=said):
+def test_what_is_no_declaration_is_refused_with_its_place(stored: Any, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         from_plain(stored)
 
 

@@ -78,14 +78,14 @@ def test_nothing_that_matters_is_no_disentanglement() -> None:
 
 def test_forests_find_codes_that_are_the_factors_and_the_same_ones_again() -> None:
     train, test = planted(600), planted(300)
-    found = dci((train.astype(float), train), (test.astype(float), test), trees=10)
-    assert found == pytest.approx((1.0, 1.0, 1.0), abs=0.05)
-    assert dci((train.astype(float), train), (test.astype(float), test), trees=10) == found
+    result = dci((train.astype(float), train), (test.astype(float), test), trees=10)
+    assert result == pytest.approx((1.0, 1.0, 1.0), abs=0.05)
+    assert dci((train.astype(float), train), (test.astype(float), test), trees=10) == result
 
 
 def test_forests_of_noise_know_nothing() -> None:
     train, test = planted(600), planted(300)
     noise = rng.normal(size=(600, 2)), rng.normal(size=(300, 2))
-    found = dci((noise[0], train), (noise[1], test), trees=10)
-    assert found.disentanglement < 0.1
-    assert found.informativeness == pytest.approx((1 / 4 + 1 / 3) / 2, abs=0.1)
+    result = dci((noise[0], train), (noise[1], test), trees=10)
+    assert result.disentanglement < 0.1
+    assert result.informativeness == pytest.approx((1 / 4 + 1 / 3) / 2, abs=0.1)

@@ -67,17 +67,17 @@ def test_it_knows_digits_that_it_was_not_trained_on(
     digits: PreparedDataset, keep: Keep, levels: int, least: float
 ) -> None:
     test, classifier = levels_of(digits, "test", levels), classifier_of(digits, keep)
-    found = classifier.features(test.images / (levels - 1))
-    assert classifier.accuracy(found, test.labels) > least
-    assert classifier.accuracy(found, (test.labels + 1) % 10) < 0.07
+    result = classifier.features(test.images / (levels - 1))
+    assert classifier.accuracy(result, test.labels) > least
+    assert classifier.accuracy(result, (test.labels + 1) % 10) < 0.07
 
 
 def test_features_are_in_units_of_their_spread_over_train(digits: PreparedDataset, keep: Keep) -> None:
     train = levels_of(digits, "train", 17)
-    found = classifier_of(digits, keep).features(train.images / 16)
-    assert found.shape == (len(train.images), SIZE)
-    assert found.dtype == torch.float64
-    assert found.var(0).sum() == pytest.approx(1.0, rel=1e-5)
+    result = classifier_of(digits, keep).features(train.images / 16)
+    assert result.shape == (len(train.images), SIZE)
+    assert result.dtype == torch.float64
+    assert result.var(0).sum() == pytest.approx(1.0, rel=1e-5)
 
 
 def test_other_kernels_train_to_the_same_features(
@@ -124,8 +124,8 @@ def test_it_is_frozen_and_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in once.parameters())
     assert not once.training
     fresh = trained(tiny()).state_dict()
-    for found in (once.state_dict(), again.state_dict()):
-        assert all(torch.equal(found[name], fresh[name]) for name in fresh)
+    for result in (once.state_dict(), again.state_dict()):
+        assert all(torch.equal(result[name], fresh[name]) for name in fresh)
 
 
 def test_labels_that_are_no_classes_are_refused() -> None:

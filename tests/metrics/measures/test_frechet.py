@@ -23,16 +23,16 @@ def reference(left: np.ndarray, right: np.ndarray) -> float:
 def test_it_is_that_of_scipy(features: int) -> None:
     mixed = rng.normal(size=(features, features))
     left, right = rng.normal(size=(300, features)) @ mixed, 0.5 + 2 * rng.normal(size=(200, features))
-    found = frechet_distance(torch.from_numpy(left), torch.from_numpy(right))
-    assert found == pytest.approx(reference(left, right), rel=1e-8)
+    result = frechet_distance(torch.from_numpy(left), torch.from_numpy(right))
+    assert result == pytest.approx(reference(left, right), rel=1e-8)
 
 
 def test_independent_features_add_up_the_differences_of_mean_and_scale() -> None:
     """Four points with the mean m and a diagonal covariance: |m - m'|^2 + sum (s - s')^2."""
     corners = np.sqrt(3) / 2 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1.0]])  # covariance 1
     left, right = corners * [1, 2] + [3, 0], corners * [2, 5] + [0, 4]
-    found = frechet_distance(torch.from_numpy(left), torch.from_numpy(right))
-    assert found == pytest.approx(25 + 1 + 9)
+    result = frechet_distance(torch.from_numpy(left), torch.from_numpy(right))
+    assert result == pytest.approx(25 + 1 + 9)
 
 
 def test_equal_sets_have_none() -> None:

@@ -19,8 +19,8 @@ def in_balls(middles: np.ndarray, points: np.ndarray, k: int) -> np.ndarray:
     tree = NearestNeighbors().fit(points)
     inside = np.zeros((len(middles), len(points)), dtype=bool)
     for row, (middle, radius) in enumerate(zip(middles, reach, strict=True)):
-        found = tree.radius_neighbors(middle[None], radius, return_distance=False)[0]
-        inside[row, found] = True
+        result = tree.radius_neighbors(middle[None], radius, return_distance=False)[0]
+        inside[row, result] = True
     return inside
 
 
@@ -28,12 +28,12 @@ def in_balls(middles: np.ndarray, points: np.ndarray, k: int) -> np.ndarray:
 @pytest.mark.parametrize("shift", [0.0, 1.0, 10.0])
 def test_they_are_what_their_papers_define(k: int, shift: float) -> None:
     real, generated = rng.normal(size=(80, 4)), shift + 0.7 * rng.normal(size=(60, 4))
-    found = likeness(torch.from_numpy(real), torch.from_numpy(generated), k)
+    result = likeness(torch.from_numpy(real), torch.from_numpy(generated), k)
     of_real, of_generated = in_balls(real, generated, k), in_balls(generated, real, k)
-    assert found.precision == pytest.approx(of_real.any(0).mean())
-    assert found.recall == pytest.approx(of_generated.any(0).mean())
-    assert found.density == pytest.approx(of_real.sum() / (k * 60))
-    assert found.coverage == pytest.approx(of_real.any(1).mean())
+    assert result.precision == pytest.approx(of_real.any(0).mean())
+    assert result.recall == pytest.approx(of_generated.any(0).mean())
+    assert result.density == pytest.approx(of_real.sum() / (k * 60))
+    assert result.coverage == pytest.approx(of_real.any(1).mean())
 
 
 def test_far_sets_share_nothing() -> None:
@@ -43,10 +43,10 @@ def test_far_sets_share_nothing() -> None:
 
 def test_one_mode_of_two_is_precise_and_covers_a_half() -> None:
     real = torch.from_numpy(np.vstack([rng.normal(size=(100, 2)), 100 + rng.normal(size=(100, 2))]))
-    found = likeness(real, torch.from_numpy(rng.normal(size=(200, 2))), 5)
-    assert found.precision > 0.9
-    assert found.recall < 0.55
-    assert found.coverage == pytest.approx(0.5, abs=0.05)
+    result = likeness(real, torch.from_numpy(rng.normal(size=(200, 2))), 5)
+    assert result.precision > 0.9
+    assert result.recall < 0.55
+    assert result.coverage == pytest.approx(0.5, abs=0.05)
 
 
 def test_sets_of_one_law_have_the_coverage_and_density_that_are_expected() -> None:

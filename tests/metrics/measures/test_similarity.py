@@ -17,7 +17,7 @@ def by_definition(x: np.ndarray, y: np.ndarray, size: int) -> float:
     places = np.arange(size) - size // 2
     line = np.exp(-(places**2) / (2 * 1.5**2))
     weights = np.outer(line, line) / line.sum() ** 2
-    found = []
+    result = []
     for top in range(x.shape[0] - size + 1):
         for left in range(x.shape[1] - size + 1):
             a, b = (image[top : top + size, left : left + size] for image in (x, y))
@@ -25,17 +25,17 @@ def by_definition(x: np.ndarray, y: np.ndarray, size: int) -> float:
             spread_a, spread_b = (weights * (a - mean_a) ** 2).sum(), (weights * (b - mean_b) ** 2).sum()
             together = (weights * (a - mean_a) * (b - mean_b)).sum()
             luminance = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)
-            found.append(luminance * (2 * together + 9e-4) / (spread_a + spread_b + 9e-4))
-    return float(np.mean(found))
+            result.append(luminance * (2 * together + 9e-4) / (spread_a + spread_b + 9e-4))
+    return float(np.mean(result))
 
 
 @pytest.mark.parametrize(("side", "size"), [(28, 11), (11, 11), (12, 11), (8, 7), (7, 7), (2, 1)])
 def test_it_is_its_definition(side: int, size: int) -> None:
     x = rng.random((3, 1, side, side))
     y = np.clip(x + 0.2 * rng.normal(size=x.shape), 0, 1)
-    found = structural_similarity(torch.from_numpy(x), torch.from_numpy(y))
+    result = structural_similarity(torch.from_numpy(x), torch.from_numpy(y))
     expected = [by_definition(a[0], b[0], size) for a, b in zip(x, y, strict=True)]
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    np.testing.assert_allclose(result, expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 11, 11), (3, 16, 12)])
@@ -46,8 +46,8 @@ def test_it_is_that_of_scikit_image_where_the_window_of_11_pixels_fits(shape: tu
     expected = [
         metrics.structural_similarity(a, b, channel_axis=0, **settings) for a, b in zip(x, y, strict=True)
     ]
-    found = structural_similarity(torch.from_numpy(x), torch.from_numpy(y))
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    result = structural_similarity(torch.from_numpy(x), torch.from_numpy(y))
+    np.testing.assert_allclose(result, expected, rtol=1e-10)
 
 
 def test_channels_are_averaged() -> None:
