@@ -1,13 +1,17 @@
-# The few commands that people type. Each sets up what it needs: Python 3.11+, git and make are enough.
-.PHONY: repro study recommend experiment test test-slow test-faults setup ui sync why gc readme verify check
+# The commands that people type, `make help` lists them. Each sets up what it needs: Python 3.11+, git and make are enough.
+.PHONY: help setup repro study recommend experiment ui sync why gc readme verify test test-slow test-faults check
 .DEFAULT_GOAL := repro
 
 PYTHON ?= python3
 PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
+VL := $(BIN)/vae-likelihoods
 
-setup: $(READY)
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## .venv with the packages of constraints.txt; another Python: PYTHON=python3.12
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -16,63 +20,51 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The default studies: data, sweeps, evaluation, report.
-repro: setup
+repro: setup ## the default studies: data, training, evaluation, report
 	$(BIN)/dvc repro
 	@echo "The answer: reports/index.html    The runs: make ui"
 
-# One of the optional studies of params.yaml, and what it needs: make study STUDY=likelihoods
-study: setup
-	@$(BIN)/python pipelines/study.py "$(STUDY)"
+study: setup ## an optional study of params.yaml, and what it needs: STUDY=likelihoods
+	@$(VL) study "$(STUDY)"
 	@echo "The answer: reports/$(STUDY)/index.html    The runs: make ui"
 
-# A published protocol, ours beside the paper's: make experiment NAME=iwae [OVERRIDES="seed=0 training.epochs=2"]
-experiment: setup
-	@$(BIN)/python pipelines/experiment.py "$(NAME)" $(OVERRIDES)
+recommend: setup ## what an evaluated study recommends, how sure, at what cost: STUDY=grey
+	@$(VL) recommend --study "$(STUDY)"
 
-# What an evaluated study recommends, how sure, at what cost: make recommend STUDY=grey
-recommend: setup
-	@$(BIN)/python pipelines/recommend.py --study "$(STUDY)"
+experiment: setup ## a published protocol, ours beside the paper's: NAME=iwae [OVERRIDES="seed=0 training.epochs=2"]
+	@$(VL) experiment "$(NAME)" $(OVERRIDES)
 
-test: setup
+ui: setup ## MLflow on 127.0.0.1, with the address of each study's view: [PORT=5001]
+	@PYTHONWARNINGS=ignore $(VL) ui --port $(PORT)
+
+sync: setup ## MLflow, brought up to date from the files
+	@$(VL) sync
+
+why: setup ## why a result is not taken from the store: A=grey/gaussian-8-0 [B=3f2a90] [EVALUATION=yes]
+	@$(VL) why $(if $(EVALUATION),--evaluation) "$(A)" $(if $(B),"$(B)")
+
+gc: setup ## what lies in the store and nothing uses: [DROP=yes] removes it, [DAYS=30] only what is older
+	@$(VL) gc $(if $(filter yes,$(DROP)),--drop) $(if $(DAYS),--older-than "$(DAYS)")
+
+readme: setup ## the results section of README.md, from reports/
+	$(BIN)/python pipelines/report.py --readme README.md
+
+verify: setup ## the default studies of the last commit computed again and compared: [STUDY=digits] that one instead
+	@$(VL) verify $(foreach study,$(STUDY),--study $(study))
+
+test: setup ## the quick tests
 	$(BIN)/python -m pytest -n 2
 
-test-slow: setup
+test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-# Real servers, schedulers and processes that die: half an hour at most. pip installs what it can; a test that
-# needs a Debian package or a right that is not there fails, and says which. Two files at a time: many tests wait.
-test-faults: setup
+# pip installs what it can; a test that needs a Debian package or a right that is not there fails, and says which.
+# Two files at a time: many tests wait.
+test-faults: setup ## real servers, schedulers and processes that die: half an hour
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3,faults,slurm,ray,postgres]'
 	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile
 
-# MLflow on 127.0.0.1, with the address of each study's view.
-ui: setup
-	@PYTHONWARNINGS=ignore $(BIN)/python pipelines/ui.py --port $(PORT)
-
-# Bring MLflow up to date from the files.
-sync: setup
-	$(BIN)/python pipelines/sync.py
-
-# Why a cell is not taken from the store, or what differs between two keys: make why A=grey/gaussian-8-0 [B=3f2a90]
-why: setup
-	@$(BIN)/python pipelines/why.py $(if $(EVALUATION),--evaluation) "$(A)" $(if $(B),"$(B)")
-
-# What lies in the store and nothing uses; drop it: make gc DROP=yes, or only what is older: DAYS=30
-gc: setup
-	@$(BIN)/python pipelines/gc.py $(if $(filter yes,$(DROP)),--drop) $(if $(DAYS),--older-than "$(DAYS)")
-
-# The results table of README.md, from reports/.
-readme: setup
-	$(BIN)/python pipelines/report.py --readme README.md
-
-# Compute the default studies of the last commit again, from nothing in a clean clone, and compare;
-# or an optional one: make verify STUDY=digits
-verify: setup
-	@$(BIN)/python pipelines/verify.py $(foreach study,$(STUDY),--study $(study))
-
-# What pre-commit runs, over everything.
-check: setup
+check: setup ## what pre-commit runs, over everything
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

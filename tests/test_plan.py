@@ -49,7 +49,8 @@ def room_of(module: str) -> str | None:
     top, _, rest = module.partition(".")
     if top == "hydra_plugins" and rest.startswith(PACKAGE.name):
         return top
-    return (rest.partition(".")[0] or "__init__") if top == PACKAGE.name else None
+    room = (rest.partition(".")[0] or "__init__") if top == PACKAGE.name else None
+    return "cli" if room == "__main__" else room
 
 
 def dotted(path: Path) -> str:

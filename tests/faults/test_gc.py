@@ -34,8 +34,10 @@ pytestmark = pytest.mark.faults
 
 
 def run(name: str, *arguments: str) -> str:
+    stage = str(PROJECT / "pipelines" / f"{name}.py")
+    command = ["-m", "vae_likelihoods", name] if name == "gc" else [stage]
     done = subprocess.run(
-        [sys.executable, str(PROJECT / "pipelines" / f"{name}.py"), *arguments],
+        [sys.executable, *command, *arguments],
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -132,7 +132,8 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 
 
 def sync(start: Started, root: Path, uri: str) -> None:
-    finish(start([sys.executable, str(PROJECT / "pipelines/sync.py"), "--root", str(root), "--uri", uri]))
+    command = [sys.executable, "-m", "vae_likelihoods", "sync", "--root", str(root), "--uri", uri]
+    finish(start(command))
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:

@@ -165,7 +165,7 @@ def shared(request: pytest.FixtureRequest, first: Path, tmp_path_factory: pytest
         run(first, "-m", "dvc", "remote", "modify", "shared", "endpointurl", place.endpoint)
     git(first, "commit", "--quiet", "--all", "--message", f"Share the results: {request.param}")
     assert "files pushed" in run(first, "-m", "dvc", "push", "--run-cache", **place.environment)
-    pushed = run(first, "pipelines/cells.py", "push", place.cells, **place.environment)
+    pushed = run(first, "-m", "vae_likelihoods", "cells", "push", place.cells, **place.environment)
     assert f"{3 * A_CELL} pushed, 0 were there" in pushed
     return place
 
@@ -245,7 +245,7 @@ def pictures_of(project: Path, study: str, cell: str) -> list[str]:
 def test_sync_fills_an_empty_mlflow_from_what_was_pulled_and_twice_is_once(second: Path) -> None:
     once = {**finished("binary sweep", "grey sweep"), **finished(*CELLS["binary"], *CELLS["grey"])}
     for _ in range(2):
-        assert "sync: binary, 2 cells" in run(second, "pipelines/sync.py")
+        assert "sync: binary, 2 cells" in run(second, "-m", "vae_likelihoods", "sync")
         assert runs(second) == once
         for study, cells in CELLS.items():
             for cell in cells:
@@ -256,7 +256,7 @@ def test_sync_fills_an_empty_mlflow_from_what_was_pulled_and_twice_is_once(secon
 
 
 def test_a_study_that_is_extended_trains_only_the_new_cell(second: Path, shared: Shared) -> None:
-    pulled = run(second, "pipelines/cells.py", "pull", shared.cells, **shared.environment)
+    pulled = run(second, "-m", "vae_likelihoods", "cells", "pull", shared.cells, **shared.environment)
     assert f"{3 * A_CELL} pulled, 0 were here" in pulled
     params = (second / "params.yaml").read_text()
     (second / "params.yaml").write_text(params.replace("binomial,gaussian\n", "binomial,gaussian,laplace\n"))
@@ -265,7 +265,7 @@ def test_a_study_that_is_extended_trains_only_the_new_cell(second: Path, shared:
     assert "train binary: 1 done, 2 taken from the store" in output
     assert "evaluate binary: 1 done, 2 taken from the store" in output
     assert runs(second) == finished("binary sweep", *CELLS["binary"], "laplace-2-0")
-    pushed = run(second, "pipelines/cells.py", "push", shared.cells, **shared.environment)
+    pushed = run(second, "-m", "vae_likelihoods", "cells", "push", shared.cells, **shared.environment)
     assert f"{A_CELL} pushed, {3 * A_CELL} were there" in pushed
 
 

@@ -11,13 +11,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
 import yaml
 
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.verify import last_commit
 from vae_likelihoods.verify.clean_clone import CleanClone
 
 pytestmark = pytest.mark.faults
@@ -59,7 +59,7 @@ def python(folder: Path, *arguments: str, code: int = 0) -> str:
 
 
 def verify(folder: Path, *arguments: str, code: int = 0) -> str:
-    return python(folder, "pipelines/verify.py", *arguments, code=code)
+    return python(folder, "-m", "vae_likelihoods", "verify", *arguments, code=code)
 
 
 def commit(project: Path, message: str) -> str:
@@ -222,17 +222,16 @@ def judged(
     project: Path,
     edited: Callable[..., str],
     failed: tuple[str, Path],
-    load_script: Callable[[str], ModuleType],
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[str, list[str]]]:
     """Compare what was computed in the kept clone with a commit of edits: what is printed, and the faults."""
-    module, clone = load_script("verify"), failed[1]
+    clone = failed[1]
 
     def judge(*edits: Callable[[Path], None], tolerance: float = 0.05) -> tuple[str, list[str]]:
         done = edited(*edits)
         run(clone, "git", "fetch", "--quiet", str(project), done)
         run(clone, "git", "reset", "--quiet", "--mixed", done)
-        faults = module.judge(clone, "", tolerance)
+        faults = last_commit.judge(clone, "", tolerance)
         return capsys.readouterr().out, faults
 
     return judge

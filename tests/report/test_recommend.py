@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
-import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from vae_likelihoods.cli.app import main
 from vae_likelihoods.report import ranking, recommend, summary
 from vae_likelihoods.report.comparable import UnlikeUnits
 from vae_likelihoods.report.recommend import Recommendation
 from vae_likelihoods.units.quantity import NATS, Quantity
 
-REPOSITORY = Path(__file__).parents[2]
 # Best at coding: a. The features of samples like b, the probe likes c. Seeds hardly differ.
 FRECHET = {"a": 9.0, "b": 4.0, "c": 20.0}
 PROBE = {"a": 0.60, "b": 0.62, "c": 0.90}
@@ -222,8 +224,7 @@ def test_a_number_that_the_model_does_not_have_is_a_dash(root, study):
 @pytest.fixture
 def command(root, monkeypatch):
     monkeypatch.chdir(root)
-    main = runpy.run_path(str(REPOSITORY / "pipelines/recommend.py"))["main"]
-    return lambda *arguments: main([*arguments])
+    return lambda *arguments: main(["recommend", *arguments])
 
 
 def test_the_command_prints_paragraph_and_table(command, capsys):
@@ -243,6 +244,26 @@ def test_the_command_prints_paragraph_and_table(command, capsys):
         "binomial",
     }
     assert len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}], ids=str)
+def test_an_ascii_terminal_gets_the_same_in_ascii(root, command, capsys, variables):
+    arguments = ["-m", "vae_likelihoods", "recommend", "--study", "grey"]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env={**os.environ, **variables},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert command("--study", "grey") == 0
+    paragraph, _, table = done.stdout.decode("ascii").partition("\n\n")
+    expected = capsys.readouterr().out.replace("±", "+-").replace("é", "e").partition("\n\n")
+    assert paragraph.split() == expected[0].split()
+    assert table.split() == expected[2].split()
+    assert "+-" in table
+    assert len({len(line) for line in table.splitlines()}) == 1
 
 
 def test_a_study_that_was_not_evaluated_is_one_line(command, capsys):

@@ -32,7 +32,7 @@ def mirror_all(mirror: Mirror, cell: Cell) -> None:
 
 
 def sync(mirror: Mirror, cells: list[Cell]) -> None:
-    """What pipelines/sync.py does with the cells of a study."""
+    """What `sync` does with the cells of a study."""
     grids.end_abandoned(mirror.experiment, cells[0].settings.runtime.cell_store)
     for cell in cells:
         mirror.update(cell, cell.run_folder, "FINISHED", cell.evaluation_folder)

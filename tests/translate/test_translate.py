@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from vae_likelihoods.cells.build import build_likelihood, build_objective
 from vae_likelihoods.cells.settings import read
+from vae_likelihoods.cli import app
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.objectives.elbo import ELBO
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.translate import Reading, translate
-from vae_likelihoods.translate.command import main
 
 Configuration = Callable[..., DictConfig]
 B, L, D = 3, 5, 28 * 28
@@ -374,6 +374,10 @@ def test_refusals_name_key_and_value_and_what_would_do(settings: dict[str, Any],
         translate(**{"loss": "mse", "reduction": "sum", "dimensions": D, **settings})
 
 
+def main(arguments: Sequence[str]) -> int:
+    return app.main(["translate", *arguments])
+
+
 EXAMPLE = ("--loss", "mse", "--reduction", "mean", "--kl-weight", "0.00025", "--shape", "64x64x3")
 
 
@@ -418,32 +422,41 @@ def test_the_command_line_prints_both_repairs_and_the_elbo_of_a_log(
             [*EXAMPLE, "--loss", "l1"],
             "translate: loss=l1: is no loss that can be translated. Choices: mse, bce.",
         ),
-        ([*EXAMPLE, "--kl-weight", "low"], "translate: argument --kl-weight: invalid float value: 'low'"),
-        ([*EXAMPLE, "--shape", "64xx3"], "translate: argument --shape: 64xx3: need sizes such as 64x64x3"),
+        ([*EXAMPLE, "--shape", "64xx3"], "translate: shape=64xx3: need sizes such as 64x64x3."),
         ([*EXAMPLE, "--shape", "0x3"], "translate: dimensions=0: must be a whole number, at least 1."),
-        (EXAMPLE[2:], "translate: the following arguments are required: --loss"),
+        ([*EXAMPLE, "--dimensions", "3"], "translate: shape=64x64x3: give either shape or dimensions."),
+        (EXAMPLE[:-2], "translate: shape=(none): give either shape or dimensions."),
     ],
 )
 def test_the_command_line_refuses_in_one_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        code = main(arguments)
-    except SystemExit as stopped:
-        code = int(stopped.code or 0)
-    printed = capsys.readouterr()
+    code, printed = main(arguments), capsys.readouterr()
     assert (code, printed.out, printed.err) == (1, "", message + "\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"), [([*EXAMPLE, "--kl-weight", "low"], "--kl-weight"), (EXAMPLE[2:], "--loss")]
+)
+def test_what_the_command_line_cannot_read_is_one_line_and_exit_code_2(
+    arguments: list[str], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed = main(arguments), capsys.readouterr()
+    assert (code, printed.out, printed.err.count("\n")) == (2, "", 1)
+    assert printed.err.startswith("vae-likelihoods translate: ")
+    assert f"'{option}'" in printed.err
+    assert printed.err.endswith("; see vae-likelihoods translate --help\n")
+
+
 def test_it_answers_without_torch() -> None:
-    answer = "import sys; from vae_likelihoods.translate.command import main; main(sys.argv[1:])"
+    answer = "import sys; from vae_likelihoods.cli.app import main; main(['translate', *sys.argv[1:]])"
     said = f"{answer}; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", said, *EXAMPLE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_it_runs_as_a_module() -> None:
-    command = [sys.executable, "-m", "vae_likelihoods.translate", *EXAMPLE]
+    command = [sys.executable, "-m", "vae_likelihoods", "translate", *EXAMPLE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     refused = subprocess.run([*command, "--kl-weight", "0"], capture_output=True, text=True, check=False)

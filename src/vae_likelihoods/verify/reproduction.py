@@ -1,6 +1,6 @@
 """Whether a reproduction gives what was committed: the same hashes, or numbers within a tolerance.
 
-Compares texts and tables; pipelines/verify.py brings them here.
+Compares texts and tables; last_commit.py reads them.
 """
 
 from __future__ import annotations

@@ -1,38 +1,33 @@
-"""`make gc`: what it lists, what it drops, and that it drops nothing else."""
+"""`vae-likelihoods gc`: what it lists, what it drops, and that it drops nothing else."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from vae_likelihoods.cli.app import main
+from vae_likelihoods.upkeep import usage
 from vae_likelihoods.upkeep.inventory import inventory
 
 
-@pytest.fixture(scope="module")
-def gc(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("gc")
-
-
 @pytest.fixture
-def run(gc: ModuleType, tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(gc, tiny_root, capsys)
+def run(tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(tiny_root, capsys)
 
 
 class Run:
-    """Runs the script's main in this process."""
+    """Runs the command in this process."""
 
-    def __init__(self, gc: ModuleType, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.gc, self.root, self.capsys = gc, root, capsys
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self.capsys = root, capsys
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
         params = str(self.root / "params.yaml")
-        assert self.gc.main(["--root", str(self.root), "--params", params, *arguments]) == code
+        assert main(["gc", "--root", str(self.root), "--params", params, *arguments]) == code
         captured = self.capsys.readouterr()
         return captured.err if code else captured.out
 
@@ -59,7 +54,7 @@ def listed(output: str) -> set[tuple[str, ...]]:
 def test_what_is_used_is_counted_and_not_listed(run: Run) -> None:
     output = run("--drop")
     assert listed(output) == set()
-    assert "nothing lies in it that is not used" in output
+    assert "everything in it is used" in output
     assert "used      10 entries, " in output
     assert "not used  0 entries, 0.0 MB" in output
     assert "dropped   0 entries, 0.0 MB" in output
@@ -176,13 +171,13 @@ def test_what_a_process_begins_after_the_listing_is_left_alone_and_named(
     run.without("runs", "evaluations")
     run.no_study()
     entry = inventory(run.root / ".cells")[0][0].entry
-    drop = run.gc.drop
+    drop = usage.drop
 
     def drop_while_held(entries: list[object]) -> object:
         with entry.locked():
             return drop(entries)
 
-    monkeypatch.setattr(run.gc, "drop", drop_while_held)
+    monkeypatch.setattr(usage, "drop", drop_while_held)
     output = run("--drop")
     assert f"left alone: {entry.folder.name[:12]}" in output
     assert "dropped   9 entries" in output

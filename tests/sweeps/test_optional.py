@@ -1,4 +1,4 @@
-"""`make study`: what it refuses, and one optional study through DVC in a copy of the project."""
+"""`vae-likelihoods study`: what it refuses, and one optional study through DVC in a copy of the project."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from vae_likelihoods.cli.app import main
 
 PROJECT = Path(__file__).parents[2]
 SMALL = """
@@ -33,11 +33,6 @@ optional:
 """
 
 
-@pytest.fixture(scope="module")
-def study(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("study")
-
-
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -47,13 +42,13 @@ def study(load_script: Callable[[str], ModuleType]) -> ModuleType:
     ],
 )
 def test_what_is_no_optional_study_is_one_line_with_the_choices(
-    study: ModuleType, tmp_path: Path, name: str, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
 ) -> None:
     (tmp_path / "params.yaml").write_text(PARAMS)
-    with pytest.raises(SystemExit) as refused:
-        study.main([name, "--params", str(tmp_path / "params.yaml")])
-    assert str(refused.value).startswith(f"study: {said}")
-    assert str(refused.value).endswith("Choices: tiny.")
+    assert main(["study", name, "--params", str(tmp_path / "params.yaml")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"study: {said}")
+    assert line.endswith("Choices: tiny.")
 
 
 @pytest.fixture
@@ -100,8 +95,8 @@ def test_an_optional_study_is_run_when_asked_for_only_once_and_left_alone_by_rep
     tiny = project / "reports" / "tiny"
     needed = ["download@digits", "prepare@digits"]
     stages = [f"optional/dvc.yaml:{stage}@tiny" for stage in ("train", "evaluate", "report")]
-    assert run(project, "pipelines/study.py", "tiny") == needed + stages
-    assert run(project, "pipelines/study.py", "tiny") == []
+    assert run(project, "-m", "vae_likelihoods", "study", "tiny") == needed + stages
+    assert run(project, "-m", "vae_likelihoods", "study", "tiny") == []
     results = written(tiny)
     ran = run(project, "-m", "dvc", "repro")
     assert sorted(ran) == ["evaluate@binary", "evaluate@grey", "report", "train@binary", "train@grey"]

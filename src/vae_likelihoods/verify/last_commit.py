@@ -1,18 +1,7 @@
-"""Compute the studies of the last commit again, from nothing, and compare with what the commit says.
-
-    .venv/bin/python pipelines/verify.py [--study digits] [--tolerance 0.05]
-
-Works in a clean clone of HEAD in the folder for temporary files, with an empty store, a DVC cache and an
-MLflow database of its own. Of the project's folder it uses .venv and nothing else, and writes nothing there.
-
-Where the recorded environment (reports/environment.json) and this machine agree, every hash and every file
-must be the commit's. Elsewhere the last digits differ; then every number of summary.csv must lie within the
-tolerance. The clone is removed if all is reproduced, else kept.
-"""
+"""The studies of the last commit, computed again from nothing and compared with what the commit says."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import shutil
@@ -42,21 +31,25 @@ from vae_likelihoods.verify.reproduction import (
 Read = Callable[[str], str]  # a file's path from the project -> its text, empty if there is no such file
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Clone, compute, compare; return 1 if something is not reproduced, or cannot be tried."""
-    options = _options(arguments)
-    folder = None
+def check(studies: Sequence[str], tolerance: float) -> int:
+    """Clone, compute, compare; return 0 if everything is reproduced, else 1 after a line for each fault.
+
+    Args:
+        studies: optional ones of the last commit; none: the default ones.
+        tolerance: of numbers, where bytes need not agree.
+    """
+    folder: Path | None = None
     try:
-        check_studies(options.study)
+        check_studies(studies)
         folder = Path(tempfile.mkdtemp(prefix="vae-likelihoods-verify-"))
-        faults = verify(folder, options.study, options.tolerance)
+        faults = verify(folder, studies, tolerance)
     except SettingError as error:
         faults = [str(error)]
     except KeyboardInterrupt:
         faults = ["interrupted"]
     for fault in faults:
         print(f"verify: {fault}", file=sys.stderr)
-    if faults:
+    if faults or folder is None:
         kept = f"; the clone is kept in {folder}" if folder else ""
         print(f"verify: NOT reproduced{kept}", file=sys.stderr)
         return 1
@@ -177,22 +170,3 @@ def of_folder(folder: Path) -> Read:
 def say(text: str) -> None:
     """Print a line at once: what is run afterwards prints too."""
     print(f"verify: {text}", flush=True)
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--study",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="an optional study; the default ones if none",
-    )
-    parser.add_argument(
-        "--tolerance", type=float, default=0.05, help="of numbers, where bytes need not agree"
-    )
-    return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

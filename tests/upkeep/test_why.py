@@ -1,4 +1,4 @@
-"""`make why`: the reason why a result is not taken from the store, by name."""
+"""`vae-likelihoods why`: the reason why a result is not taken from the store, by name."""
 
 from __future__ import annotations
 
@@ -9,38 +9,32 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from vae_likelihoods.cells.identity import key_of
+from vae_likelihoods.cli.app import main
 from vae_likelihoods.store import code
 from vae_likelihoods.store.definitions import Place, Reader, Text
 from vae_likelihoods.upkeep.inventory import Stored, inventory
 
-PROJECT = Path(__file__).parents[2]
 DONE = "nothing differs: it is in the store, done"
 
 
-@pytest.fixture(scope="module")
-def why(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("why")
-
-
 @pytest.fixture
-def run(why: ModuleType, tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(why, tiny_root, capsys)
+def run(tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(tiny_root, capsys)
 
 
 class Run:
-    """Runs the script's main in this process."""
+    """Runs the command in this process."""
 
-    def __init__(self, why: ModuleType, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.why, self.root, self.capsys = why, root, capsys
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self.capsys = root, capsys
 
     def __call__(self, *arguments: str, code: int = 0) -> list[str]:
         place = ["--root", str(self.root), "--params", str(self.root / "params.yaml")]
-        assert self.why.main([*arguments, *place]) == code
+        assert main(["why", *arguments, *place]) == code
         captured = self.capsys.readouterr()
         return (captured.err if code else captured.out).splitlines()
 
@@ -219,7 +213,7 @@ def test_the_beginning_of_several_keys_is_one_line_with_those(run: Run) -> None:
     assert other[:12] in error
     assert run(first[:9])[-1] == DONE
     (error,) = run(other[:9], code=1)
-    assert error == f"why: A={other[:9]}: is empty and does not say what it is of."
+    assert error == f"why: A={other[:9]}: is empty and does not say which result it is."
 
 
 def test_data_that_are_not_prepared_are_one_line(run: Run) -> None:
@@ -230,6 +224,6 @@ def test_data_that_are_not_prepared_are_one_line(run: Run) -> None:
 
 def test_as_a_process(tiny_root: Path) -> None:
     place = ["--root", str(tiny_root), "--params", str(tiny_root / "params.yaml")]
-    command = [sys.executable, str(PROJECT / "pipelines" / "why.py"), "tiny/gaussian-2-0", *place]
+    command = [sys.executable, "-m", "vae_likelihoods", "why", "tiny/gaussian-2-0", *place]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1:], done.stderr) == (0, [DONE], "")

@@ -1,31 +1,24 @@
-"""`pipelines/cells.py`: finished results go to a folder and come back whole, or not at all."""
+"""`vae-likelihoods cells`: finished results go to a folder and come back whole, or not at all."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from vae_likelihoods.cells.identity import key_of
+from vae_likelihoods.cli.app import main
 from vae_likelihoods.store.entry import DONE, Entry
 
 
-@pytest.fixture(scope="module")
-def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
-    return load_script("cells")
-
-
 @pytest.fixture
-def copy(script: ModuleType, tmp_path: Path):  # type: ignore[no-untyped-def]
+def copy(tmp_path: Path):  # type: ignore[no-untyped-def]
     """Copy one way between a store of that name and the shared folder."""
 
     def run(way: str, store: str) -> int:
-        code: int = script.main([way, str(tmp_path / "shared"), "--store", str(tmp_path / store)])
-        return code
+        return main(["cells", way, str(tmp_path / "shared"), "--store", str(tmp_path / store)])
 
     return run
 
@@ -140,10 +133,10 @@ def test_what_is_computed_right_now_is_left_alone(copy, two, tmp_path, capsys) -
     [("nowhere", "FileNotFoundError"), ("nonsense://x/y", "Protocol not known: nonsense")],
 )
 def test_a_place_that_cannot_be_is_one_line(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, place: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, place: str, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert script.main(["pull", place, "--store", str(tmp_path)]) == 1
+    assert main(["cells", "pull", place, "--store", str(tmp_path)]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"cells: {place}: ")
     assert said in line

@@ -1,13 +1,13 @@
-"""`make experiment`: what it refuses, and a small experiment from nothing, twice."""
+"""`vae-likelihoods experiment`: what it refuses, and a small experiment from nothing, twice."""
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from vae_likelihoods.cli.app import main
 
 PROJECT = Path(__file__).parents[2]
 SMALL = (
@@ -16,42 +16,31 @@ SMALL = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def experiment() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("experiment", PROJECT / "pipelines" / "experiment.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_what_is_no_experiment_is_one_line_with_the_choices(
-    experiment: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert experiment.main(["nonsense"]) == 1
+def test_what_is_no_experiment_is_one_line_with_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "nonsense"]) == 1
     assert capsys.readouterr().err.startswith("experiment: experiment=nonsense: there is no such")
 
 
 def test_a_page_without_a_place_is_refused_before_anything_runs(
-    experiment: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert experiment.main(["iwae", "--output", str(tmp_path / "none.md")]) == 1
+    assert main(["experiment", "iwae", "--output", str(tmp_path / "none.md")]) == 1
     assert "<!-- experiment iwae -->" in capsys.readouterr().err
 
 
 def test_a_table_of_what_was_not_evaluated_names_the_cell(
-    experiment: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["dont_blame_the_elbo", "--table", "seed=0", f"runtime.root={tmp_path}"]
-    assert experiment.main(arguments) == 1
-    said = "cell=dont_blame_the_elbo/gaussian-20-0-scale=2.4: was not evaluated; run pipelines/experiment.py"
+    arguments = ["experiment", "dont_blame_the_elbo", "--table", "seed=0", f"runtime.root={tmp_path}"]
+    assert main(arguments) == 1
+    said = (
+        "cell=dont_blame_the_elbo/gaussian-20-0-scale=2.4: was not evaluated; run `vae-likelihoods experiment"
+    )
     assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_an_experiment_trains_evaluates_and_prints_and_again_takes_all_from_the_store(
-    experiment: ModuleType,
     prepared_root: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -63,13 +52,20 @@ def test_an_experiment_trains_evaluates_and_prints_and_again_takes_all_from_the_
     page = tmp_path / "page.md"
     begin, end = (f"<!-- {mark}experiment dont_blame_the_elbo -->" for mark in ("", "/"))
     page.write_text(f"before\n{begin}\n{end}\nafter\n")
-    arguments = ["dont_blame_the_elbo", *SMALL, f"runtime.root={tmp_path}", "--output", str(page)]
-    assert experiment.main(arguments) == 0
+    arguments = [
+        "experiment",
+        "dont_blame_the_elbo",
+        *SMALL,
+        f"runtime.root={tmp_path}",
+        "--output",
+        str(page),
+    ]
+    assert main(arguments) == 0
     printed = capfd.readouterr().out
     assert "train dont_blame_the_elbo: 4 done" in printed
     assert "| sigma | sigma² | eigenvalues above |" in printed
     written = page.read_text()
     assert "1437 images to train on" in written
-    assert experiment.main(arguments) == 0
+    assert main(arguments) == 0
     assert capfd.readouterr().out.count("4 taken from the store") == 2
     assert page.read_text() == written

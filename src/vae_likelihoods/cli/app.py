@@ -1,0 +1,31 @@
+"""All commands of `vae-likelihoods`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vae_likelihoods.cli.losses import gallery, translate
+from vae_likelihoods.cli.mlflow import sync, ui
+from vae_likelihoods.cli.results import experiment, recommend, study, verify
+from vae_likelihoods.cli.store import cells, gc, why
+from vae_likelihoods.cli.terminal import new_app, run
+
+SUMMARY = """Compare VAE likelihoods: what a study recommends, and how it was computed.
+
+COMMAND --help says what a command does, with an example.
+
+\b
+Examples:
+  vae-likelihoods recommend --study grey
+  vae-likelihoods why grey/gaussian-8-0
+"""
+
+app = new_app(SUMMARY)
+for command in (recommend, why, gc, sync, ui, verify, study, experiment, translate, gallery):
+    app.command(command.__name__)(command)
+app.add_typer(cells, name="cells")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `vae-likelihoods`; return its exit code."""
+    return run(app, arguments)

@@ -1,0 +1,61 @@
+"""The commands about MLflow: sync, ui."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vae_likelihoods.cli.options import Root
+from vae_likelihoods.files import PROJECT
+
+Uri = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI", show_default="mlflow.db beside the results", help="MLflow's store."
+    ),
+]
+
+
+def sync(
+    studies: Annotated[
+        list[str] | None, typer.Argument(metavar="STUDY", help="Only these; all if none is named.")
+    ] = None,
+    root: Root = PROJECT,
+    uri: Uri = None,
+) -> None:
+    """Bring MLflow up to date from the files of the results.
+
+    It reads runs/ and evaluations/ and trains nothing. Use it when the server was down, the database is
+    empty, or results came with `dvc pull`.
+
+    \b
+    Examples:
+      vae-likelihoods sync
+      vae-likelihoods sync grey --uri http://127.0.0.1:5000
+    """
+    from vae_likelihoods.tracking.sync import sync as lines
+
+    for line in lines(root.absolute(), studies or [], uri):
+        print(line, flush=True)
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Of the server.")] = 5000, root: Root = PROJECT, uri: Uri = None
+) -> None:
+    """Open MLflow's UI on 127.0.0.1.
+
+    Prints the address of every study's prepared view.
+
+    \b
+    Example:
+      vae-likelihoods ui --port 5001
+    """
+    from vae_likelihoods.tracking.connection import store_uri
+    from vae_likelihoods.tracking.server import addresses, serve
+
+    folder = root.absolute()
+    address = store_uri(uri, folder)
+    for line in addresses(folder, address, port):
+        print(line)
+    serve(address, port)

@@ -1,0 +1,100 @@
+"""The commands about studies and experiments: recommend, study, experiment, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vae_likelihoods.cli.options import PARAMS, Params
+from vae_likelihoods.cli.terminal import printable
+
+
+def recommend(
+    study: Annotated[str, typer.Option(metavar="NAME", help="A folder of evaluations/.")],
+    evaluations: Annotated[Path, typer.Option(help="The evaluated cells.")] = Path("evaluations"),
+) -> None:
+    """Print the likelihood and latent size that a study recommends.
+
+    One paragraph and one table, made of evaluations/<study>/ alone; nothing is written.
+
+    \b
+    Example:
+      vae-likelihoods recommend --study grey
+    """
+    from vae_likelihoods.report.printing import recommendation
+
+    print(recommendation(study, evaluations, printable))
+
+
+def study(
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="One that params.yaml has under optional:")],
+    params: Params = PARAMS,
+) -> None:
+    """Run an optional study of params.yaml.
+
+    DVC first runs what it needs, and skips what is up to date.
+
+    \b
+    Example:
+      vae-likelihoods study likelihoods
+    """
+    from vae_likelihoods.sweeps.optional import repro
+
+    repro(name, params)
+
+
+def experiment(
+    name: Annotated[str, typer.Argument(help="A YAML of conf/experiment.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Further settings, for every cell.")
+    ] = None,
+    table: Annotated[bool, typer.Option("--table", help="Run nothing, print what was evaluated.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A page that gets the table, too.")
+    ] = None,
+) -> None:
+    """Repeat a published protocol.
+
+    Trains its grid, evaluates it, and prints our numbers beside the paper's.
+
+    \b
+    Examples:
+      vae-likelihoods experiment iwae
+      vae-likelihoods experiment iwae-fashion_mnist --output docs/results.md
+      vae-likelihoods experiment sigma_vae training.epochs=2 seed=0
+    """
+    from vae_likelihoods.experiments import running
+
+    running.check(name, output)
+    if not table and (code := running.compute(name, overrides or [])) != 0:
+        raise typer.Exit(code)
+    print(running.table(name, overrides or [], output))
+
+
+def verify(
+    study: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="An optional study, may be given again; the default ones if none."),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Of numbers, where bytes need not agree.")] = 0.05,
+) -> None:
+    """Compute the studies of the last commit again, and compare.
+
+    Works in a clean clone of HEAD in the folder for temporary files, with an empty store, a DVC cache and an
+    MLflow database of its own. Of the project's folder it uses .venv and nothing else, and writes nothing
+    there.
+
+    Where the recorded environment (reports/environment.json) and this machine agree, every hash and every
+    file must be the commit's. Elsewhere the last digits differ; then every number of summary.csv must lie
+    within the tolerance. The clone is removed if all is reproduced, else kept.
+
+    \b
+    Examples:
+      vae-likelihoods verify
+      vae-likelihoods verify --study digits --tolerance 0.01
+    """
+    from vae_likelihoods.verify.last_commit import check
+
+    raise typer.Exit(check(study or [], tolerance))

@@ -1,0 +1,43 @@
+"""The MLflow UI on 127.0.0.1, and the address of every study's prepared view."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from vae_likelihoods.errors import require
+from vae_likelihoods.tracking.connection import connect
+from vae_likelihoods.tracking.view import VIEW
+
+HOST = "127.0.0.1"
+
+
+def addresses(root: Path, uri: str, port: int) -> Iterator[str]:
+    """Yield the address of the server and that of each study's prepared view.
+
+    Raises:
+        SettingError: if another program uses the port.
+    """
+    with socket.socket() as probe:
+        taken = probe.connect_ex((HOST, port)) == 0
+    require(not taken, "port", port, f"another program uses it; try make ui PORT={port + 1}")
+    address = f"http://{HOST}:{port}"
+    yield f"MLflow serves {uri} on {address} (Ctrl-C ends it)"
+    for study in connect(uri, root).search_experiments():
+        if study.name != "Default":
+            page = f"{address}/#/experiments/{study.experiment_id}/runs"
+            yield f"  {study.name:<12} {page}?viewStateShareKey={VIEW}"
+
+
+def serve(uri: str, port: int) -> NoReturn:
+    """Replace this process by MLflow's server."""
+    sys.stdout.flush()
+    # One worker and no job runner: up in seconds, and nothing outlives it.
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    options = {"--backend-store-uri": uri, "--host": HOST, "--port": str(port), "--workers": "1"}
+    words = [word for option in options.items() for word in option]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *words])

@@ -1,0 +1,52 @@
+"""MLflow, brought up to date from the files in runs/ and evaluations/.
+
+Needs no training: after a dead server, an emptied database, or results that came with `dvc pull`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.errors import SettingError, UnavailableError
+from vae_likelihoods.tracking import grids
+from vae_likelihoods.tracking.connection import mlflow_errors, refusal, store_uri
+from vae_likelihoods.tracking.contents import varied
+from vae_likelihoods.tracking.mirror import Mirror
+
+
+def sync(root: Path, studies: Sequence[str], uri: str | None) -> Iterator[str]:
+    """Mirror every cell that is laid out, study by study; yield a line for each study.
+
+    Args:
+        root: the folder of runs/ and evaluations/.
+        studies: their names; none: all that lie in runs/.
+        uri: MLflow's store; None: the database in `root`.
+
+    Raises:
+        SettingError: if a study has no cell.
+        UnavailableError: if MLflow does not answer, or refuses.
+    """
+    names = studies or sorted(path.name for path in (root / "runs").glob("[!.]*"))
+    try:
+        for study in names:
+            yield f"sync: {study}, {sync_study(root, study, store_uri(uri, root))} cells"
+    except mlflow_errors() as error:
+        raise UnavailableError(refusal(store_uri(uri, root), error)) from error
+
+
+def sync_study(root: Path, study: str, uri: str) -> int:
+    """Mirror one study; return how many cells it has."""
+    cells = [
+        Cell.laid_out(path.parent, root) for path in sorted((root / "runs" / study).glob("*/config.yaml"))
+    ]
+    if not cells:
+        raise SettingError("study", study, f"there is no cell in {root / 'runs' / study}")
+    mirror = Mirror(uri, root, study)
+    grids.end_abandoned(mirror.experiment, cells[0].settings.runtime.cell_store)
+    for cell in cells:
+        evaluation = cell.evaluation_folder if cell.evaluation_folder.exists() else None
+        mirror.update(cell, cell.run_folder, "FINISHED", evaluation, varied(cell, cells))
+    grids.settle(mirror.experiment, cells)
+    return len(cells)

@@ -1,0 +1,66 @@
+"""The Makefile: its targets, their list, and the commands that they call."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import parse
+
+PROJECT = Path(__file__).parents[1]
+TEXT = (PROJECT / "Makefile").read_text()
+TARGETS = re.findall(r"^([a-z-]+):", TEXT, re.MULTILINE)
+
+
+def make(*arguments: str) -> str:
+    done = subprocess.run(
+        ["make", "--no-print-directory", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_help_lists_every_target_with_a_line() -> None:
+    listed = dict(line.split(maxsplit=1) for line in make("help").splitlines())
+    assert list(listed) == TARGETS
+    assert {len(text) > 5 for text in listed.values()} == {True}
+
+
+def test_every_target_is_run_whatever_files_there_are() -> None:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", TEXT, re.MULTILINE)
+    assert set(phony.split()) == set(TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["study", "STUDY=likelihoods"], {"name": "likelihoods"}),
+        (["recommend", "STUDY=grey"], {"study": "grey"}),
+        (["experiment", "NAME=iwae", "OVERRIDES=seed=0 training.epochs=2"],
+         {"name": "iwae", "overrides": ["seed=0", "training.epochs=2"]}),
+        (["ui"], {"port": 5000}),
+        (["ui", "PORT=5001"], {"port": 5001}),
+        (["sync"], {"studies": ()}),
+        (["why", "A=grey/gaussian-8-0"], {"a": "grey/gaussian-8-0", "b": None, "evaluation": False}),
+        (["why", "A=grey/gaussian-8-0", "B=3f2a90", "EVALUATION=yes"], {"b": "3f2a90", "evaluation": True}),
+        (["gc"], {"drop": False, "older_than": 0.0}),
+        (["gc", "DROP=yes", "DAYS=30"], {"drop": True, "older_than": 30.0}),
+        (["gc", "DROP=no"], {"drop": False}),
+        (["verify"], {"study": ()}),
+        (["verify", "STUDY=digits stability"], {"study": ["digits", "stability"]}),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_target_calls_the_command_of_its_name(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: dict[str, Any]
+) -> None:
+    monkeypatch.delenv("MAKEFLAGS", raising=False)
+    (line,) = re.findall(r"^.*\.venv/bin/vae-likelihoods (.*)$", make("--dry-run", *arguments), re.MULTILINE)
+    words = shlex.split(line)
+    assert words[0] == arguments[0]
+    found = parse(words)
+    assert {name: found[name] for name in expected} == expected
