@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="data")
+@hydra.main(version_base="1.3", config_path="../conf", config_name="download")
 def main(config: DictConfig) -> None:
     """Download what is missing or damaged."""
     chosen = HydraConfig.get().runtime.choices["dataset"]

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from vae_likelihoods.sweeps.job import run_job, until_interrupted
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate the cell that `config` describes."""
     run_job("evaluate", config)

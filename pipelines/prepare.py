@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="data")
+@hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
 def main(config: DictConfig) -> None:
     """Cut the splits and write arrays, manifest and contact sheet."""
     chosen = HydraConfig.get().runtime.choices["dataset"]
