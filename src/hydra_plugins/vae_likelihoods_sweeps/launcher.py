@@ -85,7 +85,7 @@ class CellLauncher(Launcher):
         ]
         overrides = [[*job, f"cell='{cell.name}'"] for job, cell in zip(job_overrides, cells, strict=True)]
         check_names(cells)
-        sweep = Sweep(STAGES[self.config.hydra.job.name], cells)
+        sweep = Sweep(STAGES[self.config.hydra.job.name], cells, self._overrides())
         check_folders(sweep.stage, cells[0])
         self._set_parallel(cells[0].settings.runtime.parallel)
         sweep.take_stored()
@@ -107,7 +107,7 @@ class CellLauncher(Launcher):
                 elif result.status == JobStatus.COMPLETED:  # else the engine lost it
                     sweep.note_error(cells[index], None)
 
-        with Watch(sweep, mirror_for(sweep, self._command(), extra)):
+        with Watch(sweep, mirror_for(sweep, list(self.config.hydra.overrides.task), extra)):
             sweep.run(launch, one_by_one=self._pooled)
         return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in overrides]
 
@@ -122,8 +122,10 @@ class CellLauncher(Launcher):
             del config["hydra"]
         return Cell.of(config)
 
-    def _command(self) -> list[str]:
-        return list(self.config.hydra.overrides.task)
+    def _overrides(self) -> list[str]:
+        """Return what the user wrote after -m, which Hydra keeps as an override of its own."""
+        overrides = self.config.hydra.overrides
+        return [*overrides.task, *(text for text in overrides.hydra if not text.startswith("hydra.mode="))]
 
     @property
     def _pooled(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.store.entry import FAILURE, BusyError
+from vae_likelihoods.sweeps import scores
 from vae_likelihoods.sweeps.stages import Stage
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,11 @@ class Sweep:
     Args:
         stage: what is done for each cell.
         cells: the grid, checked.
+        overrides: what the user wrote to get it.
     """
 
-    def __init__(self, stage: Stage, cells: Sequence[Cell]) -> None:
-        self.stage, self.cells = stage, list(cells)
+    def __init__(self, stage: Stage, cells: Sequence[Cell], overrides: Sequence[str] = ()) -> None:
+        self.stage, self.cells, self.overrides = stage, list(cells), list(overrides)
         self.stored: set[str] = set()
         self.errors: dict[str, str] = {}  # what jobs raised; a full disk keeps no record of it
         self.interrupted = False
@@ -125,11 +127,12 @@ class Sweep:
             self.interrupted = True
             raise
         finally:
-            tqdm.write(self.table())
-            sys.stdout.flush()
+            _print([self.table()])
+        _print(scores.summary(self.stage, self.cells))
         without = len(self.of("failed", "missing"))
         if without:
             raise SweepError(f"{without} of {len(self.cells)} cells have no result")
+        _print([scores.next_command(self.stage, self.cells[0], self.overrides)])
 
     def _waiting(self, begun_last: bool) -> list[int]:
         """Return the indices of the cells to run; last those that another process computes right now."""
@@ -172,6 +175,13 @@ WORDS: dict[State, str] = {
     "failed": "failed",
     "missing": "missing",
 }
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Print lines above a progress bar, if there is one."""
+    for line in lines:
+        tqdm.write(line)
+    sys.stdout.flush()
 
 
 def near(path: Path, cell: Cell) -> Path:

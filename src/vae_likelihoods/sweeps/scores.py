@@ -1,0 +1,89 @@
+"""What a sweep ends with: its cells with their bits/dim, best first, and the next command.
+
+Everything is read from the files that the stage laid out. A file that is missing or damaged leaves its cell
+out of the table, and costs the sweep nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.sweeps.stages import Stage
+
+SHOWN = 20  # so many cells; a grid may have hundreds
+
+
+class CellScore(NamedTuple):
+    """The bits/dim of a cell, and on what they were measured: scores on different scales are not compared."""
+
+    scale: str
+    bits_per_dim: float
+    cell: str
+
+
+def summary(stage: Stage, cells: Sequence[Cell]) -> list[str]:
+    """Return a table for every scale on which the cells were scored, the best cell first."""
+    scores = sorted(score for cell in cells if (score := _score(stage, cell)) is not None)
+    lines: list[str] = []
+    for scale in dict.fromkeys(score.scale for score in scores):
+        ranked = [score for score in scores if score.scale == scale]
+        lines.append(f"{scale}, best first:")
+        lines += [f"  {score.bits_per_dim:8.4f}  {score.cell}" for score in ranked[:SHOWN]]
+        lines += [f"  and {len(ranked) - SHOWN} more"] * (len(ranked) > SHOWN)
+    return lines
+
+
+def next_command(stage: Stage, cell: Cell, overrides: Sequence[str]) -> str:
+    """Return what to type after a sweep: evaluate the same cells, or report their study.
+
+    Args:
+        stage: what was done.
+        cell: any cell of the sweep.
+        overrides: those of the sweep.
+    """
+    if stage.name == "train":
+        words = ["pipelines/evaluate.py", "-m", *overrides]
+    else:
+        folders = () if cell.root == PROJECT else ("runs", "evaluations", "reports", "logs")
+        elsewhere = [word for name in folders for word in (f"--{name}", str(cell.root / name))]
+        words = ["pipelines/report.py", "--study", cell.study, *elsewhere]
+    return f"next: .venv/bin/python {shlex.join(words)}"
+
+
+def _score(stage: Stage, cell: Cell) -> CellScore | None:
+    """Return the cell's score; None if it has none that is a number."""
+    read = score_on_validation if stage.name == "train" else score_on_test
+    try:
+        score = read(cell, stage.target(cell))
+    except Exception:  # whatever is wrong with a file, the sweep is done
+        return None
+    return score if math.isfinite(score.bits_per_dim) else None
+
+
+def score_on_validation(cell: Cell, folder: Path) -> CellScore:
+    """Return the score of the epoch whose weights were kept, from history.csv in `folder`."""
+    with (folder / "history.csv").open(newline="") as handle:
+        epochs = {row["epoch"]: row for row in csv.DictReader(handle)}
+    kept = epochs[list(epochs.values())[-1]["best_epoch"]]
+    return CellScore(f"validation bits/dim on {_data(cell)}", float(kept["val_bits_per_dim"]), cell.name)
+
+
+def score_on_test(cell: Cell, folder: Path) -> CellScore:
+    """Return the score on the test images, from metrics.json in `folder`."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    scale = f"test bits/dim on {_data(cell)}, k = {metrics['importance_samples']}"
+    return CellScore(scale, float(metrics["bits_per_dim"]), cell.name)
+
+
+def _data(cell: Cell) -> str:
+    settings = cell.settings
+    drawn = " drawn at random" if settings.binarize == "stochastic" else ""
+    return f"{settings.names['dataset']} at {settings.levels} levels{drawn}"
