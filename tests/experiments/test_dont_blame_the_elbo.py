@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from families import gaussian
-from vae_likelihoods.experiments.dont_blame_the_elbo import eigenvalues, live_latents, optimal_rate_nats
+from vae_likelihoods.experiments.dont_blame_the_elbo import active_latents, eigenvalues, optimal_rate_nats
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
@@ -56,7 +56,7 @@ def centre(model: VAE, images: torch.Tensor) -> None:
 def test_as_many_latents_live_as_eigenvalues_lie_above_sigma_squared(
     images: torch.Tensor, values: np.ndarray, sigma: float, live: int
 ) -> None:
-    assert live_latents(values, sigma, LATENTS) == live
+    assert active_latents(values, sigma, LATENTS) == live
     with seeded(0, "weights"):
         model = VAE(linear((1, 8, 8), LATENTS, 1), gaussian(256, 1, scale=sigma), LATENTS)
     centre(model, images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from vae_likelihoods.experiments.continuous_bernoulli import ContinuousBernoulli
 from vae_likelihoods.experiments.dont_blame_the_elbo import DontBlameTheELBOProtocol
 from vae_likelihoods.experiments.iwae import IWAEProtocol
 from vae_likelihoods.experiments.page import check_page, write_page
-from vae_likelihoods.experiments.sigma_vae import SigmaVAEProtocol, found_sigma
+from vae_likelihoods.experiments.sigma_vae import SigmaVAEProtocol, learned_sigma
+from vae_likelihoods.files import PROJECT
 
 FACTS = {
     "dataset": "mnist5k", "train_images": 4000, "test_images": 500, "epochs": 50, "batch_size": 20,
@@ -37,7 +39,7 @@ def iwae_cells(nats: dict[tuple[str, int], float] = NATS, **facts: Any) -> pd.Da
             "nll_nats": mean + (seed - 1) / 2,
             "elbo_nats": -mean - 5,
             "active_units": UNITS.get((model, k), 15),
-            "carrying": UNITS.get((model, k), 15) - 1,
+            "informative": UNITS.get((model, k), 15) - 1,
         }
         for (model, k), mean in nats.items()
         for seed in (0, 1, 2)
@@ -67,10 +69,10 @@ def test_iwae_stands_beside_the_paper() -> None:
 def test_iwae_findings_say_by_how_much() -> None:
     said = "\n".join(IWAEProtocol().findings(iwae_cells({**NATS, ("IWAE", 1): 110.02})))
     assert "-log p(x) falls from VAE to IWAE with k = 5 to IWAE with k = 50: in 3 of 3 seeds." in said
-    assert "gains 2.00 ± 0.00 nats on the VAE, k = 50 another 1.00 ± 0.00" in said
+    assert "is better than the VAE by 2.00 ± 0.00 nats, k = 50 by another 1.00 ± 0.00" in said
     assert said.count("in 3 of 3 seeds") == 3
-    assert "50 draws gain the VAE 0.50 ± 0.00 nats" in said
-    assert "one model: 0.020 nats apart" in said
+    assert "50 draws make the VAE better by 0.50 ± 0.00 nats" in said
+    assert "the same model: 0.020 nats apart" in said
 
 
 def test_iwae_findings_can_be_false() -> None:
@@ -133,7 +135,7 @@ def sigma_cells() -> pd.DataFrame:
             "start": 1.0,
             "trained_on": "mass",
             "seed": seed,
-            "found": 0.11 if kind == "learned, shared" else None,
+            "learned_sigma": 0.11 if kind == "learned, shared" else None,
             "bits_per_dim": value + 0.01 * seed,
             "squared_error": 0.01,
             "rate_nats": 30.0,
@@ -153,14 +155,14 @@ def test_sigma_is_compared_at_the_same_start_and_training_score() -> None:
         ("learned, per pixel", "1", "mass", ""),
     ]
     fixed, per_pixel = SigmaVAEProtocol().findings(sigma_cells())
-    assert "fixed at 1: in 2 of 2 seeds. Bits/dim less: 0.800 ± 0.000." in fixed
-    assert "of each pixel, begun at 1: in 0 of 2 seeds. Bits/dim less: -0.010 ± 0.000." in per_pixel
+    assert "fixed at 1: in 2 of 2 seeds. Difference in bits/dim: 0.800 ± 0.000." in fixed
+    assert "per pixel that starts at 1: in 0 of 2 seeds. Difference in bits/dim: -0.010 ± 0.000." in per_pixel
 
 
 def test_the_sigma_found_is_that_of_the_weights_kept(tmp_path: Path) -> None:
     history = tmp_path / "history.csv"
     history.write_text("epoch,best_epoch,scale\n1,1,0.3\n2,2,0.2\n3,2,0.1\n")
-    assert found_sigma(history) == 0.2
+    assert learned_sigma(history) == 0.2
 
 
 def grey_cells() -> pd.DataFrame:
@@ -197,11 +199,11 @@ def test_cross_entropy_stands_under_each_likelihood_that_it_may_stand_for() -> N
     ]
     continuous, binomial, _ = ContinuousBernoulliProtocol().findings(grey_cells())
     assert "in 2 of 2 seeds. Cross-entropy loses 1200.0 ± 0.0 nats" in continuous
-    assert "its rate is 0.100 ± 0.000 of the right one" in continuous
+    assert "its rate is 0.100 ± 0.000 times the right one" in continuous
     assert "in 0 of 2 seeds. Cross-entropy loses -1000.0 ± 0.0 nats" in binomial
 
 
-@pytest.mark.parametrize(
+each_experiment = pytest.mark.parametrize(
     ("experiment", "cells"),
     [
         (IWAEProtocol(), iwae_cells()),
@@ -211,6 +213,24 @@ def test_cross_entropy_stands_under_each_likelihood_that_it_may_stand_for() -> N
     ],
     ids=lambda part: type(part).__name__,
 )
+
+
+@each_experiment
+def test_the_page_of_results_is_worded_as_the_code_words_it(
+    experiment: PublishedProtocol, cells: pd.DataFrame
+) -> None:
+    """Numbers apart: whoever changes a sentence changes it in the page, too."""
+    page = without_numbers((PROJECT / "docs" / "results.md").read_text(encoding="utf-8"))
+    columns = " | ".join(experiment.table(cells).columns)
+    for line in (columns, *experiment.findings(cells), *experiment.differences(cells)):
+        assert without_numbers(line) in page
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"-?[\d.,]+", "#", text.replace("1 seed.", "1 seeds."))
+
+
+@each_experiment
 def test_a_report_is_a_table_findings_and_differences(
     experiment: PublishedProtocol, cells: pd.DataFrame
 ) -> None:

@@ -1,1 +1,1 @@
-"""Hydra plugin: sweeps over cells."""
+"""A plugin of Hydra: sweeps over cells."""

@@ -1,4 +1,4 @@
-"""Hydra's launcher for grids of cells, around any other launcher (the engine)."""
+"""Hydra's launcher for grids of cells. It works with any other launcher, the engine, which runs the jobs."""
 
 from __future__ import annotations
 
@@ -22,26 +22,25 @@ GROUP, ENGINE = "hydra/launcher", "hydra.launcher.engine"
 
 
 class OwnLaunchers(SearchPathPlugin):
-    """Lets conf/hydra/launcher/<name>.yaml stand for `hydra/launcher=<name>` in place of a plugin's own.
+    """Makes `hydra/launcher=<name>` mean conf/hydra/launcher/<name>.yaml, not the YAML of another plugin.
 
-    Hydra would check our file against the schema that the plugin registers under the same name. It asks
-    for the search path when it has imported every plugin, whatever their order, and composes then.
+    Hydra would check our file against the schema that a plugin registered under the same name. It calls this
+    class after it has imported every plugin, and composes afterwards.
     """
 
     @override
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Forget the schemas of the plugins; leave the search path as it is."""
+        """Remove the schemas of the plugins; leave the search path as it is."""
         from vae_likelihoods.sweeps.composing import forget_schemas
 
         forget_schemas()
 
 
 class CellLauncher(Launcher):
-    """Checks the whole grid before anything runs, names its cells, lets `engine` run what is not stored.
+    """Checks the whole grid before anything runs, names its cells, and lets `engine` run the missing ones.
 
     Args:
-        engine: the launcher that runs jobs; `n_jobs`, if it has that setting, is taken from
-            runtime.cells_at_once.
+        engine: the launcher that runs jobs. If it has the setting `n_jobs`, runtime.cells_at_once sets it.
     """
 
     def __init__(self, engine: Launcher) -> None:
@@ -53,11 +52,11 @@ class CellLauncher(Launcher):
         from vae_likelihoods.sweeps.composing import SweepLoader
 
         # Hydra writes there next; by default it is in the folder of all results.
-        where = "runtime.root" if config.runtime.root is None else "hydra.sweep.dir"
-        check_writable(where, Path(config.hydra.sweep.dir).resolve())
+        key = "runtime.root" if config.runtime.root is None else "hydra.sweep.dir"
+        check_writable(key, Path(config.hydra.sweep.dir).resolve())
         loader: Any = SweepLoader(hydra_context.config_loader)
         self.context, self.config = HydraContext(loader, hydra_context.callbacks), config
-        with _refusals_of_the_engine(config):
+        with _engine_named(config):
             self.engine.setup(hydra_context=self.context, task_function=task_function, config=config)
 
     @override
@@ -65,10 +64,10 @@ class CellLauncher(Launcher):
         """Run one job for each list of overrides; return when every cell is done.
 
         Raises:
-            SettingError: if any cell of the grid cannot be, before any of them runs.
-            SweepError: if cells failed, or were lost again and again.
+            SettingError: if a cell of the grid is impossible; then none has run.
+            SweepError: if cells failed, or were lost in every round.
         """
-        # Hydra imports every plugin at its start; torch and the rest only when a sweep is launched.
+        # Hydra imports every plugin at its start; torch is imported when a sweep is launched.
         from vae_likelihoods.errors import SettingError
         from vae_likelihoods.sweeps.checks import check_folders, check_names
         from vae_likelihoods.sweeps.mirroring import mirror_for
@@ -91,20 +90,20 @@ class CellLauncher(Launcher):
         sweep.take_stored()
 
         def launch(indices: list[int]) -> None:
-            chosen = [overrides[index] for index in indices]
+            jobs = [overrides[index] for index in indices]
             try:
-                with _refusals_of_the_engine(self.config):
-                    results = self.engine.launch(chosen, initial_job_idx)
+                with _engine_named(self.config):
+                    results = self.engine.launch(jobs, initial_job_idx)
             except SettingError:
                 raise  # the engine refuses its settings
             except Exception as error:
-                # A killed worker breaks joblib's pool: what it leaves undone is started again.
+                # A killed worker ends joblib's pool; unfinished cells are started again.
                 log.warning("the workers broke down: %s", named(error).splitlines()[0])
                 return
             for index, result in zip(indices, results, strict=True):
                 if result.status == JobStatus.FAILED:
                     sweep.note_error(cells[index], result._return_value)
-                elif result.status == JobStatus.COMPLETED:  # else the engine lost it
+                elif result.status == JobStatus.COMPLETED:  # else the engine lost the job
                     sweep.note_error(cells[index], None)
 
         with Watch(sweep, mirror_for(sweep, list(self.config.hydra.overrides.task), extra)):
@@ -123,13 +122,13 @@ class CellLauncher(Launcher):
         return Cell.of(config)
 
     def _overrides(self) -> list[str]:
-        """Return what the user wrote after -m, which Hydra keeps as an override of its own."""
+        """Return what the user wrote; -m itself Hydra keeps as an override, which is left out."""
         overrides = self.config.hydra.overrides
         return [*overrides.task, *(text for text in overrides.hydra if not text.startswith("hydra.mode="))]
 
     @property
     def _pooled(self) -> bool:
-        """Whether the engine is joblib's, whose workers die together."""
+        """Whether the engine is joblib's, whose workers all end when one of them dies."""
         return hasattr(self.engine, "joblib")
 
     def _set_parallel(self, count: int) -> None:
@@ -138,13 +137,13 @@ class CellLauncher(Launcher):
 
 
 @contextmanager
-def _refusals_of_the_engine(config: DictConfig) -> Iterator[None]:
-    """Add where the engine stands in the configuration to what it refuses inside the block."""
+def _engine_named(config: DictConfig) -> Iterator[None]:
+    """Add the engine's place in the configuration to the errors that it raises inside the block."""
     from vae_likelihoods.errors import SettingError, UnavailableError, under
 
     try:
         with under(ENGINE):
             yield
     except UnavailableError as error:
-        chosen = config.hydra.runtime.choices[GROUP]
-        raise SettingError(GROUP, chosen, str(error)) from None
+        launcher = config.hydra.runtime.choices[GROUP]
+        raise SettingError(GROUP, launcher, str(error)) from None

@@ -1,4 +1,4 @@
-"""An engine that runs jobs as tasks of Ray, on this machine or on a cluster that is up."""
+"""An engine that runs jobs as tasks of Ray, on this machine or on a running cluster."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from vae_likelihoods.errors import SettingError, UnavailableError, require, requ
 
 log = logging.getLogger(__name__)
 
-# Tasks and what they return are small, results are files. Left alone, Ray takes 30 % of the memory.
+# Tasks and their return values are small, results are files. By default Ray takes 30 % of the memory.
 OBJECT_STORE_BYTES = 100 * 2**20
 
 Amount = float | Literal["auto"]
 
 
 class RayLauncher(Launcher):
-    """Runs each job as a task of Ray, waits for all of them, and says how each ended.
+    """Runs each job as a task of Ray, waits for all of them, and returns how each ended.
 
     Args:
         address: of a running cluster; None: Ray is started on this machine, and ended after the sweep.
         num_cpus: how many CPUs a cell claims; "auto": one for each thread of each of its processes.
-        num_gpus: how many GPUs a cell claims, below 1 where cells share one; "auto": none if runtime.device
-            is no GPU on this machine, else what runtime.processes and runtime.cells_per_gpu ask for.
+        num_gpus: how many GPUs a cell claims, less than 1 if cells share one; "auto": 0 if runtime.device is
+            no GPU on this machine, else as many as runtime.processes and runtime.cells_per_gpu need.
         max_retries: how often Ray starts a cell again whose process or node died.
-        cells_at_once: how many cells run at most; "auto": as many as Ray has room for.
+        cells_at_once: how many cells run at most at the same time; "auto": as many as Ray has room for.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class RayLauncher(Launcher):
 
     @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Check what can be checked before Ray is started or asked.
+        """Check the settings before Ray is started or contacted.
 
         Raises:
-            SettingError: if a setting cannot be.
+            SettingError: if a setting is impossible.
             UnavailableError: if the extra is not installed.
         """
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -65,15 +65,14 @@ class RayLauncher(Launcher):
             reason = "must be a number from 0 to 1, a whole number, or auto"
             require(value == "auto" or _is_amount(value), key, value, reason)
         require_count("max_retries", self.max_retries, least=0)
-        found = importlib.util.find_spec("ray") is not None
-        if not found:
+        if importlib.util.find_spec("ray") is None:
             raise UnavailableError("needs an extra: pip install -e '.[ray]'")
 
     @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a task for each list of overrides; an interrupt ends them all.
 
-        A job whose process or node was lost once too often is UNKNOWN: nothing is said of its cell.
+        A job whose process or node was lost more than `max_retries` times has the status UNKNOWN.
 
         Raises:
             SettingError: if no cluster answers, or none of its nodes has what a cell claims.
@@ -88,57 +87,57 @@ class RayLauncher(Launcher):
             return execute_job(idx, [*overrides, *share], *shared)
 
         tasks: list[Any] = []
-        # Waited for in Python: Ray's own waiting makes a KeyboardInterrupt of whatever a signal raises.
-        ends: list[Future[JobReturn]] = []
+        # Python waits for the tasks: in Ray's own functions any error of a signal becomes KeyboardInterrupt.
+        futures: list[Future[JobReturn]] = []
         with self._connected() as ray:
             _check_room(claim, [node["Resources"] for node in ray.nodes() if node["Alive"]])
             remote = ray.remote(**claim, max_retries=self.max_retries)(cell)
             try:
                 for idx, overrides in enumerate(job_overrides, initial_job_idx):
-                    self._wait_for_turn(ends)
+                    self._wait_for_turn(futures)
                     tasks.append(remote.remote(idx, overrides))
-                    ends.append(tasks[-1].future())
-                return [_result(ray, end, job) for end, job in zip(ends, job_overrides, strict=True)]
+                    futures.append(tasks[-1].future())
+                return [_result(ray, future, job) for future, job in zip(futures, job_overrides, strict=True)]
             except BaseException:
                 for task in tasks:
                     ray.cancel(task, force=True)
                 raise
 
     def _claim(self) -> dict[str, float]:
-        """Return what Ray sets aside for each cell."""
+        """Return what Ray reserves for each cell."""
         from vae_likelihoods.cells.settings import available_devices
 
         runtime = self.config.runtime
         device = available_devices()[0] if runtime.device == "auto" else runtime.device
         gpus = runtime.processes if runtime.processes > 1 else 1 / runtime.cells_per_gpu
         auto = {"num_cpus": runtime.threads * runtime.processes, "num_gpus": gpus if device == "cuda" else 0}
-        given = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
-        return {key: auto[key] if value == "auto" else value for key, value in given.items()}
+        claim = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
+        return {key: auto[key] if value == "auto" else value for key, value in claim.items()}
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
-        """Give the module `ray`, connected to the cluster, or to a Ray of its own."""
+        """Yield the module `ray`, connected to the cluster, or to a Ray that was started for this sweep."""
         self._set_environment()
         import ray
 
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             self._connect(ray)
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own there
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has replaced it
             yield ray
         finally:
             ray.shutdown(wait_for_processes=True)
 
     def _set_environment(self) -> None:
-        """Say what Ray reads before it begins, unless the user has said it."""
+        """Set what Ray reads when it starts, unless the user has set it."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Left alone, Ray starts a cell that needs more memory than there is again for ever.
+        # By default Ray starts a cell that needs too much memory again and again.
         os.environ.setdefault("RAY_task_oom_retries", str(self.max_retries))
         if self.address is not None:
-            # How often a cluster that does not answer is asked, half a minute each time; Ray would 20 times.
+            # How often a cluster that does not answer is tried, half a minute each time; Ray's default is 20.
             os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")
             return
-        # Ray listens on every interface and runs what it is sent: let it ask for a secret.
+        # Ray listens on every interface and runs whatever it receives: require a secret.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if "RAY_AUTH_TOKEN_PATH" not in os.environ:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -157,19 +156,19 @@ class RayLauncher(Launcher):
             reason = f"no Ray cluster answers there, or it wants another token ({_line(error)})"
             raise SettingError("address", self.address, reason) from None
 
-    def _wait_for_turn(self, ends: Sequence[Future[JobReturn]]) -> None:
-        running = [end for end in ends if not end.done()]
+    def _wait_for_turn(self, futures: Sequence[Future[JobReturn]]) -> None:
+        running = [future for future in futures if not future.done()]
         if self.cells_at_once != "auto" and len(running) >= self.cells_at_once:
             wait(running, return_when=FIRST_COMPLETED)
 
 
 def _is_amount(value: Any) -> bool:
-    """Whether Ray can count `value`: of what is more than 1 it knows no parts."""
+    """Whether Ray can count `value`: above 1 it has to be a whole number."""
     return type(value) in (int, float) and (0 <= value <= 1 or (value > 1 and value == int(value)))
 
 
 def _share(gpus: float) -> list[str]:
-    """Return the override by which so many cells take places on a GPU as Ray sends there.
+    """Return the override that gives a GPU as many places as Ray sends cells there.
 
     Example:
         >>> _share(0.25), _share(1)
@@ -179,18 +178,18 @@ def _share(gpus: float) -> list[str]:
 
 
 def _check_room(claim: dict[str, float], rooms: Sequence[dict[str, float]]) -> None:
-    """Refuse a claim that no node can meet; Ray would wait for such a node for ever."""
-    there = [{"num_cpus": room.get("CPU", 0.0), "num_gpus": room.get("GPU", 0.0)} for room in rooms]
-    fits = any(all(room[key] >= amount for key, amount in claim.items()) for room in there)
-    require(fits, "", claim, "a cell would claim more than any node of Ray has", there)
+    """Refuse a claim that no node can meet; Ray would wait for such a node forever."""
+    nodes = [{"num_cpus": room.get("CPU", 0.0), "num_gpus": room.get("GPU", 0.0)} for room in rooms]
+    fits = any(all(node[key] >= amount for key, amount in claim.items()) for node in nodes)
+    require(fits, "", claim, "a cell would claim more than any node of Ray has", nodes)
 
 
-def _result(ray: Any, end: Future[JobReturn], overrides: Sequence[str]) -> JobReturn:
+def _result(ray: Any, future: Future[JobReturn], overrides: Sequence[str]) -> JobReturn:
     """Wait for the end of a task; return what its job returned."""
     try:
-        return end.result()
+        return future.result()
     except ray.exceptions.RayError as error:
-        # What the job itself raises is returned. Python raises outside of it where it cannot import the job.
+        # What the job itself raises is returned. Python raises outside of the job if it cannot import it.
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         log.warning("a cell was lost: %s", _line(cause))
         return JobReturn(overrides=overrides)

@@ -27,26 +27,26 @@ from vae_likelihoods.errors import SettingError, UnavailableError, require, requ
 
 try:
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher as Submitit
-except ImportError:  # Hydra imports every plugin at its start; who wants this one is told in `setup`
+except ImportError:  # Hydra imports every plugin at its start; `setup` refuses this one
     Submitit = Launcher
 
 log = logging.getLogger(__name__)
 
 PROGRAMS = ("sbatch", "srun", "scontrol", "scancel", "sinfo", "sacct")
-LOOK_SECONDS, ASK_SECONDS = 1.0, 30.0  # between looks at the files of jobs; between questions to SLURM
+LOOK_SECONDS, ASK_SECONDS = 1.0, 30.0  # between looks at the files of jobs; between queries to SLURM
 
 
 class SlurmLauncher(Submitit):
-    """Runs each job as one of a SLURM job array, waits for all of them, and says how each ended.
+    """Runs each job as one of a SLURM job array, waits for all of them, and returns how each ended.
 
     Args:
-        folder: of submitit's files and logs, which all nodes must see; relative: in runtime.root.
-        partition: where to queue; None: the cluster's default.
+        folder: for submitit's files and logs, visible to all nodes; a relative path is in runtime.root.
+        partition: where jobs queue; None: the cluster's default.
         timeout_min: time limit of a job, minutes.
         cpus_per_task: CPU cores of a job.
         mem_gb: memory of a job, GB; None: the cluster's default.
         gpus_per_node: GPUs of a job; None: none.
-        array_parallelism: how many jobs run at once.
+        array_parallelism: how many jobs run at the same time.
         signal_delay_s: how long before its time limit a job is told to stop, seconds.
         max_num_timeout: how often a job that reached its time limit is queued again.
         setup: shell commands before the job's own.
@@ -82,15 +82,14 @@ class SlurmLauncher(Submitit):
 
     @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Check what can be checked before a job is submitted.
+        """Check the settings and SLURM before a job is submitted.
 
         Raises:
-            SettingError: if a setting cannot be, or the partition is not there.
-            UnavailableError: if the extra, SLURM's programs or its accounting are not there.
+            SettingError: if a setting is impossible, or the partition does not exist.
+            UnavailableError: if the extra, SLURM's programs or its accounting are missing.
         """
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-        found = Submitit is not Launcher and importlib.util.find_spec("submitit")
-        if not found:
+        if Submitit is Launcher or importlib.util.find_spec("submitit") is None:
             raise UnavailableError("needs an extra: pip install -e '.[slurm]'")
         self._check_options()
         _check_slurm(self.options["slurm_partition"])
@@ -110,10 +109,10 @@ class SlurmLauncher(Submitit):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit one array; return when none of its jobs waits or runs.
 
-        A job that was cancelled or killed, or timed out too often, is UNKNOWN: nothing is said of its cell.
+        A job that was cancelled or killed, or timed out too often, has the status UNKNOWN.
 
         Raises:
-            SettingError: if SLURM does not take the array.
+            SettingError: if SLURM rejects the array.
         """
         jobs = self._submit(job_overrides, initial_job_idx)
         try:
@@ -122,11 +121,11 @@ class SlurmLauncher(Submitit):
             subprocess.run(["scancel", _array(jobs)], check=False)
             log.warning("cancelled the SLURM job %s", _array(jobs))
             raise
-        lost = [job for job in jobs if not job.paths.result_pickle.exists()]
-        for job in lost:
+        lost_jobs = [job for job in jobs if not job.paths.result_pickle.exists()]
+        for job in lost_jobs:
             log.warning("SLURM job %s was lost: %s (log: %s)", job.job_id, job.state, job.paths.stderr)
         return [
-            JobReturn(overrides=list(overrides)) if job in lost else _result(job, overrides)
+            JobReturn(overrides=list(overrides)) if job in lost_jobs else _result(job, overrides)
             for job, overrides in zip(jobs, job_overrides, strict=True)
         ]
 
@@ -139,24 +138,24 @@ class SlurmLauncher(Submitit):
         overrides = [list(each) for each in job_overrides]
         numbers = range(first, first + len(overrides))
         state = Singleton.get_state()
-        noise = io.StringIO()  # sbatch's words come again, in the error
+        stderr = io.StringIO()  # the error repeats what sbatch prints there
         try:
             executor = submitit.AutoExecutor(folder, "slurm", slurm_max_num_timeout=self.max_num_timeout)
             executor.update_parameters(name=self.config.hydra.job.name, **self.options)
-            with contextlib.redirect_stderr(noise):
+            with contextlib.redirect_stderr(stderr):
                 jobs: list[Any] = executor.map_array(
                     self, overrides, repeat("hydra.sweep.dir"), numbers, map(str, numbers), repeat(state)
                 )
         except Exception as error:
-            given = {key.removeprefix("slurm_"): value for key, value in self.options.items() if value}
-            said = "; ".join(str(error).replace("sbatch: error: ", "").splitlines())
-            raise SettingError("", given, f"SLURM did not take the jobs: {said}") from error
+            options = {key.removeprefix("slurm_"): value for key, value in self.options.items() if value}
+            reason = "; ".join(str(error).replace("sbatch: error: ", "").splitlines())
+            raise SettingError("", options, f"SLURM did not take the jobs: {reason}") from error
         print(f"SLURM job {_array(jobs)}: {len(jobs)} cells, logs in {folder}", flush=True)
         return jobs
 
     @override
     def __call__(self, *arguments: Any) -> JobReturn:
-        """Do one job, in a process of its own."""
+        """Run one job, in a process of its own."""
         import submitit
 
         number = signal.Signals["SIG" + submitit.JobEnvironment.USR_SIG]
@@ -166,14 +165,14 @@ class SlurmLauncher(Submitit):
             try:
                 queue_again(received, frame)
             except Exception as error:
-                # Raised into the work, it would be recorded as a failure of the cell.
+                # Any other error would be recorded as a failure of the cell.
                 raise SystemExit(str(error)) from error
 
         signal.signal(number, stop)
-        # As submitit does, but the processes that a cell starts inherit it: none goes before SLURM kills all.
+        # As submitit does, but inherited by the processes of a cell: they all live until SLURM kills them.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        done: JobReturn = super().__call__(*arguments)
-        return done
+        result: JobReturn = super().__call__(*arguments)
+        return result
 
 
 def _check_slurm(partition: str | None) -> None:
@@ -181,21 +180,21 @@ def _check_slurm(partition: str | None) -> None:
     reason = f"there is no {', no '.join(missing)} on the PATH; use a machine that submits to SLURM"
     if missing:
         raise UnavailableError(reason)
-    code, said = _ask("sinfo", "--all", "--noheader", "--format=%R")
+    code, output = _run("sinfo", "--all", "--noheader", "--format=%R")
     if code != 0:
-        raise UnavailableError(f"SLURM does not answer: {said}")
-    partitions = sorted(set(said.split()))
+        raise UnavailableError(f"SLURM does not answer: {output}")
+    partitions = sorted(set(output.split()))
     for name in (partition or "").split(","):
         require(name in ("", *partitions), "partition", name, "is no partition here", partitions)
-    # What submitit will ask: only sacct tells it that a job was cancelled.
-    code, said = _ask("sacct", "-o", "JobID,State,NodeList", "--parsable2", "-j", "1")
-    need = "without it nobody learns that a job was cancelled; see docs/running.md"
+    # As submitit will call it: only sacct tells it that a job was cancelled.
+    code, output = _run("sacct", "-o", "JobID,State,NodeList", "--parsable2", "-j", "1")
+    need = "without it a cancelled job is not noticed; see docs/running.md"
     if code != 0:
-        raise UnavailableError(f"sacct does not answer ({said}); {need}")
+        raise UnavailableError(f"sacct does not answer ({output}); {need}")
 
 
-def _ask(*command: str) -> tuple[int, str]:
-    """Return a program's exit code, and what it printed or else complained about."""
+def _run(*command: str) -> tuple[int, str]:
+    """Return a program's exit code and its output, or its errors if it printed nothing else."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout.strip() or "; ".join(done.stderr.split("\n")).strip("; ")
 
@@ -205,17 +204,17 @@ def _array(jobs: Sequence[Any]) -> str:
 
 
 def _wait(jobs: Sequence[Any]) -> None:
-    """Return when every job has a result, or is known to SLURM as ended."""
-    asked = time.monotonic()
+    """Return when every job has a result, or SLURM says that it has ended."""
+    last_query = time.monotonic()
     while not all(job.done() for job in jobs):
         time.sleep(LOOK_SECONDS)
-        if time.monotonic() - asked > ASK_SECONDS:  # by itself submitit asks ever more rarely
+        if time.monotonic() - last_query > ASK_SECONDS:  # by itself submitit asks less and less often
             jobs[0].get_info(mode="force")
-            asked = time.monotonic()
+            last_query = time.monotonic()
 
 
 def _result(job: Any, overrides: Sequence[str]) -> JobReturn:
-    """Return what the job returned; what it raised outside of its work, as a failure."""
+    """Return what the job returned; an error outside of its work is returned as a failure."""
     try:
         returned: JobReturn = job.results()[0]
     except Exception as error:

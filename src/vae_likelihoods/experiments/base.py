@@ -1,6 +1,6 @@
 """The contract of an experiment, and its report as Markdown.
 
-An experiment is one file here, which says `EXPERIMENT`, and one YAML in conf/experiment, which has the
+An experiment is one file here, which defines `EXPERIMENT`, and one YAML in conf/experiment, which has the
 settings and, as the parameters of Hydra's sweeper, the axes. A YAML `<name>-<variant>.yaml` is the same
 experiment with other settings.
 """
@@ -17,7 +17,7 @@ from vae_likelihoods.cells.cell import Cell
 
 
 class ProtocolTable(NamedTuple):
-    """Text in columns; those named in `words` are not numbers."""
+    """Text in columns; the columns in `words` are not numbers."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -29,7 +29,7 @@ class PublishedProtocol(ABC):
 
     Attributes:
         paper: authors, year, title and arXiv number.
-        parts: the YAMLs beside its own that its table needs.
+        parts: further YAMLs whose cells its table needs.
     """
 
     paper: str
@@ -37,15 +37,15 @@ class PublishedProtocol(ABC):
 
     @abstractmethod
     def row(self, cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the table needs of an evaluated cell, beside what `facts` says of every cell."""
+        """Return what the table needs to know about an evaluated cell, besides its `facts`."""
 
     @abstractmethod
     def table(self, cells: pd.DataFrame) -> ProtocolTable:
-        """Return a row for every configuration, over seeds: the paper's numbers beside ours."""
+        """Return a row for every configuration, over all seeds: the paper's numbers beside ours."""
 
     @abstractmethod
     def findings(self, cells: pd.DataFrame) -> list[str]:
-        """Return which of the paper's findings hold here, in how many seeds and by how much."""
+        """Return for each of the paper's findings in how many seeds it holds here, and by how much."""
 
     @abstractmethod
     def differences(self, cells: pd.DataFrame) -> list[str]:
@@ -53,7 +53,7 @@ class PublishedProtocol(ABC):
 
 
 def facts(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a row of every experiment has: where the cell comes from and how it was trained."""
+    """Return what every experiment knows about a cell: its data, its axes and how it was trained."""
     settings = cell.settings
     return {
         "dataset": settings.names["dataset"],
@@ -101,22 +101,22 @@ def over_seeds(values: pd.Series[float], places: int) -> str:
     return mean if len(values) < 2 else f"{mean} ± {values.std(ddof=1):.{places}f}"
 
 
-def each(values: pd.Series[Any]) -> str:
-    """Return whole numbers one by one, or one of them if they are equal.
+def whole_numbers(values: pd.Series[Any]) -> str:
+    """Return whole numbers as text: all of them, or a single one if they are equal.
 
     Example:
-        >>> each(pd.Series([12, 12, 12])), each(pd.Series([12, 13, 12]))
+        >>> whole_numbers(pd.Series([12, 12, 12])), whole_numbers(pd.Series([12, 13, 12]))
         ('12', '12, 13, 12')
     """
     texts = [str(int(value)) for value in values]
     return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
-def holds(claim: str, per_seed: pd.Series[bool]) -> str:
-    """Say of how many seeds `claim` is true.
+def verdict(claim: str, per_seed: pd.Series[bool]) -> str:
+    """Return in how many seeds `claim` is true.
 
     Example:
-        >>> holds("A is below B", pd.Series([True, True, False]))
+        >>> verdict("A is below B", pd.Series([True, True, False]))
         'A is below B: in 2 of 3 seeds.'
     """
     return f"{claim}: in {int(per_seed.sum())} of {len(per_seed)} seed{'s' if len(per_seed) != 1 else ''}."
@@ -127,7 +127,7 @@ def by_seed(cells: pd.DataFrame, configuration: str, number: str) -> pd.DataFram
     return cells.pivot(index="seed", columns=configuration, values=number)
 
 
-def one(cells: pd.DataFrame, column: str) -> Any:
-    """Return the value that all cells share in `column`, or all values, joined, if they do not."""
+def setting(cells: pd.DataFrame, column: str) -> Any:
+    """Return the setting in `column`, which all cells have in common; different values are joined."""
     values = list(dict.fromkeys(cells[column].tolist()))
     return values[0] if len(values) == 1 else ", ".join(map(str, values))

@@ -25,26 +25,26 @@ from vae_likelihoods.sweeps.names import name_with, swept
 
 
 def names() -> list[str]:
-    """Return the experiments that can be run, variants included: YAMLs with a file of the same name here."""
+    """Return the names of all experiments and variants: the YAMLs with a file of the same name here."""
     modules = {module.name for module in pkgutil.iter_modules(experiments.__path__)}
-    found = sorted(path.stem for path in (PROJECT / "conf" / "experiment").glob("*.yaml"))
-    return [name for name in found if name.partition("-")[0] in modules]
+    yamls = sorted(path.stem for path in (PROJECT / "conf" / "experiment").glob("*.yaml"))
+    return [name for name in yamls if name.partition("-")[0] in modules]
 
 
 def experiment_of(name: str) -> PublishedProtocol:
-    """Return the experiment that is called `name`, or of which that is a variant.
+    """Return the experiment with this name, or the one that it is a variant of.
 
     Raises:
-        SettingError: naming those that there are.
+        SettingError: naming the choices.
     """
     require(name in names(), "experiment", name or "(none)", "there is no such experiment", names())
     module = importlib.import_module(f"vae_likelihoods.experiments.{name.partition('-')[0]}")
-    found: PublishedProtocol = module.EXPERIMENT
-    return found
+    experiment: PublishedProtocol = module.EXPERIMENT
+    return experiment
 
 
 def grid(name: str, overrides: Sequence[str]) -> list[Cell]:
-    """Return the cells that `train.py -m experiment=<name> <overrides>` has, neither built nor checked.
+    """Return the cells of `train.py -m experiment=<name> <overrides>`; their parts and data are not checked.
 
     Raises:
         SettingError: if they cannot be composed.
@@ -54,18 +54,18 @@ def grid(name: str, overrides: Sequence[str]) -> list[Cell]:
             hydra = compose("config", [f"experiment={name}"], return_hydra_config=True).hydra
         axes = [f"{key}={value}" for key, value in hydra.sweeper.params.items()]
         parsed = OverridesParser.create().parse_overrides([*axes, f"experiment={name}", *overrides])
-        root = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
+        roots = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-        settings = studies.composed(jobs, Path(str(root[-1])) if root else PROJECT)
+        settings = studies.composed(jobs, Path(str(roots[-1])) if roots else PROJECT)
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingError("experiment", name, f"cannot be composed: {str(error).splitlines()[0]}") from None
     extra = swept(jobs)
-    cells = [Cell(each) for each in settings]
+    cells = [Cell(checked) for checked in settings]
     return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
 
 
 def collect(name: str, overrides: Sequence[str]) -> pd.DataFrame:
-    """Return a row for every evaluated cell of an experiment and of its other parts.
+    """Return a row for every evaluated cell of an experiment and its parts.
 
     Raises:
         SettingError: if a cell was not evaluated.

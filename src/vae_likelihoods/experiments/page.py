@@ -1,4 +1,4 @@
-"""An experiment's place in a page."""
+"""The place of an experiment's report in a page."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def check_page(page: Path, name: str) -> None:
 def write_page(page: Path, name: str, report: str) -> None:
     """Put `report` between the experiment's markers in `page`."""
     begin, end = _markers(name)
-    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
-    write_text(page, f"{before}{begin}\n{report}\n{end}{rest.partition(end)[2]}")
+    before, _, after = page.read_text(encoding="utf-8").partition(begin)
+    write_text(page, f"{before}{begin}\n{report}\n{end}{after.partition(end)[2]}")
 
 
 def _markers(name: str) -> tuple[str, str]:

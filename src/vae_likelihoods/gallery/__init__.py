@@ -1,4 +1,4 @@
-"""The gallery of wrong losses: each classic error beside the right form, with what it costs.
+"""The gallery of wrong losses: each common error beside the right form, and what the error costs.
 
 Knows how to train a model on arrays, nothing of cells or stores.
 """

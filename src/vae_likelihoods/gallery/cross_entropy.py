@@ -22,7 +22,7 @@ _EPOCHS = 20
 
 # Seen in most tutorials: MNIST as floats in [0, 1], fed to `binary_cross_entropy`.
 def minus_cross_entropy(logits: Tensor, points: Tensor) -> Tensor:
-    """Return minus BCE summed over pixels, [B]: for points between 0 and 1 no log-density of anything."""
+    """Return minus BCE summed over pixels, [B]; for points between 0 and 1 it is no log-density."""
     return -F.binary_cross_entropy_with_logits(logits, points, reduction="none").sum((-3, -2, -1))
 
 
@@ -39,7 +39,7 @@ class CrossEntropyOnGrey(Objective):
 
 
 def cross_entropy_on_grey(images: Images, seed: int) -> GalleryRow:
-    """Say what cross-entropy lacks: at lambda = 1/2, where that is least, and at the pixels' train means."""
+    """Return what cross-entropy lacks: at lambda = 1/2, where that is least, and at the train means."""
     logits = images.pixel_logits()
     return GalleryRow(
         written="`-BCE(lambda, x)` as log p(x), x in [0, 1]",
@@ -52,12 +52,15 @@ def cross_entropy_on_grey(images: Images, seed: int) -> GalleryRow:
 
 
 def training_on_cross_entropy(images: Images, seed: int) -> GalleryRow:
-    """Train small VAEs on cross-entropy, and on the two likelihoods that it may stand for."""
+    """Train small VAEs on cross-entropy, and on the two likelihoods that it may be meant to be."""
     shape = {"levels": images.levels, "channels": images.shape[0]}
-    honest: tuple[Likelihood, ...] = (Binomial(**shape), ContinuousBernoulli(**shape, trained_on="density"))
+    likelihoods: tuple[Likelihood, ...] = (
+        Binomial(**shape),
+        ContinuousBernoulli(**shape, trained_on="density"),
+    )
     model = trained(images, Binomial(**shape), CrossEntropyOnGrey(), _EPOCHS, seed)
     findings: list[Price] = [factor("weight of the KL against the binomial", 1, images.levels - 1)]
-    for likelihood in honest:
+    for likelihood in likelihoods:
         right = trained(images, likelihood, ELBO(beta=1.0, warmup_epochs=0), _EPOCHS, seed)
         model.likelihood = likelihood
         name = type(likelihood).__name__

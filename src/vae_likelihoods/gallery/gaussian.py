@@ -1,4 +1,4 @@
-"""Two slips in the derivation of the Gaussian log-likelihood."""
+"""Two errors in the derivation of the Gaussian log-likelihood."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def log_density(residual: Floats, sigma: float) -> Floats:
 
 # Seen in course material: the derivation of squared error from a Gaussian.
 def log_density_without_half(residual: Floats, sigma: float) -> Floats:
-    """Return what is left when the exponent loses its 1/2."""
+    """Return the same without the 1/2 in the exponent."""
     return -(residual**2) / sigma**2 - math.log(sigma) - _LOG_SQRT_2PI
 
 
@@ -37,7 +37,7 @@ def log_constant(dimensions: int) -> float:
 
 # Seen in the same course material, one line later.
 def log_constant_with_power_outside(dimensions: int) -> float:
-    """Return (log c)^D, the power taken of the logarithm."""
+    """Return (log c)^D, the power of the logarithm."""
     return float((-_LOG_SQRT_2PI) ** dimensions)
 
 
@@ -58,7 +58,7 @@ def fitted_variance(log_form: LogForm, residuals: Floats) -> float:
 
 
 def missing_half(images: Images, seed: int) -> GalleryRow:
-    """Price the Gaussian exponent without its 1/2."""
+    """Return the price of the Gaussian exponent without its 1/2."""
     residuals = (images.points(images.train) - images.pixel_means()).numpy()
     right, wrong = (integral(form) for form in (log_density, log_density_without_half))
     lost = images.dimensions * math.log(right / wrong)
@@ -76,7 +76,7 @@ def missing_half(images: Images, seed: int) -> GalleryRow:
 
 
 def power_outside_log(images: Images, seed: int) -> GalleryRow:
-    """Price (log c)^D for D log c."""
+    """Return the price of (log c)^D in place of D log c."""
     return GalleryRow(
         written="`log(c)^D`, c = 1 / sqrt(2 pi)",
         right="`log(c^D) = D log(c)`",

@@ -1,4 +1,4 @@
-"""The images that rows are computed on: three splits at K levels."""
+"""The images of the gallery: three splits at K levels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vae_likelihoods.datasets.quantise import levels_of, quantise
 
 @dataclass(frozen=True)
 class Images:
-    """Three splits of one data set, and K, the number of values that a pixel takes."""
+    """Three splits of one data set, and K, the number of values that a pixel can have."""
 
     train: Tensor  # uint8 [N, C, H, W], 0 .. K - 1
     validation: Tensor
@@ -55,6 +55,6 @@ class Images:
         return self.points(self.train).mean(0)
 
     def pixel_logits(self) -> Tensor:
-        """Return the logits of `pixel_means` after one more image, grey all over, so that they are finite."""
+        """Return the logits of `pixel_means`; one grey image is added, so that they are finite."""
         count = len(self.train)
         return torch.logit((count * self.pixel_means() + 0.5) / (count + 1))

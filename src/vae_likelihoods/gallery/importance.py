@@ -1,4 +1,4 @@
-"""Importance weights with the wrong sign, where log p(x) is known."""
+"""Importance weights with the wrong sign, in a model whose log p(x) is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LATENTS, _COUNT, _DRAWS = 8, 1000, 100
 _SIGMA = 0.5  # of x given z
 
 
-# Seen in reimplementations of IWAE that compute a loss for every draw first.
+# Seen in reimplementations of IWAE that first compute a loss for every draw.
 def bound_from_losses(losses: Tensor) -> Tensor:
     """Return minus the log-mean-exp of losses [k, B]: minus log mean 1 / w."""
     return -importance_weighted_bound(losses)
@@ -23,7 +23,7 @@ def bound_from_losses(losses: Tensor) -> Tensor:
 
 # Seen in the same code, as the weights of the gradient.
 def weights_from_losses(losses: Tensor) -> Tensor:
-    """Return softmax(losses), [k, B]: the worst draw weighs most."""
+    """Return softmax(losses), [k, B]: the worst draw gets the largest weight."""
     return torch.softmax(losses, 0)
 
 
@@ -35,8 +35,8 @@ def weights_from_log_weights(log_weights: Tensor) -> Tensor:
 def linear_gaussian(seed: int) -> tuple[Tensor, Tensor]:
     """Return log w, [k, B], and log p(x), [B], of z ~ N(0, I), x ~ N(z, sigma^2 I), for x of that model.
 
-    q(z | x) is a little off: a tenth nearer to 0 and a fifth wider than the posterior, which is
-    N(x / (1 + sigma^2), sigma^2 / (1 + sigma^2)).
+    q(z | x) is not exact: its mean is 0.9 times that of the posterior, its standard deviation 1.2 times. The
+    posterior is N(x / (1 + sigma^2), sigma^2 / (1 + sigma^2)).
     """
     noise = torch.randn(
         _DRAWS + 1, _COUNT, _LATENTS, dtype=torch.float64, generator=generator(seed, "gallery", "importance")
@@ -50,7 +50,7 @@ def linear_gaussian(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def weights_from_loss(images: Images, seed: int) -> GalleryRow:
-    """Compare both bounds with log p(x), and both weights of the worst draw."""
+    """Compare the two bounds with log p(x), and the two weights of the worst draw."""
     log_weights, log_p = linear_gaussian(seed)
     return GalleryRow(
         written="`-(logsumexp(loss) - log k)`",

@@ -1,4 +1,4 @@
-"""Discretised logistics whose pmf does not sum to 1, on the 256 levels for which they are written."""
+"""Discretised logistics whose pmf does not sum to 1, on the 256 levels that they were written for."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _LEVELS = np.arange(_K, dtype=np.float64)
 
 
 def pmf_on_minus_one_to_one(mean: float, log_scale: float, last_above: float = 0.999) -> Floats:
-    """Return P(k), [256], of a logistic at x = 2k/255 - 1: the bin x ± 1/255, its tails to the end bins.
+    """Return P(k), [256], of a logistic at x = 2k/255 - 1: the bin x ± 1/255, the tails in the end bins.
 
-    Which level is an end is asked of x, as in PixelCNN++ (Salimans et al. 2017, arXiv:1701.05517).
+    The end bins are recognised by x, as in PixelCNN++ (Salimans et al. 2017, arXiv:1701.05517).
     """
     x = 2 * _LEVELS / (_K - 1) - 1
     below, above = (expit((x + side / (_K - 1) - mean) / math.exp(log_scale)) for side in (-1, 1))
     return np.where(x < -0.999, above, np.where(x > last_above, 1 - below, above - below))
 
 
-# Seen in copies of the PixelCNN++ loss. Level 254 lies at 0.9922, so two levels get all that is above them.
+# Seen in copies of the PixelCNN++ loss. Level 254 is at 0.9922, so two levels get the whole upper tail.
 def pmf_with_last_bin_at_099(mean: float, log_scale: float) -> Floats:
-    """Return the same with the last bin tested as x > 0.99."""
+    """Return the same, but the last bin is where x > 0.99."""
     return pmf_on_minus_one_to_one(mean, log_scale, last_above=0.99)
 
 
-# Seen as `discretized_logistic` and `log_Logistic_256` in code after inverse autoregressive flows. That code
-# adds 1e-7 to each of these, against log 0.
+# Seen as `discretized_logistic` and `log_Logistic_256` in code for inverse autoregressive flows. That code
+# adds 1e-7 to each probability, to avoid log 0.
 def pmf_without_end_bins(mean: float, log_scale: float) -> Floats:
-    """Return P(k), [256], as F((k+1)/256) - F(k/256) for pixels in [0, 1], the end bins like all others."""
+    """Return P(k), [256], as F((k+1)/256) - F(k/256) for pixels in [0, 1], also in the end bins."""
     edges = np.arange(_K + 1) / _K
     return np.diff(expit((edges - mean) / math.exp(log_scale)))
 
@@ -51,7 +51,7 @@ def pmf_with_end_bins(mean: float, log_scale: float) -> Floats:
 
 
 def last_bin(images: Images, seed: int) -> GalleryRow:
-    """Add up the pmf whose last bin is tested at 0.99."""
+    """Return the sum of the pmf whose last bin begins at 0.99."""
     return GalleryRow(
         written="`x > 0.99` is the last bin, pixels in [-1, 1]",
         right="`x > 0.999`: 254 of 255 is 0.9922",
@@ -60,7 +60,7 @@ def last_bin(images: Images, seed: int) -> GalleryRow:
 
 
 def no_end_bins(images: Images, seed: int) -> GalleryRow:
-    """Add up the pmf whose tails belong to no level."""
+    """Return the sum of the pmf whose tails belong to no level."""
     return GalleryRow(
         written="`F((k+1)/256) - F(k/256)` for every k",
         right="tails to the end bins: `F(0) := 0`, `F(1) := 1`",

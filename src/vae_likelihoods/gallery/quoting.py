@@ -1,4 +1,4 @@
-"""Right log-likelihoods, quoted wrongly as bits per dimension."""
+"""Correct log-likelihoods that are wrongly quoted as bits per dimension."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vae_likelihoods.units.quantity import bits_per_dim
 
 # Seen where a Gaussian decoder on pixels in [-1, 1] is compared with models of 8-bit images.
 def bits_of_density(log_density: Tensor) -> float:
-    """Return minus a log-density [N, C, H, W] in bits per dimension: a number that depends on x's unit."""
+    """Return minus a log-density [N, C, H, W] in bits per dimension; the result depends on the unit of x."""
     return bits_per_dim(-log_density.mean().item(), 1)
 
 
 def bits_of_density_times_width(log_density: Tensor, width: float) -> float:
-    """Return the bits per dimension of bins of `width`, each as high as the density in its middle."""
+    """Return the bits per dimension of bins of `width` whose density is that of their middle."""
     return bits_of_density(log_density + math.log(width))
 
 
 def no_bin_width(images: Images, seed: int) -> GalleryRow:
-    """Price a density on [-1, 1] that is quoted as bits per dimension."""
+    """Return the price of a density on [-1, 1] that is quoted as bits per dimension."""
     means = images.pixel_means()
     sigma = (images.points(images.train) - means).square().mean().sqrt()
     log_density = Normal(2 * means - 1, 2 * sigma).log_prob(2 * images.points(images.test) - 1)
@@ -53,7 +53,7 @@ def no_bin_width(images: Images, seed: int) -> GalleryRow:
 
 
 def divided_by_latents(images: Images, seed: int) -> GalleryRow:
-    """Price bits per dimension whose dimensions are those of z."""
+    """Return the price of bits per dimension that divide by the dimensions of z."""
     binary = images.at(2)
     likelihood = Bernoulli(levels=2, channels=binary.shape[0])
     nats = -likelihood.log_mass(binary.pixel_logits()[None], binary.test).double().mean().item()

@@ -1,4 +1,4 @@
-"""What a row of the gallery holds."""
+"""The content of a row of the gallery."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Price:
-    """One number, come by in the right way and in the wrong one."""
+    """One number, computed in the right way and in the wrong way."""
 
     measured: str  # what the numbers are, with their unit
     right: float
@@ -18,7 +18,7 @@ class Price:
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """One error: what people write, what is right, and the numbers that say what the difference costs."""
+    """One error: what people write, what is right, and numbers that show what the difference costs."""
 
     written: str
     right: str
@@ -26,10 +26,10 @@ class GalleryRow:
 
 
 def difference(measured: str, right: float, wrong: float, unit: str) -> Price:
-    """Return a finding whose damage is |wrong - right|."""
+    """Return a price whose damage is |wrong - right|."""
     return Price(measured, right, wrong, abs(wrong - right), unit)
 
 
 def factor(measured: str, right: float, wrong: float) -> Price:
-    """Return a finding whose damage is wrong / right."""
+    """Return a price whose damage is wrong / right."""
     return Price(measured, right, wrong, wrong / right, "times")

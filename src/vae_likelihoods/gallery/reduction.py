@@ -1,4 +1,4 @@
-"""A reconstruction averaged over pixels beside a KL that is summed."""
+"""A reconstruction term that is averaged over pixels, with a KL that is summed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _EPOCHS = 20
 
 
 class MeanReduced(Objective):
-    """Cross-entropy with the reduction that is its default, plus the KL; for binary levels."""
+    """Cross-entropy with its default reduction, the mean, plus the KL; for binary levels."""
 
-    # Seen in many training loops: `binary_cross_entropy` and `mse_loss` average unless told to sum.
+    # Seen in many training loops: `binary_cross_entropy` and `mse_loss` average by default.
     @override
     def __call__(self, model: VAE, levels: Tensor, noise: Noise, epoch: int) -> Terms:
         posterior = model.posterior(levels)
@@ -31,7 +31,7 @@ class MeanReduced(Objective):
 
 
 def mean_reduction(images: Images, seed: int) -> GalleryRow:
-    """Train a small VAE on binary images with either loss."""
+    """Train a small VAE on binary images with each of the two losses."""
     binary = images.at(2)
     right, wrong = (
         scored(trained(binary, _bernoulli(binary), objective, _EPOCHS, seed), binary.test, seed)

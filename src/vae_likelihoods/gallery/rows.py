@@ -20,14 +20,14 @@ from vae_likelihoods.gallery.splits import wrong_split
 
 
 class GalleryEntry(NamedTuple):
-    """A function that computes a row of images and a seed, and whether it trains."""
+    """A function from images and a seed to a row, and whether it trains."""
 
     measure: Callable[[Images, int], GalleryRow]
     trains: bool
 
     @property
     def name(self) -> str:
-        """What the row is called."""
+        """The name of the row."""
         return self.measure.__name__
 
 
@@ -50,7 +50,7 @@ ROWS = (
 def computed(
     entries: Iterable[GalleryEntry], images: Images, seed: int
 ) -> Iterator[tuple[GalleryEntry, GalleryRow]]:
-    """Compute the rows of `entries`, one after another, the same numbers every time."""
+    """Yield the rows of `entries` one by one; the numbers are the same every time."""
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")
     for entry in entries:

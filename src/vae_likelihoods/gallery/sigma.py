@@ -1,4 +1,4 @@
-"""A standard deviation that is fitted to the images that it scores."""
+"""A standard deviation that is fitted to the very images that are scored with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOGETHER = {"an image": 1, "a batch of 100": 100}
 
 
 def decoded_by_pca(images: Images, levels: Tensor) -> Tensor:
-    """Return points rebuilt from `LATENTS` principal components of the train split, as a linear VAE would."""
+    """Return points decoded from `LATENTS` principal components of the train split, as by a linear VAE."""
     pca = PCA(LATENTS, svd_solver="covariance_eigh").fit(images.points(images.train).flatten(1).numpy())
     codes = pca.transform(images.points(levels).flatten(1).numpy())
     return torch.from_numpy(pca.inverse_transform(codes)).view(levels.shape)
@@ -36,7 +36,7 @@ def log_scores(decoded: Tensor, levels: Tensor, k: int, score: TrainedOn, sigma:
 
 
 def fitted_sigma(decoded: Tensor, levels: Tensor, k: int, score: TrainedOn) -> float:
-    """Return the one sigma that scores `levels` best: on the density the root mean squared error."""
+    """Return the sigma with the best score on `levels`; on the density: the root mean squared error."""
 
     def loss(log_sigma: float) -> float:
         return -log_scores(decoded, levels, k, score, math.exp(log_sigma)).mean().item()
@@ -51,10 +51,10 @@ def right_score(images: Images, train: Tensor, test: Tensor, score: TrainedOn) -
     return -log_scores(test, images.test, images.levels, score, sigma).mean().item()
 
 
-# Seen as the "optimal sigma" of decoders after Rybkin et al. 2021 (arXiv:2006.13202): a way to train, and no
-# likelihood when it scores. The model has seen the answer, and nobody pays for telling sigma.
+# Seen as the "optimal sigma" of Rybkin et al. 2021 (arXiv:2006.13202): a way to train, but no likelihood to
+# score with. The model has seen the images that it is scored on, and the bits for sigma are not counted.
 def score_with_sigma_of_scored(images: Images, test: Tensor, score: TrainedOn, together: int) -> float:
-    """Return the same with sigma fitted to every `together` test images, and then used to score them."""
+    """Return the same, but sigma is fitted to each group of `together` test images that it then scores."""
     total = 0.0
     for decoded, levels in zip(test.split(together), images.test.split(together), strict=True):
         sigma = fitted_sigma(decoded, levels, images.levels, score)
@@ -63,7 +63,7 @@ def score_with_sigma_of_scored(images: Images, test: Tensor, score: TrainedOn, t
 
 
 def sigma_from_test(images: Images, seed: int) -> GalleryRow:
-    """Score test images with sigma from the train split, from each image itself, and from its batch."""
+    """Score test images with sigma from the train split, from each image, and from each batch."""
     train, test = (decoded_by_pca(images, levels) for levels in (images.train[:_FITTED], images.test))
     return GalleryRow(
         written="`sigma` fitted to the images that are scored",

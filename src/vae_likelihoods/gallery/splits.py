@@ -1,4 +1,4 @@
-"""The wrong images in the score: those trained on, or those that chose the epoch."""
+"""Scores on the wrong images: the training images, or those that selected the epoch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vae_likelihoods.gallery.training import make_trainer, scored
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.objectives.elbo import ELBO
 
-_TRAIN, _VALIDATION = 300, 100  # few, so that it overfits
+_TRAIN, _VALIDATION = 300, 100  # few images, so that the model overfits
 _EPOCHS = 200
 
 
 # Seen in tutorials: both loaders are given train=True, or the checkpoint kept is the one best on test.
 def wrong_split(images: Images, seed: int) -> GalleryRow:
-    """Overfit a small VAE on binary images; score it on the train and the test split, epoch by epoch."""
+    """Overfit a small VAE on binary images; score it on the test split after each epoch, and on train."""
     binary = images.at(2)
     few = replace(binary, train=binary.train[:_TRAIN], validation=binary.validation[:_VALIDATION])
     likelihood = Bernoulli(levels=2, channels=binary.shape[0])

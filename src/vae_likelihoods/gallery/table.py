@@ -1,4 +1,4 @@
-"""Rows as a Markdown table, and the table's place in a page."""
+"""Rows as a Markdown table, and the place of the table in a page."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ HEAD = (
 
 
 def lines(entry: GalleryEntry, row: GalleryRow) -> Iterator[str]:
-    """Yield a line of the table for every finding; the first says what the error is."""
+    """Yield a line of the table for every price; the first one also describes the error."""
     first = (f"`{entry.name}`", "trained" if entry.trains else "scored", row.written, row.right)
-    for index, found in enumerate(row.findings):
-        numbers = (found.measured, digits(found.right), digits(found.wrong))
-        damage = f"{digits(shown(found))} {found.unit}"
+    for index, price in enumerate(row.findings):
+        numbers = (price.measured, digits(price.right), digits(price.wrong))
+        damage = f"{digits(rounded_damage(price))} {price.unit}"
         cells = (*(first if index == 0 else [""] * 4), *numbers, damage)
         yield f"| {' | '.join(cells)} |"
 
 
 def digits(value: float) -> str:
     """Return `DIGITS` significant digits."""
-    return f"{value + 0.0:.{DIGITS}g}"  # 0.0: no minus before a zero
+    return f"{value + 0.0:.{DIGITS}g}"  # + 0.0: a zero gets no minus sign
 
 
-def shown(found: Price) -> float:
-    """Return the damage, rounded where the larger of its two numbers is."""
-    largest = max(abs(found.right), abs(found.wrong))
+def rounded_damage(price: Price) -> float:
+    """Return the damage, rounded to the last digit that is printed of the larger number."""
+    largest = max(abs(price.right), abs(price.wrong))
     if largest == 0:
-        return found.damage
-    return round(found.damage, DIGITS - 1 - math.floor(math.log10(largest)))
+        return price.damage
+    return round(price.damage, DIGITS - 1 - math.floor(math.log10(largest)))
 
 
 def check_page(page: Path) -> None:
-    """Refuse a page that is there and has no place for the table (SettingError)."""
+    """Refuse a page that exists and has no place for the table (SettingError)."""
     if page.exists():
         inside = page.read_text(encoding="utf-8").partition(BEGIN)[2]
         require(END in inside, "output", page, f"has no lines {BEGIN} and {END}")
 
 
 def write_page(page: Path, table: str) -> None:
-    """Put `table` between the markers of `page`; a page that is not there gets markers and table only."""
+    """Put `table` between the markers of `page`; a new page has the markers and the table only."""
     text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    write_text(page, f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}")
+    before, _, after = text.partition(BEGIN)
+    write_text(page, f"{before}{BEGIN}\n{table}\n{END}{after.partition(END)[2]}")

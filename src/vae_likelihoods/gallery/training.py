@@ -1,4 +1,4 @@
-"""A small VAE, trained in seconds, for the rows that train; and its score on the mass."""
+"""A small VAE that trains in seconds, for the rows that train, and its score on the mass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ACTIVE = 0.01  # variance over images of a posterior's mean, Burda et al. 2016,
 
 @dataclass(frozen=True)
 class Score:
-    """What a VAE gives on images, scored on the mass over K levels; nats per image."""
+    """The score of a VAE on the mass over K levels; nats per image."""
 
     distortion_nats: float
     rate_nats: float
@@ -81,8 +81,8 @@ def scored(model: VAE, levels: Tensor, seed: int) -> Score:
 
 
 def _settings(epochs: int) -> TrainingSettings:
-    """Return the project's own settings of training, but for these."""
+    """Return the project's default training settings, except for these three."""
     default = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "training" / "default.yaml"))
     assert isinstance(default, dict)
-    chosen = {"epochs": epochs, "batch_size": 64, "matmul": "highest"}
-    return TrainingSettings.model_validate({**default, **chosen})
+    changes = {"epochs": epochs, "batch_size": 64, "matmul": "highest"}
+    return TrainingSettings.model_validate({**default, **changes})

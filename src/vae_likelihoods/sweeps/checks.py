@@ -1,4 +1,4 @@
-"""What is refused before a sweep begins: cells that would share a folder, folders that cannot be written."""
+"""Checks before a sweep begins: no two cells share a folder, and every folder can be written."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ def check_names(cells: Sequence[Cell]) -> None:
     """Refuse a grid in which two different cells would share a folder.
 
     Raises:
-        SettingError: naming the folder and a setting in which the cells differ.
+        SettingError: naming the folder.
     """
-    seen: dict[str, Cell] = {}
+    by_name: dict[str, Cell] = {}
     for cell in cells:
-        if seen.setdefault(cell.name, cell).key != cell.key:
-            where = f"runs/{cell.study}/{cell.name}"
-            raise SettingError("cell", cell.name, f"two different cells would be written to {where}")
+        if by_name.setdefault(cell.name, cell).key != cell.key:
+            folder = f"runs/{cell.study}/{cell.name}"
+            raise SettingError("cell", cell.name, f"two different cells would be written to {folder}")
 
 
 def check_folders(stage: Stage, cell: Cell) -> None:
     """Refuse a grid whose results could not be written.
 
     Raises:
-        SettingError: naming the key that says where, and the folder.
+        SettingError: naming the setting and the folder.
     """
     check_writable("runtime.root", cell.root, stage.target(cell).parent)
     check_writable("runtime.store", cell.settings.runtime.cell_store)
 
 
 def check_writable(key: str, value: Path, folder: Path | None = None) -> None:
-    """Refuse `value` of `key` unless files can be made in `folder`, or where it will be made; leave no trace.
+    """Refuse a setting whose folder cannot be written, or cannot be created; leave nothing behind.
 
     Args:
-        key: the setting that says where.
-        value: what it says.
-        folder: a folder in it; None: itself.
+        key: the setting.
+        value: its value, a folder.
+        folder: the folder inside `value` that is written; None: `value` itself.
 
     Raises:
-        SettingError: naming the key and the folder.
+        SettingError: naming the setting and the folder.
     """
     folder = folder or value
     try:

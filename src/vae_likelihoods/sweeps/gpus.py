@@ -1,7 +1,7 @@
-"""Which GPUs a cell gets: cells are spread over the visible ones, several to a GPU if asked.
+"""The GPUs of a cell: cells are spread over the visible GPUs, several cells to a GPU if the settings say so.
 
-A place on a GPU is a file lock in a folder of this machine, so drivers that run side by side share the GPUs
-too, and a process that dies gives its places back.
+A place on a GPU is a file lock in a folder of this machine. So sweeps that run at the same time share the
+GPUs, and a process that dies frees its places.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ WAIT_SECONDS = 1.0
 
 @contextmanager
 def own_gpus(device: torch.device, count: int, cells_per_gpu: int) -> Iterator[list[int]]:
-    """Hold places on `count` different GPUs, the first one torch's current one; wait until they are free.
+    """Hold places on `count` different GPUs; wait until they are free. The first becomes torch's current GPU.
 
     Yields:
-        The indices of the GPUs; none if `device` is no GPU of NVIDIA's or AMD's.
+        The indices of the GPUs; none if `device` is not CUDA.
 
     Raises:
         ValueError: if fewer GPUs are visible.
@@ -41,9 +41,15 @@ def own_gpus(device: torch.device, count: int, cells_per_gpu: int) -> Iterator[l
 
 @contextmanager
 def places(folder: Path, names: Sequence[str], count: int, each: int) -> Iterator[list[int]]:
-    """Hold one of `each` places on `count` of the GPUs `names`, the emptiest first; wait until they are free.
+    """Hold a place on `count` of the GPUs `names`, the emptiest first; wait until they are free.
 
-    All or none: two cells that want several GPUs never hold a part each and wait for the other's.
+    A cell holds all of its places or none, so two cells that want several GPUs never block each other.
+
+    Args:
+        folder: where the locks are.
+        names: one name for each GPU.
+        count: how many GPUs the cell needs.
+        each: how many places a GPU has.
 
     Yields:
         Indices into `names`.
@@ -55,26 +61,28 @@ def places(folder: Path, names: Sequence[str], count: int, each: int) -> Iterato
         raise ValueError(f"{count} GPUs are wanted, {len(names)} are visible")
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        with ExitStack() as held:
-            found: list[int] = []
+        with ExitStack() as locks:
+            indices: list[int] = []
             for place in range(each):
                 for index, name in enumerate(names):
-                    if len(found) < count and index not in found and _take(held, folder / f"{name}.{place}"):
-                        found.append(index)
-            if len(found) == count:
-                yield found
+                    missing = len(indices) < count and index not in indices
+                    if missing and _locked(locks, folder / f"{name}.{place}"):
+                        indices.append(index)
+            if len(indices) == count:
+                yield indices
                 return
         time.sleep(WAIT_SECONDS)
 
 
-def _take(held: ExitStack, path: Path) -> bool:
+def _locked(locks: ExitStack, path: Path) -> bool:
+    """Lock a file if it is free; return whether it was."""
     try:
-        held.enter_context(FileLock(path, timeout=0))
+        locks.enter_context(FileLock(path, timeout=0))
     except Timeout:
         return False
     return True
 
 
 def name_of(index: int) -> str:
-    """Return a name of a visible GPU that is the same whatever CUDA_VISIBLE_DEVICES hides."""
+    """Return a name of a visible GPU that does not depend on CUDA_VISIBLE_DEVICES."""
     return str(torch.cuda.get_device_properties(index).uuid)

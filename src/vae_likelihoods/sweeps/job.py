@@ -1,4 +1,4 @@
-"""One job of a sweep, or a run alone: a stage done for one cell, and how a signal ends it."""
+"""One job of a sweep, or a single run: a stage performed for one cell, and how a signal ends it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from vae_likelihoods.training.trainer import EpochRecord
 
 
 class TerminatedError(KeyboardInterrupt):
-    """SIGTERM, which is taken as Ctrl-C is."""
+    """SIGTERM arrived; it is handled as Ctrl-C is."""
 
 
-def give_back_memory() -> None:
-    """Hand freed memory back to the system, which `prepare_cpu` keeps from happening during a cell.
+def return_memory() -> None:
+    """Return freed memory to the operating system, which `prepare_cpu` prevents while a cell is computed.
 
-    Joblib takes a worker that has grown by 300 MB for one that leaks, warns, and ends it.
+    Joblib assumes that a worker which has grown by 300 MB leaks memory: it warns, and ends the worker.
     """
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
@@ -38,13 +38,13 @@ def give_back_memory() -> None:
 
 
 def run_job(stage_name: str, config: DictConfig) -> None:
-    """Do a stage for the one cell that `config` describes; the whole of a pipeline script.
+    """Perform a stage for the cell that `config` describes: all that a script of pipelines/ does.
 
-    In a sweep the driver has named the cell and watches it. Alone, this process does both, and shows a
-    progress bar over epochs.
+    In a sweep the driver has named the cell and watches it. In a single run this process does both, and
+    shows a progress bar over epochs.
 
     Raises:
-        JobError: in a sweep, whatever went wrong.
+        JobError: in a sweep, for any error.
     """
     stage = STAGES[stage_name]
     if config.cell is not None:
@@ -52,7 +52,7 @@ def run_job(stage_name: str, config: DictConfig) -> None:
             stage.perform(Cell.of(config), lambda record: None)
         except Exception as error:
             raise JobError(named(error)) from error
-        give_back_memory()
+        return_memory()
         return
     cell = Cell.of(config)
     check_folders(stage, cell)
@@ -65,23 +65,23 @@ def run_job(stage_name: str, config: DictConfig) -> None:
         tqdm(total=epochs, desc=cell.name, unit="epoch", disable=hidden) as bar,
     ):
 
-        def tell(record: EpochRecord) -> None:
+        def show(record: EpochRecord) -> None:
             bar.set_postfix_str(f"val {record.val_bits_per_dim:.4f} bits/dim", refresh=False)
             bar.update(record.epoch - bar.n)
 
-        stage.perform(cell, tell)
+        stage.perform(cell, show)
     print(f"{stage.name}: {near(stage.target(cell), cell)}")
 
 
 def until_interrupted(main: Callable[[], None]) -> None:
-    """Run a pipeline script. Ctrl-C and SIGTERM end it with one line and exit code 128 + the signal."""
+    """Run a script of pipelines/; Ctrl-C and SIGTERM end it with one line and exit code 128 + the signal."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         main()
     except KeyboardInterrupt as error:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        number = signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT
-        sys.exit(128 + number)
+        received = signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT
+        sys.exit(128 + received)
 
 
 def _terminate(number: int, frame: FrameType | None) -> Never:

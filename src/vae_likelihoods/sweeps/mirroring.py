@@ -1,4 +1,4 @@
-"""MLflow while a sweep runs: each cell as it comes along, and never in the way."""
+"""MLflow while a sweep runs: every cell is logged as it advances, and an error of MLflow costs no cell."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 10.0  # after a failure the server is left alone for so long
-REST = 30  # the mirror rests so many times as long as it worked, so that it takes few percent of a core
+PAUSE_SECONDS = 10.0  # after an error, before MLflow is tried again
+REST = 30  # pauses are so many times as long as the work, so that mirroring takes few percent of a core
 
 
 def mirror_for(sweep: Sweep, command: Sequence[str], extra: Sequence[str]) -> Callable[[Sweep, bool], None]:
-    """Return the function that `Watch` calls: it mirrors a sweep, and survives a dead server."""
+    """Return the function that `Watch` calls: it mirrors a sweep, and goes on if the server is down."""
     cell = sweep.cells[0]
     if cell.settings.tracking.uri == "none":
         return lambda sweep, last: None
@@ -36,8 +36,8 @@ class SweepMirror:
     Args:
         mirror: the study's experiment.
         sweep: the grid.
-        command: the overrides that made it.
-        extra: the keys that it varies beyond the axes.
+        command: the overrides that the user wrote.
+        extra: the keys that the sweep varies besides the axes.
     """
 
     def __init__(self, mirror: Mirror, sweep: Sweep, command: Sequence[str], extra: Sequence[str]) -> None:
@@ -47,39 +47,39 @@ class SweepMirror:
     def __call__(self, sweep: Sweep, last: bool) -> None:
         """Log what is new; with `last`, also how the sweep ended.
 
-        What MLflow refuses of one cell costs the others nothing; after a second refusal they wait, too.
+        An error of one cell does not keep the others from being logged; after a second error they wait.
 
         Raises:
-            Exception: the first that MLflow gave.
+            Exception: the first that MLflow raised.
         """
-        refusals: list[Exception] = []
+        errors: list[Exception] = []
         for name, cell in list(self.waiting.items()):
-            self.waiting[name] = self.waiting.pop(name)  # the next time after all others
+            self.waiting[name] = self.waiting.pop(name)  # next time it comes after all others
             try:
-                if self._tell(sweep, cell, last):
+                if self._log(sweep, cell, last):
                     del self.waiting[name]
             except Exception as error:
                 self.mirror.forget()
-                refusals.append(error)
-                if len(refusals) > 1:
+                errors.append(error)
+                if len(errors) > 1:
                     break
-        if last and sweep.stage.name == "train" and len(refusals) < 2:
+        if last and sweep.stage.name == "train" and len(errors) < 2:
             self.mirror.open_parent(sweep.cells, self.command)
-            ended: Status = "FAILED" if sweep.of("failed") else "FINISHED"
-            self.mirror.close_parent("KILLED" if sweep.of("missing") else ended)
-        if refusals:
-            raise refusals[0]
+            status: Status = "FAILED" if sweep.cells_in("failed") else "FINISHED"
+            self.mirror.close_parent("KILLED" if sweep.cells_in("missing") else status)
+        if errors:
+            raise errors[0]
 
-    def _tell(self, sweep: Sweep, cell: Cell, last: bool) -> bool:
-        """Log what is new of one cell; return whether that was all there will be."""
+    def _log(self, sweep: Sweep, cell: Cell, last: bool) -> bool:
+        """Log what is new of one cell; return whether nothing more will come."""
         state = sweep.state(cell)
         done = state in ("done", "stored")
         if sweep.stage.name != "train":
-            laid_out = sweep.stage.target(cell)
+            evaluation = sweep.stage.target(cell)
             return (
                 done
-                and laid_out.exists()
-                and self.mirror.update(cell, cell.run_folder, "FINISHED", laid_out, self.extra)
+                and evaluation.exists()
+                and self.mirror.update(cell, cell.run_folder, "FINISHED", evaluation, self.extra)
             )
         self.mirror.open_parent(sweep.cells, self.command)
         folder = sweep.stage.entry(cell).folder
@@ -92,7 +92,7 @@ class SweepMirror:
 
 
 class Guard:
-    """Calls a mirror; when MLflow does not answer, warns once, pauses, tries again at the end."""
+    """Calls a mirror; if MLflow raises, it warns once, pauses, and tries again, at the latest at the end."""
 
     def __init__(self, mirror: SweepMirror) -> None:
         self.mirror = mirror
@@ -100,17 +100,17 @@ class Guard:
         self.warned = False
 
     def __call__(self, sweep: Sweep, last: bool) -> None:
-        """Mirror, unless MLflow failed or was busy a moment ago."""
-        began = time.monotonic()
-        if began < self.resume_at and not last:
+        """Mirror, unless this is a pause after an error or after work."""
+        start = time.monotonic()
+        if start < self.resume_at and not last:
             return
         try:
             self.mirror(sweep, last)
-            rest = min(PAUSE_SECONDS, REST * (time.monotonic() - began))
-        except Exception as error:  # whatever goes wrong in tracking must not cost a cell
-            rest = PAUSE_SECONDS
+            pause = min(PAUSE_SECONDS, REST * (time.monotonic() - start))
+        except Exception as error:  # no error of tracking may cost a cell
+            pause = PAUSE_SECONDS
             self.mirror.mirror.forget()
             if not self.warned:
                 log.warning("%s", refusal(self.mirror.mirror.uri, error))
             self.warned = True
-        self.resume_at = time.monotonic() + rest
+        self.resume_at = time.monotonic() + pause

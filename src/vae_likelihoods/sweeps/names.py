@@ -1,4 +1,4 @@
-"""How the cells of a sweep are called: by what it varies."""
+"""The names of the cells of a sweep: the values of what it varies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def swept(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Return the keys that the sweep varies, beyond those that every cell's name has.
+    """Return the keys that the sweep varies, without those that every cell's name has anyway.
 
     Example:
         >>> swept([["seed=0", "network=mlp"], ["seed=1", "network=conv"]])
@@ -19,11 +19,11 @@ def swept(jobs: Sequence[Sequence[str]]) -> list[str]:
         for setting in job:
             key, _, value = setting.lstrip("+").partition("=")
             values.setdefault(key, set()).add(value)
-    return sorted(key for key, found in values.items() if len(found) > 1 and key not in always)
+    return sorted(key for key, choices in values.items() if len(choices) > 1 and key not in always)
 
 
 def name_with(name: str, job: Sequence[str], extra: Sequence[str]) -> str:
-    """Return a cell's name with the values of the `extra` keys that the sweep varies.
+    """Return a cell's name, followed by the values of the `extra` keys that the sweep varies.
 
     Example:
         >>> name_with("gaussian-8-0", ["network.hidden=[64,64]", "seed=0"], ["network.hidden"])

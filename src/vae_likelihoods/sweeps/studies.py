@@ -1,4 +1,4 @@
-"""The studies of params.yaml as grids of cells, composed as their sweeps compose them."""
+"""The studies of params.yaml as grids of cells, composed exactly as their sweeps compose them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vae_likelihoods.sweeps.names import name_with, swept
 
 
 def runtime(root: Path) -> Runtime:
-    """Return the default runtime settings with results in `root`; they say where the store is."""
+    """Return the default runtime settings for results in `root`; they say where the store is."""
     default = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf/runtime/default.yaml"), resolve=True)
     return Runtime.model_validate({**dict(default), "root": str(root)})  # type: ignore[arg-type]
 
@@ -36,41 +36,42 @@ def axes(params: Path) -> dict[str, Any]:
     """
     if not params.is_file():
         raise SettingError("params", params, "no such file")
-    named = [OmegaConf.select(OmegaConf.load(params), kind) or {} for kind in ("studies", "optional")]
-    return {str(name): of for studies in named for name, of in studies.items()}
+    config = OmegaConf.load(params)
+    groups = [OmegaConf.select(config, group) or {} for group in ("studies", "optional")]
+    return {str(name): study for group in groups for name, study in group.items()}
 
 
-def grid(study: str, of: Any, root: Path) -> list[Cell]:
-    """Return the cells that the sweep of `study` would have, neither built nor compared with their data.
+def grid(name: str, study: Any, root: Path) -> list[Cell]:
+    """Return the cells that the sweep of a study would have; their parts and data are not checked.
 
     Args:
-        study: its name.
-        of: its axes, as params.yaml has them.
-        root: folder of all results.
+        name: of the study.
+        study: its axes, as params.yaml has them.
+        root: the folder of all results.
 
     Raises:
         SettingError: if its axes or options cannot be composed.
     """
     try:
-        overrides = OverridesParser.create().parse_overrides(_overrides(study, of))
+        overrides = OverridesParser.create().parse_overrides(_overrides(name, study))
         (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         cells = [Cell(settings) for settings in composed(jobs, root)]
     except (HydraException, OmegaConfBaseException) as error:
-        raise SettingError("study", study, f"cannot be composed: {str(error).splitlines()[0]}") from None
+        raise SettingError("study", name, f"cannot be composed: {str(error).splitlines()[0]}") from None
     extra = swept(jobs)
     return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
 
 
-def _overrides(study: str, of: Any) -> list[str]:
-    """Return what the stage `train` of dvc.yaml hands to Hydra: its command is the one list of the axes."""
+def _overrides(name: str, study: Any) -> list[str]:
+    """Return what the stage `train` of dvc.yaml passes to Hydra: its command alone lists the axes."""
     stages = OmegaConf.load(PROJECT / "dvc.yaml")
-    command = OmegaConf.select(OmegaConf.merge(stages, {"key": study, "item": of}), "stages.train.do.cmd")
+    command = OmegaConf.select(OmegaConf.merge(stages, {"key": name, "item": study}), "stages.train.do.cmd")
     return [word for word in shlex.split(command)[2:] if word != "-m"]
 
 
 def composed(jobs: Sequence[Sequence[str]], root: Path) -> list[Settings]:
-    """Compose conf/config.yaml once for each list of overrides, as a pipeline script does, and check it."""
-    found = []
+    """Return the checked settings of each list of overrides, composed as a script of pipelines/ does it."""
+    settings = []
     with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         for job in jobs:
             config = compose("config", list(job), return_hydra_config=True)
@@ -78,5 +79,5 @@ def composed(jobs: Sequence[Sequence[str]], root: Path) -> list[Settings]:
             with open_dict(config):
                 del config["hydra"]
             config.runtime.root = str(root)
-            found.append(read(config))
-    return found
+            settings.append(read(config))
+    return settings

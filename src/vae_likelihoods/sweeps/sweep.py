@@ -1,4 +1,4 @@
-"""A grid of cells: taken from the store, run, run again if lost."""
+"""A grid of cells: each is taken from the store or computed, and started again if its process was lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vae_likelihoods.sweeps.stages import Stage
 log = logging.getLogger(__name__)
 
 State = Literal["done", "stored", "failed", "missing"]
-ROUNDS = 3  # how often cells that were lost with their worker are started
+ROUNDS = 3  # how often a cell is started whose process is lost
 
 
 def named(error: BaseException) -> str:
@@ -33,28 +33,28 @@ class SweepError(CompactHydraException):
 
 
 class JobError(CompactHydraException):
-    """What a job of a sweep raised, as text: any worker can send it, and nothing but a job raises it."""
+    """An error of a job as text: every worker can send it, and nothing but a job raises it."""
 
 
 class Sweep:
-    """What became of every cell of one grid.
+    """The cells of one grid and the state of each.
 
     Args:
         stage: what is done for each cell.
         cells: the grid, checked.
-        overrides: what the user wrote to get it.
+        overrides: what the user wrote after -m.
     """
 
     def __init__(self, stage: Stage, cells: Sequence[Cell], overrides: Sequence[str] = ()) -> None:
         self.stage, self.cells, self.overrides = stage, list(cells), list(overrides)
         self.stored: set[str] = set()
-        self.errors: dict[str, str] = {}  # what jobs raised; a full disk keeps no record of it
+        self.errors: dict[str, str] = {}  # errors of jobs, which a full disk cannot record
         self.interrupted = False
-        self._held: set[str] = set()  # in the store from the start, and in another driver's hands right then
+        self._held: set[str] = set()  # in the store at the start, but locked by another driver at that moment
         self._laid_out: set[str] = set()  # by their jobs
 
     def take_stored(self) -> None:
-        """Lay out every cell whose result is in the store, whole; forget damaged results and old failures."""
+        """Lay out every cell that the store has complete; forget damaged results and old failures."""
         for cell in self.cells:
             if self._take(cell, wait_seconds=0):
                 self.stored.add(cell.name)
@@ -62,7 +62,7 @@ class Sweep:
                 self._held.add(cell.name)
 
     def _take(self, cell: Cell, wait_seconds: float) -> bool:
-        """Lay out the cell's result if it is whole, else forget it, unless another process works on it."""
+        """Lay out the cell's result if it is complete; else forget it, unless another process works on it."""
         entry = self.stage.entry(cell)
         if not entry.finished and not entry.failure:
             return False
@@ -75,7 +75,7 @@ class Sweep:
         return False
 
     def state(self, cell: Cell) -> State:
-        """Say where `cell` stands now."""
+        """Return the state of `cell` now."""
         entry = self.stage.entry(cell)
         if cell.name in self.stored:
             return "stored"
@@ -85,35 +85,35 @@ class Sweep:
             return "done"
         return "failed" if entry.failure else "missing"
 
-    def of(self, *states: State) -> list[Cell]:
-        """Return the cells that are in one of `states`."""
+    def cells_in(self, *states: State) -> list[Cell]:
+        """Return the cells that have one of these states."""
         return [cell for cell in self.cells if self.state(cell) in states]
 
     def note_error(self, cell: Cell, error: BaseException | None) -> None:
-        """Take down how a job ended: with an error of its own, or with none.
+        """Record how a job ended: with an error of its own, or without one.
 
-        Any other error says that the job was lost: killed, cancelled, on a machine that died. Its cell stays
-        missing and is started again.
+        Any other error means that the job was lost: it was killed or cancelled, or its machine died. Its
+        cell stays missing and is started again.
         """
         if error is None:
             self._laid_out.add(cell.name)
         elif isinstance(error, JobError):
             self.errors[cell.name] = str(error)
             entry = self.stage.entry(cell)
-            if not entry.finished and not entry.failure:  # it was raised before the work
+            if not entry.finished and not entry.failure:  # raised before the work began
                 with suppress(OSError):
                     entry.fail(str(error))
 
     def run(self, launch: Callable[[list[int]], None], one_by_one: bool = False) -> None:
-        """Run what is not there, print what became of every cell.
+        """Run the cells that are missing, then print how the sweep ended.
 
         Args:
-            launch: gets the indices of cells to run, and may lose some.
-            one_by_one: whether cells that were lost again and again get their last chance alone: where a
-                worker that dies takes the others along, one cell that always dies would cost the others too.
+            launch: runs the cells with these indices, and may lose some.
+            one_by_one: whether the last round runs its cells one by one. Where one dying worker ends all
+                others, a cell that always dies would otherwise cost these too.
 
         Raises:
-            SweepError: if cells failed or stayed missing, after all others are done.
+            SweepError: if cells failed or are still missing, after all others are done.
         """
         try:
             for attempt in range(1, ROUNDS + 1):
@@ -129,14 +129,14 @@ class Sweep:
         finally:
             _print([self.table()])
         _print(scores.summary(self.stage, self.cells))
-        without = len(self.of("failed", "missing"))
-        if without:
-            raise SweepError(f"{without} of {len(self.cells)} cells have no result")
+        count = len(self.cells_in("failed", "missing"))
+        if count:
+            raise SweepError(f"{count} of {len(self.cells)} cells have no result")
         _print([scores.next_command(self.stage, self.cells[0], self.overrides)])
 
     def _waiting(self, begun_last: bool) -> list[int]:
-        """Return the indices of the cells to run; last those that another process computes right now."""
-        names = {cell.name for cell in self.of("missing")}
+        """Return the indices of the cells to run; last those that another process computes at the moment."""
+        names = {cell.name for cell in self.cells_in("missing")}
         indices = {cell.name: index for index, cell in enumerate(self.cells) if cell.name in names}
         entries = {index: self.stage.entry(self.cells[index]) for index in indices.values()}
         busy = {index for index, entry in entries.items() if entry.busy}
@@ -146,27 +146,29 @@ class Sweep:
         return sorted(entries, key=lambda index: (index in busy, index in begun))
 
     def _lay_out_rest(self) -> None:
-        """Lay out what jobs that were lost had finished, or another driver for a study of its own."""
-        for cell in self.of("done"):
+        """Lay out what another driver finished, or a job of this sweep that was then lost."""
+        for cell in self.cells_in("done"):
             if cell.name not in self._laid_out and self._take(cell, wait_seconds=-1):
                 (self.stored if cell.name in self._held else self._laid_out).add(cell.name)
 
     def table(self) -> str:
         """Return counts by state, and a line for every cell without a result."""
-        counts = [f"{len(self.of(state))} {word}" for state, word in WORDS.items() if self.of(state)]
-        lacking = [*self.of("failed"), *self.of("missing")]
-        width = max((len(cell.name) for cell in lacking), default=0) + 1
-        lines = [f"{self.state(cell):<7}  {cell.name + ':':<{width}} {self._why(cell)}" for cell in lacking]
+        counts = [
+            f"{len(self.cells_in(state))} {word}" for state, word in WORDS.items() if self.cells_in(state)
+        ]
+        cells = [*self.cells_in("failed"), *self.cells_in("missing")]
+        width = max((len(cell.name) for cell in cells), default=0) + 1
+        lines = [f"{self.state(cell):<7}  {cell.name + ':':<{width}} {self._reason(cell)}" for cell in cells]
         return "\n  ".join([f"{self.stage.name} {self.cells[0].study}: {', '.join(counts)}", *lines])
 
-    def _why(self, cell: Cell) -> str:
-        """Say why the cell has no result, and where the log is."""
+    def _reason(self, cell: Cell) -> str:
+        """Return why the cell has no result, and where the log is."""
         entry = self.stage.entry(cell)
         reason = self.errors.get(cell.name) or entry.failure
         if reason is None:
             return "interrupted" if self.interrupted else "its process was lost"
-        where = f" (log: {near(entry.folder / FAILURE, cell)})" if entry.failure else ""
-        return reason.partition("\n")[0] + where
+        log_file = f" (log: {near(entry.folder / FAILURE, cell)})" if entry.failure else ""
+        return reason.partition("\n")[0] + log_file
 
 
 WORDS: dict[State, str] = {
@@ -185,5 +187,5 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def near(path: Path, cell: Cell) -> Path:
-    """Return a path from the folder of results, if it lies there."""
+    """Return a path relative to the folder of results, if it is inside."""
     return path.relative_to(cell.root) if path.is_relative_to(cell.root) else path

@@ -1,4 +1,4 @@
-"""Looking at a sweep while it runs: a progress bar, and MLflow kept up to date."""
+"""A thread that watches a running sweep: it moves the progress bar and keeps MLflow up to date."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vae_likelihoods.sweeps.sweep import Sweep
 
 
 class Watch(AbstractContextManager["Watch"]):
-    """Looks at the sweep's files every so often: moves the progress bar and keeps MLflow up to date.
+    """Reads the sweep's files at intervals, moves the progress bar and calls the mirror.
 
     Args:
         sweep: what to watch.
-        mirror: called with the sweep, again and again, and with `last=True` at the end; see tracking/.
-        seconds: how long to wait between looks.
+        mirror: called with the sweep at each interval, and with `last=True` at the end; see mirroring.py.
+        seconds: the length of an interval.
         bar: whether to show a progress bar over cells.
     """
 
@@ -28,11 +28,11 @@ class Watch(AbstractContextManager["Watch"]):
         self, sweep: Sweep, mirror: Callable[[Sweep, bool], None], seconds: float = 1.0, bar: bool = True
     ) -> None:
         self.sweep, self.mirror, self.seconds = sweep, mirror, seconds
-        hidden = True if not bar else None  # None: hidden where there is no terminal
+        hidden = True if not bar else None  # None: hidden without a terminal
         title = f"{sweep.stage.name} {sweep.cells[0].study}"
         self.bar = tqdm(total=len(sweep.cells), desc=title, unit="cell", disable=hidden, file=sys.stderr)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look_on, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -47,12 +47,12 @@ class Watch(AbstractContextManager["Watch"]):
         self.bar.close()
         self.mirror(self.sweep, True)
 
-    def _look_on(self) -> None:
+    def _watch(self) -> None:
         while not self._stop.is_set():
             self._show()
             self.mirror(self.sweep, False)
             self._stop.wait(self.seconds)
 
     def _show(self) -> None:
-        self.bar.n = len(self.sweep.of("done", "stored"))
+        self.bar.n = len(self.sweep.cells_in("done", "stored"))
         self.bar.refresh()
