@@ -1,4 +1,4 @@
-"""Bring the checked bytes of a data set to data/raw/<dataset>/.
+"""Bring the checked files of a data set to data/raw/<dataset>/.
 
 python pipelines/download.py dataset=fashion_mnist 'dataset.mirrors=[/path]'
 """
@@ -22,14 +22,12 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path="../conf", config_name="download")
 def main(config: DictConfig) -> None:
     """Download what is missing or damaged."""
-    chosen = HydraConfig.get().runtime.choices["dataset"]
-    require(
-        config.dataset.name == chosen, "dataset.name", config.dataset.name, f"must be {chosen}, as its file"
-    )
+    yaml = HydraConfig.get().runtime.choices["dataset"]
+    require(config.dataset.name == yaml, "dataset.name", config.dataset.name, f"must be {yaml}, as its file")
     source, folder = build(config.dataset), ROOT / config.raw_folder
     with under(KEY):
-        brought = source.download(folder)
-    log.info("%s: %s in %s", source.name, ", ".join(brought) or "everything was already", folder)
+        names = source.download(folder)
+    log.info("%s: %s in %s", source.name, ", ".join(names) or "everything was already", folder)
 
 
 if __name__ == "__main__":

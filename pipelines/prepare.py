@@ -23,10 +23,8 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
 def main(config: DictConfig) -> None:
     """Cut the splits and write arrays, manifest and contact sheet."""
-    chosen = HydraConfig.get().runtime.choices["dataset"]
-    require(
-        config.dataset.name == chosen, "dataset.name", config.dataset.name, f"must be {chosen}, as its file"
-    )
+    yaml = HydraConfig.get().runtime.choices["dataset"]
+    require(config.dataset.name == yaml, "dataset.name", config.dataset.name, f"must be {yaml}, as its file")
     folder = ROOT / config.prepared_folder
     manifest = prepare(build(config.dataset), ROOT / config.raw_folder, folder)
     counts = ", ".join(f"{split['count']} {name}" for name, split in manifest["splits"].items())

@@ -28,21 +28,21 @@ PATIENCE_SECONDS = 600  # for what takes some seconds on an idle machine
 
 
 def folder_with_data(prepared_root: Path, tmp_path: Path) -> Path:
-    """Make a folder of results that has nothing but the prepared digits."""
+    """Return a folder of results that has only the prepared digits."""
     shutil.copytree(prepared_root / "data", tmp_path / "with space" / "data")
     return tmp_path / "with space"
 
 
 def command(stage: str, root: Path, *overrides: str) -> list[str]:
     script = str(PROJECT / "pipelines" / f"{stage}.py")
-    said = {override.partition("=")[0] for override in overrides}
-    rest = [setting for setting in SMALL if setting.partition("=")[0] not in said]
-    return [sys.executable, script, *overrides, f"runtime.root='{root}'", *rest]
+    keys = {override.partition("=")[0] for override in overrides}
+    defaults = [setting for setting in SMALL if setting.partition("=")[0] not in keys]
+    return [sys.executable, script, *overrides, f"runtime.root='{root}'", *defaults]
 
 
 def environment() -> dict[str, str]:
-    given = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    return {**given, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    inherited = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return {**inherited, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
 
 
 class Started:
@@ -64,7 +64,7 @@ class Started:
 
     @property
     def output(self) -> str:
-        """What it said so far, on both streams."""
+        """What it has printed so far, on both streams."""
         return self.log.read_text()
 
     @property
@@ -72,24 +72,24 @@ class Started:
         return self.process.poll() is None
 
     def send(self, number: int, group: bool = False) -> None:
-        """Send a signal to the process alone, or to all that it started, too."""
+        """Send a signal to the process, or to everything that it started, too."""
         (os.killpg if group else os.kill)(self.pid, number)
 
     def end(self, code: int | None = None) -> str:
-        """Wait for its end; return what it said, and check its exit code if one is given."""
-        found = self.process.wait(PATIENCE_SECONDS)
-        assert code is None or found == code, self.output
+        """Wait for its end; return what it printed, and check its exit code if one is given."""
+        exit_code = self.process.wait(PATIENCE_SECONDS)
+        assert code is None or exit_code == code, self.output
         return self.output
 
     def workers(self) -> list[psutil.Process]:
-        """Return joblib's workers, the one that computed most first."""
-        found = {}
+        """Return joblib's workers, first the one with the most CPU time."""
+        seconds = {}
         children = psutil.Process(self.pid).children(recursive=True) if self.alive else []
         for child in children:
             with suppress(psutil.NoSuchProcess):
                 if "popen_loky" in " ".join(child.cmdline()):
-                    found[child] = child.cpu_times().user
-        return sorted(found, key=lambda child: -found[child])
+                    seconds[child] = child.cpu_times().user
+        return sorted(seconds, key=lambda child: -seconds[child])
 
 
 Start = Callable[..., Started]
@@ -97,7 +97,7 @@ Start = Callable[..., Started]
 
 @contextmanager
 def starting() -> Iterator[Start]:
-    """Give a function that starts a stage; whatever is left of it is killed at the end."""
+    """Yield a function that starts a stage; what is still running is killed at the end."""
     started: list[Started] = []
     with TemporaryDirectory() as logs:
 
@@ -135,14 +135,14 @@ def rows(root: Path, query: str) -> list[tuple[str, ...]]:
 
 def runs(root: Path) -> Counter[tuple[str, str]]:
     """Return how many of MLflow's runs have a name and a status."""
-    found = rows(root, "select name, status from runs where lifecycle_stage = 'active'")
-    return Counter(found)  # type: ignore[arg-type]
+    states = rows(root, "select name, status from runs where lifecycle_stage = 'active'")
+    return Counter(states)  # type: ignore[arg-type]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
 
 

@@ -74,7 +74,7 @@ def test_as_many_latents_live_as_eigenvalues_lie_above_sigma_squared(
 
 
 def test_the_optimal_rate_is_half_the_log_of_eigenvalue_over_variance() -> None:
-    found = optimal_rate_nats(np.array([8.0, 4.0, 1.0]), sigma=math.sqrt(2), latent_dim=3)
-    assert found == pytest.approx(0.5 * math.log(4) + 0.5 * math.log(2))
+    rate = optimal_rate_nats(np.array([8.0, 4.0, 1.0]), sigma=math.sqrt(2), latent_dim=3)
+    assert rate == pytest.approx(0.5 * math.log(4) + 0.5 * math.log(2))
     assert optimal_rate_nats(np.array([8.0, 4.0]), math.sqrt(2), latent_dim=1) == pytest.approx(math.log(2))
     assert optimal_rate_nats(np.array([1.0]), sigma=2.0, latent_dim=1) == 0

@@ -67,33 +67,33 @@ def test_iwae_stands_beside_the_paper() -> None:
 
 
 def test_iwae_findings_say_by_how_much() -> None:
-    said = "\n".join(IWAEProtocol().findings(iwae_cells({**NATS, ("IWAE", 1): 110.02})))
-    assert "-log p(x) falls from VAE to IWAE with k = 5 to IWAE with k = 50: in 3 of 3 seeds." in said
-    assert "is better than the VAE by 2.00 ± 0.00 nats, k = 50 by another 1.00 ± 0.00" in said
-    assert said.count("in 3 of 3 seeds") == 3
-    assert "50 draws make the VAE better by 0.50 ± 0.00 nats" in said
-    assert "the same model: 0.020 nats apart" in said
+    sentences = "\n".join(IWAEProtocol().findings(iwae_cells({**NATS, ("IWAE", 1): 110.02})))
+    assert "-log p(x) falls from VAE to IWAE with k = 5 to IWAE with k = 50: in 3 of 3 seeds." in sentences
+    assert "is better than the VAE by 2.00 ± 0.00 nats, k = 50 by another 1.00 ± 0.00" in sentences
+    assert sentences.count("in 3 of 3 seeds") == 3
+    assert "50 draws make the VAE better by 0.50 ± 0.00 nats" in sentences
+    assert "the same model: 0.020 nats apart" in sentences
 
 
 def test_iwae_findings_can_be_false() -> None:
     cells = iwae_cells()
     worse = (cells["model"] == "IWAE") & (cells["k"] == 50) & (cells["seed"] == 1)
     cells.loc[worse, ["nll_nats", "active_units"]] = [108.5, 17]
-    said = IWAEProtocol().findings(cells)
-    assert said[0].endswith("in 2 of 3 seeds.")
-    assert said[2].endswith("in 2 of 3 seeds.")
-    assert said[3].endswith("in 3 of 3 seeds.")
+    sentences = IWAEProtocol().findings(cells)
+    assert sentences[0].endswith("in 2 of 3 seeds.")
+    assert sentences[2].endswith("in 2 of 3 seeds.")
+    assert sentences[3].endswith("in 3 of 3 seeds.")
 
 
 def test_iwae_with_one_draw_stands_in_for_the_vae() -> None:
     part = {("IWAE", 1): 110.0, ("IWAE", 5): 108.0, ("IWAE", 50): 107.0}
     assert IWAEProtocol().findings(iwae_cells(part))[0].endswith("in 3 of 3 seeds.")
-    (said,) = IWAEProtocol().findings(iwae_cells({("IWAE", 5): 108.0}))
-    assert said.startswith("Not all of")
+    (sentence,) = IWAEProtocol().findings(iwae_cells({("IWAE", 5): 108.0}))
+    assert sentence.startswith("Not all of")
 
 
 @pytest.mark.parametrize(
-    ("facts", "said", "unsaid"),
+    ("facts", "sentences", "absent"),
     [
         ({}, ["50 epochs, not 3280", "from 0.002 to a tenth", "mnist5k: 4000 images"], ["Batches", "k ="]),
         (
@@ -104,10 +104,10 @@ def test_iwae_with_one_draw_stands_in_for_the_vae() -> None:
         ({"importance_samples": 500}, ["k = 500 importance samples, not 5000"], []),
     ],
 )
-def test_iwae_says_what_differs(facts: dict[str, Any], said: list[str], unsaid: list[str]) -> None:
+def test_iwae_says_what_differs(facts: dict[str, Any], sentences: list[str], absent: list[str]) -> None:
     text = "\n".join(IWAEProtocol().differences(iwae_cells(**facts)))
-    assert all(words in text for words in said)
-    assert not any(words in text for words in unsaid)
+    assert all(words in text for words in sentences)
+    assert not any(words in text for words in absent)
 
 
 def linear_cells(live: list[int]) -> pd.DataFrame:

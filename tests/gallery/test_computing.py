@@ -36,7 +36,7 @@ def test_an_ascii_terminal_gets_ascii(mnist5k_root: Path, variables: dict[str, s
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             [],
@@ -49,7 +49,7 @@ def test_an_ascii_terminal_gets_ascii(mnist5k_root: Path, variables: dict[str, s
 )
 def test_what_cannot_be_is_one_line_and_exit_code_1(
     arguments: list[str],
-    said: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -59,7 +59,7 @@ def test_what_cannot_be_is_one_line_and_exit_code_1(
     assert main(["gallery", "--root", str(tmp_path), *arguments]) == 1
     streams = capsys.readouterr()
     assert streams.out == ""
-    assert said in streams.err
+    assert message in streams.err
     assert streams.err.count("\n") == 1
     assert Path("page.md").read_text() == "no markers\n"
 

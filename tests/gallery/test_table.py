@@ -20,13 +20,13 @@ NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
 
 def committed() -> dict[str, list[str]]:
     """The lines of docs/gallery.md by the name of their row."""
-    found: dict[str, list[str]] = {}
+    rows: dict[str, list[str]] = {}
     table = PAGE.read_text().partition(BEGIN)[2].partition(END)[0].strip().splitlines()
     assert tuple(table[:2]) == HEAD
     for line in table[2:]:
         named = re.match(r"\| `(\w+)` \|", line)
-        found.setdefault(named[1] if named else list(found)[-1], []).append(line)
-    return found
+        rows.setdefault(named[1] if named else list(rows)[-1], []).append(line)
+    return rows
 
 
 def numbers(line: str) -> Iterator[tuple[float, float]]:
@@ -47,8 +47,8 @@ def test_the_committed_numbers_are_those_of_the_code(name: str, rows: dict[str, 
     fresh = list(lines(entry, rows[name]))
     for line, expected in zip(fresh, committed()[name], strict=True):
         assert line.split("|")[:-4] == expected.split("|")[:-4]  # all but the numbers
-        for (found, _), (value, unit) in zip(numbers(line), numbers(expected), strict=True):
-            assert abs(found - value) <= 1.01 * unit, line
+        for (number, _), (value, unit) in zip(numbers(line), numbers(expected), strict=True):
+            assert abs(number - value) <= 1.01 * unit, line
 
 
 def test_a_line_for_every_finding_and_the_words_once() -> None:

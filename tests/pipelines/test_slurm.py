@@ -37,11 +37,11 @@ def complaint(*command: str, path: str) -> str:
 
 
 def test_a_missing_extra_is_named() -> None:
-    said = complaint("-c", WITHOUT_THE_EXTRA, path=os.environ["PATH"])
-    assert said == "hydra/launcher=slurm: needs an extra: pip install -e '.[slurm]'."
+    message = complaint("-c", WITHOUT_THE_EXTRA, path=os.environ["PATH"])
+    assert message == "hydra/launcher=slurm: needs an extra: pip install -e '.[slurm]'."
 
 
 @pytest.mark.faults
 def test_a_machine_without_slurm_is_refused(tmp_path: Path) -> None:
-    said = complaint(SCRIPT, *OVERRIDES, path=str(tmp_path))
-    assert said.startswith("hydra/launcher=slurm: there is no sbatch, no srun, ")
+    message = complaint(SCRIPT, *OVERRIDES, path=str(tmp_path))
+    assert message.startswith("hydra/launcher=slurm: there is no sbatch, no srun, ")

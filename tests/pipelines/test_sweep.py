@@ -49,8 +49,8 @@ def test_a_grid_is_trained_tracked_evaluated_and_trained_only_once(root: Path) -
     assert "4 done" in scored.stdout
     metrics = json.loads((root / "evaluations/scratch/binomial-2-0/metrics.json").read_text())
     query = "select value from metrics join runs using (run_uuid) where name = 'binomial-2-0'"
-    found = rows(root, f"{query} and key = 'test/bpd'")
-    assert found == [(metrics["bits_per_dim"],)]
+    logged = rows(root, f"{query} and key = 'test/bpd'")
+    assert logged == [(metrics["bits_per_dim"],)]
     assert not [name for name, status in runs(root) if status == "RUNNING"]
 
 

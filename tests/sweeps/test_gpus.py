@@ -28,13 +28,13 @@ with places(Path(sys.argv[1]), ["GPU-a", "GPU-b"], 1, 2) as indices:
 def test_processes_are_spread_then_share_and_the_dead_give_back(tmp_path: Path) -> None:
     holders = []
     try:
-        found = []
+        indices = []
         for _ in range(4):
             command = [sys.executable, "-c", HOLD, str(tmp_path)]
             holders.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             assert holders[-1].stdout is not None
-            found.append(int(holders[-1].stdout.readline()))
-        assert found == [0, 1, 0, 1]
+            indices.append(int(holders[-1].stdout.readline()))
+        assert indices == [0, 1, 0, 1]
         holders[1].kill()
         holders[1].wait()
         with places(tmp_path, NAMES, 1, 2) as indices:

@@ -34,7 +34,7 @@ optional:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("nonsense", "study=nonsense: is not among the optional studies"),
         ("", "study=(none): is not among the optional studies"),
@@ -42,12 +42,12 @@ optional:
     ],
 )
 def test_what_is_no_optional_study_is_one_line_with_the_choices(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
 ) -> None:
     (tmp_path / "params.yaml").write_text(PARAMS)
     assert main(["study", name, "--params", str(tmp_path / "params.yaml")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"study: {said}")
+    assert line.startswith(f"study: {message}")
     assert line.endswith("Choices: tiny.")
 
 

@@ -24,13 +24,13 @@ YAML = PROJECT / "conf" / "hydra" / "launcher" / "ray.yaml"
 def engine(configuration: Callable[..., DictConfig]) -> Callable[..., RayLauncher]:
     """Make the engine that the YAML describes, with other settings of it and of the configuration."""
 
-    def made(*overrides: str, **settings: Any) -> RayLauncher:
+    def launcher(*overrides: str, **settings: Any) -> RayLauncher:
         config = OmegaConf.merge(configuration(*overrides), {"engine": OmegaConf.load(YAML).engine})
-        found: RayLauncher = instantiate(config.engine, **settings)
-        found.setup(hydra_context=None, task_function=None, config=config)  # type: ignore[arg-type]
-        return found
+        engine: RayLauncher = instantiate(config.engine, **settings)
+        engine.setup(hydra_context=None, task_function=None, config=config)  # type: ignore[arg-type]
+        return engine
 
-    return made
+    return launcher
 
 
 @pytest.fixture

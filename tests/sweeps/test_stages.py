@@ -112,9 +112,9 @@ def test_another_metric_measures_nothing_again_but_itself(small_cell: Callable[.
     assert before.items() <= after.items()
     assert len(after) == len(before) + 1
     assert weights.stat().st_mtime_ns == trained
-    found = json.loads((again.evaluation_folder / "metrics.json").read_text())
-    assert {"bits_per_dim", "active_units", "squared_error"} <= found.keys()
-    assert found["declarations"]["squared_error"]["better"] == "lower"
+    metrics = json.loads((again.evaluation_folder / "metrics.json").read_text())
+    assert {"bits_per_dim", "active_units", "squared_error"} <= metrics.keys()
+    assert metrics["declarations"]["squared_error"]["better"] == "lower"
 
 
 def test_what_is_measured_comes_back_from_the_store_to_the_last_bit(small_cell: Callable[..., Cell]) -> None:

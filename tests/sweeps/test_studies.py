@@ -54,7 +54,7 @@ def test_the_key_is_that_of_a_pipeline_script(small_cell: Callable[..., Cell], p
 
 
 @pytest.mark.parametrize(
-    ("axes", "said"),
+    ("axes", "message"),
     [
         ({"likelihood": "poisson"}, "poisson"),
         ({"options": "training.epochs=-1"}, "training.epochs=-1"),
@@ -64,11 +64,11 @@ def test_the_key_is_that_of_a_pipeline_script(small_cell: Callable[..., Cell], p
     ],
 )
 def test_what_cannot_be_composed_is_one_line_that_names_the_study(
-    tmp_path: Path, axes: dict[str, Any], said: str
+    tmp_path: Path, axes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingError, match=r"^study=mine: cannot be composed: ") as refusal:
         studies.grid("mine", {**AXES, **axes}, tmp_path)
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 

@@ -40,15 +40,15 @@ def test_what_is_there_is_taken_and_the_rest_is_run(
     cells: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
     TRAIN.perform(cells[0], lambda record: None)
-    sweep, asked = Sweep(TRAIN, cells), []
+    sweep, launched = Sweep(TRAIN, cells), []
     sweep.take_stored()
 
     def launch(indices: list[int]) -> None:
-        asked.append(indices)
+        launched.append(indices)
         perform(cells)(indices)
 
     sweep.run(launch)
-    assert asked == [[1]]
+    assert launched == [[1]]
     assert "1 done, 1 taken from the store" in capsys.readouterr().out
 
 
@@ -68,10 +68,10 @@ def test_a_damaged_result_is_made_again(cells: list[Cell]) -> None:
 def test_cells_that_are_lost_are_started_again_and_then_reported(
     cells: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep, asked = Sweep(TRAIN, cells), []
+    sweep, launched = Sweep(TRAIN, cells), []
     with pytest.raises(SweepError, match="2 of 2 cells have no result"):
-        sweep.run(asked.append)
-    assert len(asked) == ROUNDS
+        sweep.run(launched.append)
+    assert len(launched) == ROUNDS
     assert f"missing  {cells[0].name}: its process was lost" in capsys.readouterr().out
 
 
@@ -116,18 +116,18 @@ def test_a_result_that_could_not_be_laid_out_is_no_success(cells: list[Cell]) ->
 
 
 def test_a_job_that_was_lost_is_started_again_whatever_its_engine_raised(cells: list[Cell]) -> None:
-    sweep, asked = Sweep(TRAIN, cells), []
+    sweep, launched = Sweep(TRAIN, cells), []
 
     def launch(indices: list[int]) -> None:
-        asked.append(indices)
-        if len(asked) == 1:
+        launched.append(indices)
+        if len(launched) == 1:
             sweep.note_error(cells[0], RuntimeError("the node is gone"))
             perform(cells)([1])
         else:
             perform(cells)(indices)
 
     sweep.run(launch)
-    assert asked == [[0, 1], [0]]
+    assert launched == [[0, 1], [0]]
 
 
 def test_a_result_whose_job_was_lost_at_its_very_end_is_laid_out(cells: list[Cell]) -> None:
@@ -144,10 +144,10 @@ def test_a_result_whose_job_was_lost_at_its_very_end_is_laid_out(cells: list[Cel
 def test_where_workers_die_together_the_last_chance_is_alone(
     cells: list[Cell], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep, asked = Sweep(TRAIN, cells), []
+    sweep, launched = Sweep(TRAIN, cells), []
 
     def launch(indices: list[int]) -> None:
-        asked.append(indices)
+        launched.append(indices)
         if 0 in indices:  # it always dies, and takes the others along
             TRAIN.entry(cells[0]).folder.mkdir(parents=True, exist_ok=True)
         else:
@@ -155,7 +155,7 @@ def test_where_workers_die_together_the_last_chance_is_alone(
 
     with pytest.raises(SweepError, match="1 of 2 cells have no result"):
         sweep.run(launch, one_by_one=True)
-    assert asked == [[0, 1], [1, 0], [1], [0]]
+    assert launched == [[0, 1], [1, 0], [1], [0]]
     assert "1 done, 1 missing" in capsys.readouterr().out
 
 
@@ -176,7 +176,7 @@ def test_the_table_is_printed_when_the_sweep_is_interrupted(
 def test_what_another_process_computes_is_left_alone_and_run_last(
     cells: list[Cell], caplog: pytest.LogCaptureFixture
 ) -> None:
-    sweep, asked = Sweep(TRAIN, cells), []
+    sweep, launched = Sweep(TRAIN, cells), []
     entry = TRAIN.entry(cells[0])
     with entry.locked():
         entry.fail("an earlier reason")
@@ -185,12 +185,12 @@ def test_what_another_process_computes_is_left_alone_and_run_last(
         entry.forget()
 
         def launch(indices: list[int]) -> None:
-            asked.append(indices)
+            launched.append(indices)
             perform(cells)([1])
 
         with pytest.raises(SweepError):
             sweep.run(launch)
-    assert asked == [[1, 0], [0], [0]]
+    assert launched == [[1, 0], [0], [0]]
     assert "waiting for 1 of 2 cells, which another process computes" in caplog.text
 
 

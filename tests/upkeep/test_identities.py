@@ -112,8 +112,10 @@ def put(store: Path, age: int, done: bool = True, **changes: Any) -> str:
     return entry.folder.name
 
 
-def order(store: Path, asked: KeyedResult) -> list[str]:
-    return [each.key for each, _ in nearest(asked, [Stored(Entry(path)) for path in sorted(store.iterdir())])]
+def order(store: Path, result: KeyedResult) -> list[str]:
+    return [
+        each.key for each, _ in nearest(result, [Stored(Entry(path)) for path in sorted(store.iterdir())])
+    ]
 
 
 def test_the_same_settings_are_nearer_than_fewer_differences(tmp_path: Path) -> None:

@@ -98,18 +98,18 @@ def test_an_entry_need_not_say_which_definitions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "words"),
     [(0, "0 seconds"), (119, "119 seconds"), (125, "2 minutes"), (7300, "2 hours"), (30 * 86400, "30 days")],
 )
 def test_the_age_is_that_of_the_last_file_whatever_happens_to_the_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, words: str
 ) -> None:
     entry = Entry(tmp_path / KEY)
     with entry.locked():
         (entry.folder / "weights").touch()
     os.utime(entry.folder / "weights", (1e9, 1e9))
     monkeypatch.setattr(time, "time", lambda: 1e9 + seconds)
-    assert Stored(entry).age == said
+    assert Stored(entry).age == words
 
 
 @pytest.mark.parametrize("path", LIKELIHOODS, ids=lambda path: path.stem)

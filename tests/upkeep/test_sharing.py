@@ -109,9 +109,9 @@ def test_a_damaged_zip_is_named_and_the_others_are_pulled(copy, two, tmp_path, c
     harmed, other = (entry.folder.name for entry in two)
     harm(tmp_path / "shared" / f"{harmed}.zip")
     assert copy("pull", "there") == 1
-    said = capsys.readouterr()
-    assert said.err == f"cells: {harmed}.zip is damaged; delete it there\n"
-    assert said.out.endswith("cells: 1 pulled, 0 were here\n")
+    printed = capsys.readouterr()
+    assert printed.err == f"cells: {harmed}.zip is damaged; delete it there\n"
+    assert printed.out.endswith("cells: 1 pulled, 0 were here\n")
     assert files_of(tmp_path / "there" / harmed) == {}
     assert Entry(tmp_path / "there" / other).done()
     assert not list((tmp_path / "there").glob(".*"))
@@ -129,14 +129,14 @@ def test_what_is_computed_right_now_is_left_alone(copy, two, tmp_path, capsys) -
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "message"),
     [("nowhere", "FileNotFoundError"), ("nonsense://x/y", "Protocol not known: nonsense")],
 )
 def test_a_place_that_cannot_be_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, place: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, place: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["cells", "pull", place, "--store", str(tmp_path)]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"cells: {place}: ")
-    assert said in line
+    assert message in line

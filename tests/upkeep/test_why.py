@@ -145,10 +145,10 @@ def test_other_data_another_torch_and_an_older_entry(run: Run) -> None:
     (folder / "identity.json").write_text(json.dumps(identity))
     shutil.rmtree(stored.entry.folder)
     short = folder.name[:12]
-    found = differing(run("tiny/binomial-2-0"))
-    assert [name for name, _ in found] == ["data", "torch", "code"]
-    assert found[0][1].endswith(" | abababababab")
-    assert found[2][1] == f"differs ({short} does not record which definitions)"
+    unlike = differing(run("tiny/binomial-2-0"))
+    assert [name for name, _ in unlike] == ["data", "torch", "code"]
+    assert unlike[0][1].endswith(" | abababababab")
+    assert unlike[2][1] == f"differs ({short} does not record which definitions)"
 
 
 @pytest.mark.parametrize("state", ["failed", "half done", "damaged"])
@@ -160,10 +160,10 @@ def test_an_entry_that_is_not_done_says_how_far_it_is(run: Run, state: str) -> N
         entry.forget()
     if state == "failed":
         entry.fail("NonFiniteLossError: the loss is not finite\n\nTraceback")
-    for asked in ("tiny/gaussian-2-0", entry.folder.name[:9]):
-        lines = run(asked)
-        said = ": NonFiniteLossError: the loss is not finite" if state == "failed" else ""
-        assert lines[1] == f"it is in the store, {state}{said}"
+    for name in ("tiny/gaussian-2-0", entry.folder.name[:9]):
+        lines = run(name)
+        reason = ": NonFiniteLossError: the loss is not finite" if state == "failed" else ""
+        assert lines[1] == f"it is in the store, {state}{reason}"
         assert lines[2].startswith("beside ")  # another one
 
 
