@@ -20,7 +20,16 @@ def root(prepared_root: Path, tmp_path: Path) -> Path:
 
 def test_a_grid_is_trained_tracked_evaluated_and_trained_only_once(root: Path) -> None:
     first = run("train", root, "-m", *GRID)
-    assert "4 done" in first.stdout
+    counts, heading, *ranking, following = first.stdout.splitlines()
+    assert "4 done" in counts
+    assert heading == "validation bits/dim on digits at 17 levels, best first:"
+    assert {line.split()[1] for line in ranking} == {
+        "binomial-2-0",
+        "binomial-3-0",
+        "gaussian-2-0",
+        "gaussian-3-0",
+    }
+    assert following.startswith(f"next: .venv/bin/python pipelines/evaluate.py -m {' '.join(GRID)} ")
     assert trained(root) == {"binomial-2-0", "binomial-3-0", "gaussian-2-0", "gaussian-3-0"}
     assert runs(root) == {**all_four(), ("scratch sweep", "FINISHED"): 1}
     children = "select count(*) from tags where key = 'mlflow.parentRunId'"
@@ -47,6 +56,7 @@ def test_a_grid_is_trained_tracked_evaluated_and_trained_only_once(root: Path) -
 
     scored = run("evaluate", root, "-m", *GRID)
     assert "4 done" in scored.stdout
+    assert "next: .venv/bin/python pipelines/report.py --study scratch" in scored.stdout
     metrics = json.loads((root / "evaluations/scratch/binomial-2-0/metrics.json").read_text())
     query = "select value from metrics join runs using (run_uuid) where name = 'binomial-2-0'"
     logged = rows(root, f"{query} and key = 'test/bpd'")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
-from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cli.app import main
 from vae_likelihoods.tracking.connection import connect
 from vae_likelihoods.tracking.server import addresses
@@ -16,65 +14,62 @@ from vae_likelihoods.tracking.server import addresses
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own and its dependencies'
 
 
-@pytest.fixture
-def root(cell: Cell, tmp_path: Path) -> Path:
-    """A folder of results with one trained and evaluated cell of the study `tracked`."""
-    return shutil.copytree(cell.root, tmp_path / "a root")
-
-
 def test_every_study_that_lies_in_runs_is_mirrored(
-    root: Path, uri: str, capsys: pytest.CaptureFixture[str]
+    tiny_root: Path, uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["sync", "--root", str(root), "--uri", uri]) == 0
-    assert capsys.readouterr().out == "sync: tracked, 1 cells\n"
-    client = connect(uri, root)
-    (study,) = [found for found in client.search_experiments() if found.name == "tracked"]
-    names = {run.info.run_name: run.info.status for run in client.search_runs([study.experiment_id])}
-    assert names["gaussian_learned-8-0"] == "FINISHED"
+    assert main(["sync", "--root", str(tiny_root), "--uri", uri]) == 0
+    assert capsys.readouterr().out == "sync: tiny, 2 cells\n"
+    client = connect(uri, tiny_root)
+    (study,) = [each for each in client.search_experiments() if each.name == "tiny"]
+    statuses = {run.info.run_name: run.info.status for run in client.search_runs([study.experiment_id])}
+    assert {"binomial-2-0", "gaussian-2-0"} < statuses.keys()
+    assert set(statuses.values()) == {"FINISHED"}
 
 
-def test_a_study_without_cells_is_one_line(root: Path, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sync", "absent", "--root", str(root), "--uri", uri]) == 1
+def test_a_study_without_cells_is_one_line(
+    tiny_root: Path, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sync", "absent", "--root", str(tiny_root), "--uri", uri]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"sync: study=absent: there is no cell in {root / 'runs' / 'absent'}."
+    assert line == f"sync: study=absent: there is no cell in {tiny_root / 'runs' / 'absent'}."
 
 
 def test_a_server_that_does_not_answer_is_one_line(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    assert main(["sync", "--root", str(root), "--uri", address]) == 1
+    assert main(["sync", "--root", str(tiny_root), "--uri", address]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"sync: MLflow at {address} did not take the results; `make sync` does it later")
 
 
 def test_an_address_that_mlflow_does_not_know_is_one_line(
-    root: Path, capsys: pytest.CaptureFixture[str]
+    tiny_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for command in ("sync", "ui"):
-        assert main([command, "--root", str(root), "--uri", "ftp://x"]) == 1
+        assert main([command, "--root", str(tiny_root), "--uri", "ftp://x"]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"{command}: tracking.uri=ftp://x: is no address of an MLflow store")
 
 
 def test_a_port_in_use_is_refused_with_another(
-    root: Path, uri: str, capsys: pytest.CaptureFixture[str]
+    tiny_root: Path, uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert main(["ui", "--root", str(root), "--uri", uri, "--port", str(port)]) == 1
+        assert main(["ui", "--root", str(tiny_root), "--uri", uri, "--port", str(port)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"ui: port={port}: another program uses it; try make ui PORT={port + 1}."
 
 
-def test_every_study_has_an_address(root: Path, uri: str) -> None:
-    assert main(["sync", "--root", str(root), "--uri", uri]) == 0
+def test_every_study_has_an_address(tiny_root: Path, uri: str) -> None:
+    assert main(["sync", "--root", str(tiny_root), "--uri", uri]) == 0
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    first, study = addresses(root, uri, port)
+    first, study = addresses(tiny_root, uri, port)
     assert first == f"MLflow serves {uri} on http://127.0.0.1:{port} (Ctrl-C ends it)"
-    assert study.split()[0] == "tracked"
+    assert study.split()[0] == "tiny"
     assert study.split()[1].startswith(f"http://127.0.0.1:{port}/#/experiments/")
