@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.files import sha256
@@ -93,7 +96,7 @@ def test_a_process_that_dies_is_named_and_training_goes_on_from_the_checkpoint(
 
     def kill_one(record: EpochRecord) -> None:
         if record.epoch == 3:
-            (other,) = processes_of(os.getpid())
+            (other,) = multiprocessing.active_children()
             other.kill()
 
     with pytest.raises(LostProcessError, match=r"of 2 processes, these ended: 1 \(exit code -9\)"):
@@ -102,6 +105,20 @@ def test_a_process_that_dies_is_named_and_training_goes_on_from_the_checkpoint(
     train_together(cell, tmp_path / "killed", lambda record: seen.append(record.epoch))
     assert seen == [4, 5, 6]
     assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
+
+
+def test_a_process_that_cannot_start_is_named_at_once(small_cell: MakeCell, tmp_path: Path) -> None:
+    cell = small_cell("runtime.processes=3")
+    with pytest.raises(LostProcessError, match=r"of 3 processes, these ended: .*2 \(exit code 1\)"):
+        train_together(cell, tmp_path, nothing, gpus=(0, -1, 1000))  # there is no GPU 1000
+
+
+def test_a_worker_of_joblib_starts_processes_too(small_cell: MakeCell, tmp_path: Path) -> None:
+    cell = small_cell("runtime.processes=2")
+    train_together(cell, tmp_path / "here", nothing)
+    Parallel(n_jobs=2)([delayed(train_together)(cell, tmp_path / "worker", [].append)])
+    get_reusable_executor().shutdown()
+    assert hashes(tmp_path / "worker") == hashes(tmp_path / "here")
 
 
 @pytest.mark.faults

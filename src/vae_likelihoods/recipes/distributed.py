@@ -1,22 +1,17 @@
-"""Train one cell with several processes at once: each computes the gradient of its share of a batch.
+"""Train one cell with several processes: each computes the gradient of its share of every batch.
 
 Torch's DistributedDataParallel averages the gradients. The images of a batch, its noise and the order of
-batches are those of one process, so the curves of the losses are the same but for rounding. This process is
-rank 0: it alone writes. The others follow, and end when it does, however it ends.
-
-    python -m vae_likelihoods.recipes.distributed      # a follower; rank 0 starts it and tells it what to do
+batches are those of one process, so the losses are the same up to rounding. This process is rank 0 and the
+only one that writes. The other processes end when it ends, even if it is killed.
 """
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -24,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessContext, ProcessException, start_processes
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
@@ -38,11 +34,11 @@ if TYPE_CHECKING:
 
 
 class LostProcessError(RuntimeError):
-    """A process of the group ended before its work."""
+    """A process of the group ended before the training did."""
 
 
 class Loss(nn.Module):
-    """An objective with its model, as the one module that DistributedDataParallel wraps."""
+    """An objective and its model in one module, which DistributedDataParallel wraps."""
 
     def __init__(self, model: VAE, objective: Objective) -> None:
         super().__init__()
@@ -54,7 +50,7 @@ class Loss(nn.Module):
 
 
 class DataParallelTrainer(Trainer):
-    """A trainer that is one of several, each made from the same settings; arguments as of `Trainer`."""
+    """One of several trainers that are built from the same settings; takes the arguments of `Trainer`."""
 
     def __init__(self, model: VAE, objective: Objective, *arguments: Any) -> None:
         super().__init__(model, objective, *arguments)
@@ -74,7 +70,7 @@ class DataParallelTrainer(Trainer):
         batch = len(levels)
         rows = share(batch, self.rank, self.size)
         weight = (rows.stop - rows.start) * self.size / batch
-        if not weight:  # fewer images than processes: take part, and count for nothing
+        if not weight:  # fewer images than processes: this one computes an image that counts for nothing
             rows = slice(0, 1)
         with self._autocast():
             means: Tensor = self.loss(levels[rows], Rows(noise, rows, batch), self.epoch)
@@ -83,12 +79,12 @@ class DataParallelTrainer(Trainer):
     @override
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
-        """Let rank 0 do it and tell the others, who decide the same from it."""
-        found = torch.zeros(2, dtype=torch.float64, device=self.device)
+        """Validate in rank 0 and send the numbers to the others, so that all stop at the same epoch."""
+        terms = torch.zeros(2, dtype=torch.float64, device=self.device)
         if self.rank == 0:
-            found.copy_(torch.tensor(super()._validate(), dtype=torch.float64))
-        dist.broadcast(found, src=0)
-        distortion, rate = found.tolist()
+            terms.copy_(torch.tensor(super()._validate(), dtype=torch.float64))
+        dist.broadcast(terms, src=0)
+        distortion, rate = terms.tolist()
         return distortion, rate
 
 
@@ -103,105 +99,94 @@ def share(count: int, rank: int, size: int) -> slice:
 
 
 def train_together(
-    cell: Cell, folder: Path, tell: Callable[[EpochRecord], None], gpus: Sequence[int] = ()
+    cell: Cell, folder: Path, on_epoch: Callable[[EpochRecord], None], gpus: Sequence[int] = ()
 ) -> list[str]:
     """Train a cell with `runtime.processes` processes; otherwise as `recipes.training.train`.
 
     Args:
         cell: the checked configuration.
         folder: where to write.
-        tell: called with each epoch's record.
-        gpus: which GPU each process uses; empty on a CPU.
+        on_epoch: called with each epoch's record.
+        gpus: the GPU of each process; empty on a CPU.
 
     Raises:
-        NonFiniteLossError: naming epoch and step.
-        LostProcessError: if another process of the group died; the same command goes on from the checkpoint.
+        NonFiniteLossError: names epoch and step.
+        LostProcessError: if another process died; the same command continues from the checkpoint.
     """
-    size = cell.settings.runtime.processes
-    with (
-        TemporaryDirectory() as temporary,
-        followers(cell, folder, meeting := Path(temporary) / "meeting", size, gpus) as others,
-    ):
-        try:
-            with group(cell, meeting, 0, size):
-                return train(cell, folder, tell, partial(make_trainer, kind=DataParallelTrainer))
-        except RuntimeError as error:
-            # What torch raises when the other end is gone; give the others a moment to be seen dead.
-            codes = {rank: ended(process) for rank, process in enumerate(others, 1)}
-            lost = [f"{rank} (exit code {code})" for rank, code in codes.items() if code]
-            if lost:
-                raise LostProcessError(f"of {size} processes, these ended: {', '.join(lost)}") from error
-            raise
+    with TemporaryDirectory() as temporary:
+        meeting = Path(temporary)
+        with followers(cell, folder, meeting, gpus) as others:
+            wait_for_start(others, meeting)
+            try:
+                with group(cell, meeting, rank=0):
+                    return train(cell, folder, on_epoch, DataParallelTrainer)
+            except RuntimeError:  # torch raises it when another process is gone
+                check_alive(others, timeout_s=5)
+                raise
 
 
-def ended(process: subprocess.Popen[str]) -> int | None:
-    """Return the exit code of a process that ends soon, or None."""
+def wait_for_start(others: ProcessContext, meeting: Path) -> None:
+    """Return once all processes run; torch itself would wait half an hour for one that failed to start."""
+    while len(list(meeting.glob("started-*"))) < len(others.processes):
+        check_alive(others, timeout_s=0.1)
+
+
+def check_alive(others: ProcessContext, timeout_s: float) -> None:
+    """Raise LostProcessError if one of the processes has failed, or fails within this time."""
     try:
-        return process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        return None
+        others.join(timeout_s)
+    except ProcessException as error:
+        codes = {rank: process.exitcode for rank, process in enumerate(others.processes, 1)}
+        lost = ", ".join(f"{rank} (exit code {code})" for rank, code in codes.items() if code)
+        raise LostProcessError(f"of {len(codes) + 1} processes, these ended: {lost}") from error
 
 
 @contextmanager
-def followers(
-    cell: Cell, folder: Path, meeting: Path, size: int, gpus: Sequence[int]
-) -> Iterator[Sequence[subprocess.Popen[str]]]:
-    """Start the processes of ranks 1 .. size - 1; what is left of them at the end is killed."""
-    started: list[subprocess.Popen[str]] = []
+def followers(cell: Cell, folder: Path, meeting: Path, gpus: Sequence[int]) -> Iterator[ProcessContext]:
+    """Start the processes of all ranks but 0; kill those that still run at the end."""
+    count = cell.settings.runtime.processes - 1
+    # Children inherit the default method, and that of a worker of joblib is one that they do not know.
+    multiprocessing.set_start_method("spawn", force=True)
+    context = start_processes(follow, (cell, folder, meeting, gpus), count, join=False)
     try:
-        for rank in range(1, size):
-            told = {
-                "settings": cell.settings.model_dump(mode="json"),
-                "folder": str(folder),
-                "meeting": str(meeting),
-                "rank": rank,
-                "gpu": gpus[rank] if gpus else None,
-            }
-            process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, text=True)
-            started.append(process)
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(told) + "\n")
-            process.stdin.flush()  # and left open: see `follow`
-        yield started
+        yield context
     finally:
-        for process in started:
+        for process, traceback_file in zip(context.processes, context.error_files, strict=True):
             process.kill()
-            process.communicate()
+            process.join()
+            Path(traceback_file).unlink(missing_ok=True)
 
 
-@contextmanager
-def group(cell: Cell, meeting: Path, rank: int, size: int) -> Iterator[None]:
-    """Join the processes that meet in the file `meeting`."""
-    backend = "nccl" if cell.settings.runtime.torch_device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, f"file://{meeting}", rank=rank, world_size=size)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def follow(told: dict[str, Any]) -> None:
-    """Train along with rank 0, and write nothing."""
-    from vae_likelihoods.cells.cell import Cell
-    from vae_likelihoods.cells.settings import Settings
-
-    cell = Cell(Settings.model_validate(told["settings"]))
-    if told["gpu"] is not None:
-        torch.cuda.set_device(told["gpu"])
-    with group(cell, Path(told["meeting"]), told["rank"], cell.settings.runtime.processes):
+def follow(index: int, cell: Cell, folder: Path, meeting: Path, gpus: Sequence[int]) -> None:
+    """Train along with rank 0, as rank `index` + 1, and write nothing."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    rank = index + 1
+    if gpus:
+        torch.cuda.set_device(gpus[rank])
+    (meeting / f"started-{rank}").touch()
+    with group(cell, meeting, rank):
         trainer = make_trainer(cell, DataParallelTrainer)
-        Checkpoint(Path(told["folder"]) / "checkpoint.pt", 0).restore(trainer)
-        with suppress(NonFiniteLossError):  # rank 0 meets it too, and tells
+        Checkpoint(folder / "checkpoint.pt", 0).restore(trainer)
+        with suppress(NonFiniteLossError):  # rank 0 meets it too, and raises it
             for _ in trainer.epochs():
                 pass
 
 
-def main() -> None:
-    """Do what rank 0 says in the first line; end when it closes the pipe, as its death does."""
-    told = json.loads(sys.stdin.readline())
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
-    follow(told)
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
-if __name__ == "__main__":
-    main()
+@contextmanager
+def group(cell: Cell, meeting: Path, rank: int) -> Iterator[None]:
+    """Join the processes that meet in the folder `meeting`."""
+    runtime = cell.settings.runtime
+    backend = "nccl" if runtime.torch_device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, f"file://{meeting}/group", rank=rank, world_size=runtime.processes)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

@@ -29,24 +29,24 @@ RESULTS = ("history.csv", "columns.json", "model.safetensors", "samples.png", "r
 def train(
     cell: Cell,
     folder: Path,
-    tell: Callable[[EpochRecord], None],
-    make: Callable[[Cell], Trainer] | None = None,
+    on_epoch: Callable[[EpochRecord], None],
+    kind: Callable[..., Trainer] = Trainer,
 ) -> list[str]:
-    """Train a cell, or go on from its checkpoint; return the names of the result files in `folder`.
+    """Train a cell, or continue from its checkpoint; return the names of the result files in `folder`.
 
-    Beside the results `folder` gets timings.csv, a row for each epoch that was trained, another if it was
-    trained again. It is no result: it differs each time.
+    The folder also gets timings.csv, with a row each time an epoch is trained. It is no result: timings
+    differ from run to run.
 
     Args:
         cell: the checked configuration.
         folder: where to write; holds a checkpoint if an earlier process was stopped.
-        tell: called with each epoch's record.
-        make: makes the trainer; `make_trainer` unless told otherwise.
+        on_epoch: called with each epoch's record.
+        kind: the class of the trainer.
 
     Raises:
-        NonFiniteLossError: naming epoch and step.
+        NonFiniteLossError: names epoch and step.
     """
-    trainer = (make or make_trainer)(cell)
+    trainer = make_trainer(cell, kind)
     checkpoint = Checkpoint(folder / "checkpoint.pt", cell.settings.runtime.checkpoint_seconds)
     if not checkpoint.restore(trainer):
         write_grids(folder / "grids", trainer, cell.settings.seed)
@@ -57,19 +57,19 @@ def train(
         if record.epoch % cell.settings.training.grid_epochs == 0 or trainer.finished:
             write_grids(folder / "grids", trainer, cell.settings.seed)
         checkpoint.save(trainer)
-        tell(record)
+        on_epoch(record)
     trainer.model.load_state_dict(trainer.best_weights)
     save_weights(folder / "model.safetensors", trainer.best_weights)
     write_pictures(folder, trainer, cell.settings.seed)
     write_history(folder / "history.csv", trainer.records)
     checkpoint.path.unlink(missing_ok=True)
-    # What a killed process left half written begins with a dot.
+    # A file that a killed process left half written has a name that begins with a dot.
     grids = [f"grids/{path.name}" for path in (folder / "grids").glob("[!.]*.png")]
     return [*RESULTS, *grids]
 
 
 def make_trainer(cell: Cell, kind: Callable[..., Trainer] = Trainer) -> Trainer:
-    """Build model, objective, optimiser and data of a cell on its device, and a trainer of this kind."""
+    """Build a cell's model, objective, optimiser and data on its device, and its trainer."""
     settings = cell.settings
     device = settings.runtime.torch_device
     prepare_cpu(settings.runtime.threads)
@@ -94,12 +94,12 @@ def make_trainer(cell: Cell, kind: Callable[..., Trainer] = Trainer) -> Trainer:
 
 def write_pictures(folder: Path, trainer: Trainer, seed: int, mark: str = "") -> None:
     """Write the sample grid and the reconstructions of validation images."""
-    drawn = samples(trainer.model, seed)
-    write_whole(folder / f"samples{mark}.png", drawn.save)
-    rebuilt = reconstructions(trainer.model, trainer.validation)
-    write_whole(folder / f"reconstructions{mark}.png", rebuilt.save)
+    sample_grid = samples(trainer.model, seed)
+    write_whole(folder / f"samples{mark}.png", sample_grid.save)
+    reconstruction_grid = reconstructions(trainer.model, trainer.validation)
+    write_whole(folder / f"reconstructions{mark}.png", reconstruction_grid.save)
 
 
 def write_grids(folder: Path, trainer: Trainer, seed: int) -> None:
-    """Write both pictures for the epoch that just ended."""
+    """Write both pictures of the epoch that just ended, with its number in their names."""
     write_pictures(folder, trainer, seed, mark=f"-{trainer.epoch:04d}")
