@@ -295,6 +295,12 @@ def test_stages_are_the_epochs_and_rates_of_the_paper() -> None:
     assert rates == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(("epochs", "ratio"), [(1, 0), (8, 1), (255, 2), (3280, 3), (21845, 4)])
+def test_the_ratio_of_the_stages_is_the_root(epochs: int, ratio: int) -> None:
+    """1 + r + ... + r^7 = (r^8 - 1) / (r - 1)."""
+    assert stage_ratio(epochs) == pytest.approx(ratio, rel=1e-14)
+
+
 @pytest.mark.parametrize("epochs", [8, 13, 40, 121])
 def test_fewer_epochs_keep_the_eight_rates_and_a_ratio_between_their_stages(epochs: int) -> None:
     batches = 1000

@@ -8,7 +8,6 @@ import math
 from typing import Annotated, Literal
 
 from pydantic import Field
-from scipy.optimize import brentq
 
 from vae_likelihoods.training.sections import Count, Section
 
@@ -57,4 +56,6 @@ def stage_of(step: int, steps: int, epochs: int) -> int:
 @functools.cache
 def stage_ratio(epochs: int) -> float:
     """Return r >= 0 with 1 + r + ... + r^7 = `epochs`."""
-    return float(brentq(lambda ratio: sum(ratio**i for i in range(STAGES)) - epochs, 0, epochs, xtol=1e-14))
+    from scipy.optimize import brentq  # slow to import, and only this schedule needs it
+
+    return float(brentq(lambda ratio: sum(ratio**i for i in range(STAGES)) - epochs, 0, epochs, xtol=1e-15))
