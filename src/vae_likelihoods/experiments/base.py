@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
+from tabulate import tabulate
 
 from vae_likelihoods.cells.cell import Cell
 
@@ -73,7 +74,7 @@ def facts(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
 def report(experiment: PublishedProtocol, cells: pd.DataFrame) -> str:
     """Return the table, the findings and the differences of evaluated cells as Markdown."""
     lines = [
-        *markdown(experiment.table(cells)),
+        markdown(experiment.table(cells)),
         "",
         *(f"* {finding}" for finding in experiment.findings(cells)),
         "",
@@ -84,10 +85,10 @@ def report(experiment: PublishedProtocol, cells: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def markdown(table: ProtocolTable) -> list[str]:
-    """Return the lines of a Markdown table, numbers to the right."""
-    rules = ["---" if name in table.words else "---:" for name in table.columns]
-    return [f"| {' | '.join(row)} |" for row in (table.columns, rules, *table.rows)]
+def markdown(table: ProtocolTable) -> str:
+    """Return a Markdown table, numbers to the right."""
+    sides = ["left" if name in table.words else "right" for name in table.columns]
+    return tabulate(table.rows, table.columns, tablefmt="pipe", colalign=sides, disable_numparse=True)
 
 
 def over_seeds(values: pd.Series[float], places: int) -> str:
