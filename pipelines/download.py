@@ -26,8 +26,8 @@ def main(config: DictConfig) -> None:
     require(config.dataset.name == yaml, "dataset.name", config.dataset.name, f"must be {yaml}, as its file")
     source, folder = build(config.dataset), ROOT / config.raw_folder
     with under(KEY):
-        names = source.download(folder)
-    log.info("%s: %s in %s", source.name, ", ".join(names) or "everything was already", folder)
+        files = source.download(folder)
+    log.info("%s: %s in %s", source.name, ", ".join(files) or "everything was already", folder)
 
 
 if __name__ == "__main__":

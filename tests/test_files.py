@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens to the process that writes them."""
+"""Files are whole or absent, whatever happens to the process that writes them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ with folder_aside(Path(sys.argv[1])) as aside:
 
 
 def killed_in_the_middle(script: str, path: Path) -> None:
-    """Run `script` until it says that it is half way, then kill it as the out-of-memory killer would."""
+    """Run `script` until it prints that it is half way, then kill it as the out-of-memory killer would."""
     command = [sys.executable, "-c", script, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -81,16 +81,16 @@ def test_write_replaces_and_makes_folders(tmp_path: Path) -> None:
 
 def test_the_file_aside_keeps_its_ending(tmp_path: Path) -> None:
     """PIL and numpy choose the format by it."""
-    seen: list[Path] = []
+    paths: list[Path] = []
 
     def write(aside: Path) -> None:
-        seen.append(aside)
+        paths.append(aside)
         aside.touch()
 
     write_whole(tmp_path / "grid.png", write)
-    assert seen[0].suffix == ".png"
-    assert seen[0].parent == tmp_path
-    assert seen[0].name.startswith(".")
+    assert paths[0].suffix == ".png"
+    assert paths[0].parent == tmp_path
+    assert paths[0].name.startswith(".")
 
 
 def raise_at_once(aside: Path) -> None:
@@ -108,7 +108,7 @@ def interrupted(aside: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [raise_at_once, raise_half_way, interrupted])
-def test_an_error_leaves_the_old_file_and_no_litter(old: Path, write: Callable[[Path], None]) -> None:
+def test_an_error_leaves_the_old_file_and_nothing_else(old: Path, write: Callable[[Path], None]) -> None:
     with pytest.raises((RuntimeError, KeyboardInterrupt)):
         write_whole(old, write)
     assert old.read_text() == "old"
@@ -124,7 +124,7 @@ def test_an_error_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_the_old_file_whole(old: Path) -> None:
     killed_in_the_middle(HALF_WRITER, old)
     assert old.read_text() == "old"
-    assert visible(old.parent) == ["result.txt"]  # what is half written is hidden
+    assert visible(old.parent) == ["result.txt"]  # a half-written file is hidden
     write_text(old, "newer")
     assert old.read_text() == "newer"
 
@@ -142,7 +142,7 @@ def test_json_keeps_order_and_floats(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, object()])
-def test_what_json_cannot_hold_is_refused_and_leaves_the_old_file(old: Path, value: object) -> None:
+def test_a_value_that_is_no_json_is_refused_and_leaves_the_old_file(old: Path, value: object) -> None:
     with pytest.raises((ValueError, TypeError)):
         write_json(old, {"value": value})
     assert old.read_text() == "old"
@@ -172,7 +172,9 @@ def test_a_folder_is_made_with_its_parents(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_leaves_the_old_folder_and_no_litter(old_folder: Path, error: type[BaseException]) -> None:
+def test_an_error_leaves_the_old_folder_and_nothing_else(
+    old_folder: Path, error: type[BaseException]
+) -> None:
     def fill() -> None:
         with folder_aside(old_folder) as aside:
             (aside / "new").write_text("half")
@@ -203,10 +205,10 @@ def test_leftovers_of_killed_processes_go_after_a_day(old_folder: Path) -> None:
     assert [name for name in names if (old_folder.parent / name).exists()] == names[1:]
 
 
-def test_a_leftover_that_vanishes_meanwhile_is_no_error(
+def test_a_leftover_that_another_process_removes_is_no_error(
     old_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process, which stages the same folder, ends between listing and looking."""
+    """The other process ends after the leftovers were listed and before they are removed."""
     gone = old_folder.parent / ".cell.gone.partial"
     listing = Path.glob
     monkeypatch.setattr(Path, "glob", lambda self, pattern: [*listing(self, pattern), gone])

@@ -1,4 +1,4 @@
-"""Derived randomness: fixed for ever, different for each purpose, and no trace in torch's own state."""
+"""Derived generators: they never change, differ by purpose, and leave torch's own state as it is."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_a_generator_starts_afresh_each_time() -> None:
 def test_seeded_block_repeats_and_leaves_no_trace() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    drawn = []
+    weights = []
     for _ in range(2):
         with seeded(3, "weights"):
-            drawn.append(torch.nn.Linear(3, 2).weight)
-    assert torch.equal(*drawn)
+            weights.append(torch.nn.Linear(3, 2).weight)
+    assert torch.equal(*weights)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -69,6 +69,6 @@ def test_seeded_block_leaves_no_trace_after_an_error() -> None:
 
 
 def test_examples_in_the_docstrings() -> None:
-    found = doctest.testmod(seeding)
-    assert found.attempted >= 3
-    assert found.failed == 0
+    results = doctest.testmod(seeding)
+    assert results.attempted >= 3
+    assert results.failed == 0

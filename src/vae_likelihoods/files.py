@@ -19,14 +19,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[2]  # conf/, params.yaml and, unless told otherwise, all results
+PROJECT = Path(__file__).resolve().parents[2]  # has conf/, params.yaml and, by default, all results
 DAY_SECONDS = 24 * 60 * 60
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in place in one step.
+    """Let `write` fill a file beside `path`, then replace `path` by it in one step.
 
-    A process that dies in between leaves the old file, or none; never half of one.
+    A process that dies in between leaves the old file or none, never half a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{path.suffix}")
@@ -45,7 +45,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with the order of its keys kept."""
+    """Write `value` as indented JSON; keys keep their order."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -73,13 +73,13 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def beside(folder: Path) -> Iterator[Path]:
-    """Give an empty folder on the same file system as `folder`, removed at the end whatever happens.
+    """Yield an empty folder on the file system of `folder`, and remove it at the end.
 
-    A killed process cannot remove its own; the next one removes what is older than a day.
+    A killed process leaves its folder behind; the next process removes those older than a day.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for leftover in folder.parent.glob(f".{folder.name}.*.partial"):
-        with suppress(FileNotFoundError):  # its own process may be removing it right now
+        with suppress(FileNotFoundError):  # its process may be removing it now
             if time.time() - leftover.stat().st_mtime > DAY_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
     with TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent) as temporary:
@@ -88,19 +88,19 @@ def beside(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_aside(target: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; on success it replaces `target` in one step, else it is dropped.
+    """Yield an empty folder; it replaces `target` if the block succeeds, and is removed if it fails.
 
-    Any number of processes may do this at once: each puts a whole folder in place, the last one stays.
+    Any number of processes may do this at once: each replaces a whole folder, and the last one stays.
     """
     with beside(target) as staging:
-        new = staging / "new"  # made here and not by tempfile, which would leave it closed to other users
+        new = staging / "new"  # not made by tempfile, whose folders are closed to other users
         new.mkdir()
         yield new
         _replace(target, new)
 
 
 def _replace(target: Path, new: Path) -> None:
-    """Rename the folder `new` to `target`; what stands there, and may change meanwhile, goes beside `new`."""
+    """Rename the folder `new` to `target`; the folder there, which may change meanwhile, is moved beside `new`."""
     for attempt in itertools.count():
         try:
             new.rename(target)
@@ -123,7 +123,7 @@ def _exchanged(left: Path, right: Path) -> bool:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return the sha256 of every file in `folder` by its name; none if they cannot be read, or move."""
+    """Return the sha256 of every file in `folder` by its path in it; none if a file cannot be read, or vanishes."""
     try:
         paths = [path for path in folder.rglob("*") if path.is_file()]
         return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}

@@ -1,8 +1,7 @@
-"""Randomness is derived, never carried along.
+"""Random generators that are derived from a seed and a purpose.
 
-Every random draw comes from a generator made of a seed and a *purpose* (what the draw is for, which
-epoch, which split). Nothing depends on what was drawn before, so resuming, skipping and running in
-parallel change no number.
+The purpose of a draw says what it is for: order, noise, which epoch, which split. A draw does not depend
+on earlier draws, so resuming, skipping and running in parallel change no number.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a fresh generator on `device` for `purpose`.
+    """Return a new generator on `device` for `purpose`.
 
     Example:
         >>> a = torch.rand(2, generator=generator(0, "noise", 3))
@@ -34,7 +33,7 @@ def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu"
 
 @contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Seed torch's global CPU generator inside the block, for initialisers that take none."""
+    """Seed torch's global CPU generator inside the block, for initialisers that take no generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, *purpose))
         yield

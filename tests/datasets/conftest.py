@@ -1,4 +1,4 @@
-"""A tiny IDX data set, a real HTTP server on 127.0.0.1 that can misbehave."""
+"""A tiny IDX data set, and a real HTTP server on 127.0.0.1 that can send damaged files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def plain(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def files(plain: dict[str, bytes]) -> dict[str, dict[str, str]]:
-    """What a YAML says of the files."""
+    """The description of the files in a YAML."""
     return {role: {"name": NAMES[role], "md5": hashlib.md5(plain[role]).hexdigest()} for role in NAMES}
 
 
@@ -64,7 +64,7 @@ def no_mirror_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def fill(plain: dict[str, bytes]) -> Callable[..., Path]:
-    """A function that makes a folder a mirror, of .gz files or of decompressed ones."""
+    """A function that fills a folder with the files of a mirror, as .gz or decompressed."""
 
     def filled(folder: Path, compress: bool = True) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def fill(plain: dict[str, bytes]) -> Callable[..., Path]:
 
 @dataclass
 class Answer:
-    """What the server says to a path: `sent` may be shorter than the announced `body`."""
+    """An answer of the server: only the first `sent` bytes of the announced `body` are sent."""
 
     body: bytes
     sent: int | None = None
@@ -88,7 +88,7 @@ class Answer:
 
 @dataclass
 class Server:
-    """Answers by path; a list of answers is used up one by one, its last one stays."""
+    """Answers by path; the answers of a list are given in turn, and the last one is repeated."""
 
     base: str
     answers: dict[str, list[Answer]] = field(default_factory=dict)
@@ -107,11 +107,11 @@ class Server:
         return gzip.compress(self.plain[role], mtime=0)
 
     def first(self, folder: str, body: bytes, **answer: Any) -> None:
-        """Answer the next request for the train images under `folder` otherwise."""
+        """Give another answer to the next request for the train images under `folder`."""
         self.answers[f"/{folder}/{NAMES['train_images']}"].insert(0, Answer(body, **answer))
 
     def always(self, folder: str, body: bytes, **answer: Any) -> None:
-        """Answer every request for the train images under `folder` otherwise."""
+        """Give another answer to every request for the train images under `folder`."""
         self.answers[f"/{folder}/{NAMES['train_images']}"] = [Answer(body, **answer)]
 
 

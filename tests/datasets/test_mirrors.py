@@ -1,4 +1,4 @@
-"""Downloads from a real HTTP server on 127.0.0.1 and from local folders, good and bad."""
+"""Downloads from a real HTTP server on 127.0.0.1 and from local folders, undamaged and damaged files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_second_run_asks_for_nothing(tmp_path: Path, server, files, plain) -> 
     assert server.asked == []
 
 
-def test_only_what_is_damaged_is_brought_again(tmp_path: Path, server, files, plain) -> None:
+def test_only_damaged_files_are_downloaded_again(tmp_path: Path, server, files, plain) -> None:
     source(files, server.offer("good")).download(tmp_path / "raw")
     (tmp_path / "raw" / STORED[2]).write_bytes(b"damaged")
     server.asked.clear()
@@ -96,7 +96,7 @@ BAD = {
     "not there": (lambda good: {"body": b"", "status": 404}, "no train-images-idx3-ubyte.gz there"),
     "forbidden": (lambda good: {"body": b"", "status": 403}, "no train-images-idx3-ubyte.gz there"),
     "server error": (lambda good: {"body": b"", "status": 503}, "503"),
-    "broken off": (lambda good: {"body": good, "sent": len(good) // 2}, "IncompleteRead"),
+    "interrupted": (lambda good: {"body": good, "sent": len(good) // 2}, "IncompleteRead"),
 }
 
 
@@ -137,7 +137,7 @@ def test_the_last_error_lists_every_mirror_and_why(tmp_path: Path, server, files
             source(files, *mirrors).download(tmp_path / "raw")
     lines = str(error.value).splitlines()
     reasons = ["its checksum is", f"no {FIRST} there", f"no {FIRST} there", "500", "no answer"]
-    assert lines[0].startswith(f"dataset=tiny_set: {FIRST} could not be had")
+    assert lines[0].startswith(f"dataset=tiny_set: {FIRST} could not be downloaded")
     for line, mirror, reason in zip(lines[1:6], mirrors, reasons, strict=True):
         assert line.startswith(f"  {mirror}: ")
         assert reason in line
@@ -150,7 +150,7 @@ def test_no_mirrors_at_all(tmp_path: Path, files) -> None:
         source(files).download(tmp_path / "raw")
 
 
-def test_a_broken_transfer_is_begun_again(tmp_path: Path, server, files, plain) -> None:
+def test_an_interrupted_transfer_is_repeated(tmp_path: Path, server, files, plain) -> None:
     good = server.offer("good")
     packed = server.packed("train_images")
     server.first("good", packed, sent=len(packed) // 2)
@@ -159,17 +159,17 @@ def test_a_broken_transfer_is_begun_again(tmp_path: Path, server, files, plain) 
     assert server.asked.count(f"/good/{FIRST}") == 2
 
 
-def test_what_is_not_there_is_not_asked_for_again(tmp_path: Path, server, files) -> None:
+def test_a_missing_file_is_not_asked_for_again(tmp_path: Path, server, files) -> None:
     with pytest.raises(DownloadError):
         source(files, server.base, retries=2).download(tmp_path / "raw")
     assert server.asked == [f"/{FIRST}", f"/{FIRST.removesuffix('.gz')}"]
 
 
-def test_a_host_without_answer_is_asked_once(tmp_path: Path, files, plain, fill, caplog) -> None:
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen()  # accepts, and never says a word
-        address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+def test_a_host_that_does_not_answer_is_asked_once(tmp_path: Path, files, plain, fill, caplog) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # accepts a connection and never answers
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.perf_counter()
         source(files, address, str(fill(tmp_path / "good")), timeout_s=0.5).download(tmp_path / "raw")
     assert time.perf_counter() - began < 1.8  # one timeout, not one for each of four files
@@ -220,7 +220,7 @@ def test_the_environment_may_name_an_address(
     check_whole(tmp_path / "raw", plain)
 
 
-def test_another_set_in_the_environments_folder_is_passed_over(
+def test_another_data_set_in_the_folder_of_the_environment_is_ignored(
     tmp_path: Path, server, files, plain, fill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = fill(tmp_path / "cluster")
@@ -235,14 +235,14 @@ def test_another_set_in_the_environments_folder_is_passed_over(
 def test_a_checksum_of_the_compressed_file_keeps_that_file(
     tmp_path: Path, server, files, plain, arrays, algorithm: str
 ) -> None:
-    known = {
+    compressed = {
         role: {
             "name": file["name"],
             f"compressed_{algorithm}": hashlib.new(algorithm, server.packed(role)).hexdigest(),
         }
         for role, file in files.items()
     }
-    packed = source(known, server.offer("good"))
+    packed = source(compressed, server.offer("good"))
     packed.download(tmp_path / "raw")
     assert (tmp_path / "raw" / FIRST).read_bytes() == server.packed("train_images")
     server.asked.clear()
@@ -261,10 +261,10 @@ def test_leftovers_of_killed_downloads_are_removed_after_a_day(tmp_path: Path, s
     assert new.exists()
 
 
-@pytest.mark.parametrize("given", [{}, {"md5": "0", "sha256": "0"}, {"md5": "0", "compressed_md5": "0"}])
-def test_a_file_has_exactly_one_checksum(given: dict[str, str]) -> None:
+@pytest.mark.parametrize("checksums", [{}, {"md5": "0", "sha256": "0"}, {"md5": "0", "compressed_md5": "0"}])
+def test_a_file_has_exactly_one_checksum(checksums: dict[str, str]) -> None:
     with pytest.raises(SettingError, match=r"files=.*exactly one checksum"):
-        RemoteFile("file.gz", **given)
+        RemoteFile("file.gz", **checksums)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +293,6 @@ def test_settings_that_cannot_work_are_refused_by_name(files, key: str, value: A
 
 
 @pytest.mark.parametrize("wrong", [None, "name.gz", {"md5": "0"}, {"name": "a", "mdfive": "0"}])
-def test_a_file_that_is_described_wrongly_is_refused(files, wrong: Any) -> None:
+def test_a_wrong_description_of_a_file_is_refused(files, wrong: Any) -> None:
     with pytest.raises(SettingError, match=r"^files\.test_labels="):
         IdxFiles("tiny", 256, [], {**files, "test_labels": wrong}, 12)

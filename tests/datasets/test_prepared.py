@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from vae_likelihoods.datasets.base import Labelled, Source, Split
+from vae_likelihoods.datasets.base import LabelledArrays, Source, Split
 from vae_likelihoods.datasets.contact_sheet import contact_sheet
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.preparing import prepare
@@ -21,9 +21,9 @@ class Colours(Source):
     def download(self, folder: Path) -> list[str]:
         return []
 
-    def read(self, folder: Path) -> dict[str, Labelled]:
+    def read(self, folder: Path) -> dict[str, LabelledArrays]:
         images = np.random.default_rng(0).integers(0, 8, (60, 3, 6, 5), dtype=np.uint8)
-        return {"train": Labelled(images, np.arange(60) % 3)}
+        return {"train": LabelledArrays(images, np.arange(60) % 3)}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, source: Colours) -> Path:
     return tmp_path / "prepared" / "colours"
 
 
-def test_gives_back_what_was_prepared(folder: Path, source: Colours) -> None:
+def test_a_prepared_data_set_is_read_back(folder: Path, source: Colours) -> None:
     data = PreparedDataset(folder)
     assert (data.name, data.shape, data.native_levels) == ("colours", (3, 6, 5), 8)
     for name, split in source.splits(folder).items():
@@ -58,7 +58,7 @@ def test_opening_reads_the_manifest_only_and_a_split_reads_no_other(folder: Path
         PreparedDataset(folder).split("test")
 
 
-def test_one_hash_stands_for_all(folder: Path, tmp_path: Path) -> None:
+def test_the_hash_covers_every_split(folder: Path, tmp_path: Path) -> None:
     hashes = {PreparedDataset(folder).sha256}
     for seed, validation, test in ((1, 9, 12), (0, 12, 12), (0, 9, 9)):
         prepare(Colours("colours", 8, validation, test, seed), folder, tmp_path / "other" / "colours")
@@ -66,14 +66,14 @@ def test_one_hash_stands_for_all(folder: Path, tmp_path: Path) -> None:
     assert len(hashes) == 4
 
 
-def test_preparing_again_replaces_what_was_there(folder: Path, source: Colours) -> None:
+def test_preparing_again_replaces_the_folder(folder: Path, source: Colours) -> None:
     (folder / "stray").write_text("from before")
     prepare(source, folder, folder)
     assert not (folder / "stray").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["colours"]
 
 
-def test_a_failure_leaves_what_was_there(
+def test_a_failure_leaves_the_old_folder(
     folder: Path, source: Colours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -88,7 +88,7 @@ def test_a_failure_leaves_what_was_there(
     assert [path.name for path in folder.parent.iterdir()] == ["colours"]
 
 
-def test_what_was_not_prepared_is_refused_with_the_commands(tmp_path: Path) -> None:
+def test_a_data_set_that_is_not_prepared_is_refused_with_the_commands(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"^dataset=mnist: it was not prepared") as error:
         PreparedDataset(tmp_path / "mnist")
     for stage in ("download", "prepare"):
@@ -103,12 +103,12 @@ def test_a_damaged_manifest_is_refused(folder: Path, change: str) -> None:
         manifest["splits"]["train"]["count"] += 1
     text = json.dumps({**manifest, "name": "other"} if change == "name" else manifest)
     path.write_text(text if change in ("count", "name") else change)
-    with pytest.raises(SettingError, match=r"manifest.json is damaged or that of another data set"):
+    with pytest.raises(SettingError, match=r"manifest.json is damaged or belongs to another data set"):
         PreparedDataset(folder)
 
 
 def test_the_manifest_of_another_set_is_refused(folder: Path) -> None:
-    with pytest.raises(SettingError, match=r"^dataset=mnist: .*that of another data set"):
+    with pytest.raises(SettingError, match=r"^dataset=mnist: .*belongs to another data set"):
         PreparedDataset(folder, "mnist")
 
 
@@ -137,13 +137,13 @@ def test_a_source_without_test_images_needs_a_test_size(tmp_path: Path) -> None:
 class OfficialTest(Colours):
     """The same with its own test images."""
 
-    def read(self, folder: Path) -> dict[str, Labelled]:
+    def read(self, folder: Path) -> dict[str, LabelledArrays]:
         train = super().read(folder)["train"]
         return {"train": train, "test": train}
 
 
 def test_official_test_images_cannot_be_replaced(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=r"test_size=12: the official test images"):
+    with pytest.raises(SettingError, match=r"test_size=12: must be left out, .* official test images"):
         OfficialTest("colours", 8, 9, 12, 0).splits(tmp_path)
 
 
@@ -152,17 +152,17 @@ def test_contact_sheet_shows_ten_of_each_class(folder: Path, source: Colours) ->
     sheet = contact_sheet(split.data, 8)
     zoom = 5  # 28 // 5
     assert sheet.shape == (3 * (zoom * 6 + 2) + 2, 10 * (zoom * 5 + 2) + 2, 3)
-    shown = split.data.images[split.data.labels == 2][9]
+    image = split.data.images[split.data.labels == 2][9]
     top, left = 2 * (zoom * 6 + 2) + 2, 9 * (zoom * 5 + 2) + 2
-    seen = sheet[top : top + zoom * 6 : zoom, left : left + zoom * 5 : zoom]
-    np.testing.assert_allclose(seen, np.moveaxis(shown, 0, -1) / 7, rtol=1e-6)
+    tile = sheet[top : top + zoom * 6 : zoom, left : left + zoom * 5 : zoom]
+    np.testing.assert_allclose(tile, np.moveaxis(image, 0, -1) / 7, rtol=1e-6)
     np.testing.assert_allclose(imread(folder / "contact_sheet.png")[..., :3], sheet, atol=1 / 255)
     assert b"Software" not in (folder / "contact_sheet.png").read_bytes()
     assert b"tIME" not in (folder / "contact_sheet.png").read_bytes()
 
 
 def test_contact_sheet_of_a_class_with_few_images_leaves_room() -> None:
-    data = Labelled(np.zeros((3, 1, 28, 28), np.uint8), np.array([0, 0, 4]))
+    data = LabelledArrays(np.zeros((3, 1, 28, 28), np.uint8), np.array([0, 0, 4]))
     sheet = contact_sheet(data, 2)
     assert sheet.shape == (62, 302, 3)
     assert sheet[2:30, 2:30].max() == 0  # an image

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vae_likelihoods.datasets.base import Labelled, Source
+from vae_likelihoods.datasets.base import LabelledArrays, Source
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.datasets.quantise import binarize, check_levels, draw, levels_of, quantise
@@ -38,10 +38,8 @@ def test_at_native_levels_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize("levels", [1, 0, -2, 18, 256, 2.0, True, "2", None])
-def test_levels_that_cannot_be_had_are_refused(levels: object) -> None:
-    with pytest.raises(
-        SettingError, match=rf"^levels={levels}: the data have 17 levels, so 2 to 17"
-    ) as error:
+def test_impossible_levels_are_refused(levels: object) -> None:
+    with pytest.raises(SettingError, match=rf"^levels={levels}: must be 2 to 17, .* 17 levels") as error:
         quantise(ALL[17], 17, levels)  # type: ignore[arg-type]
     assert error.value.key == "levels"
 
@@ -79,9 +77,9 @@ class Grey(Source):
     def download(self, folder: Path) -> list[str]:
         return []
 
-    def read(self, folder: Path) -> dict[str, Labelled]:
+    def read(self, folder: Path) -> dict[str, LabelledArrays]:
         images = np.random.default_rng(0).integers(0, 256, (60, 1, 6, 6), dtype=np.uint8)
-        return {"train": Labelled(images, np.arange(60) % 3)}
+        return {"train": LabelledArrays(images, np.arange(60) % 3)}
 
 
 @pytest.fixture
@@ -128,9 +126,9 @@ def test_stochastic_training_sees_fresh_pixels(data: PreparedDataset) -> None:
 def test_training_reads_no_test_image(data: PreparedDataset) -> None:
     for path in data.folder.glob("test_*"):
         path.unlink()
-    for way in ("threshold", "stochastic"):
-        assert len(levels_of(data, "train", 2, way).images) == 39
-        assert len(levels_of(data, "validation", 2, way).images) == 9
+    for method in ("threshold", "stochastic"):
+        assert len(levels_of(data, "train", 2, method).images) == 39
+        assert len(levels_of(data, "validation", 2, method).images) == 9
 
 
 def test_moves_to_a_device(data: PreparedDataset) -> None:
@@ -152,7 +150,7 @@ def test_the_hash_is_that_of_the_bytes(data: PreparedDataset) -> None:
         (2, "coin", "binarize"),
     ],
 )
-def test_what_cannot_be_is_refused_before_reading(
+def test_impossible_settings_are_refused_before_reading(
     data: PreparedDataset, levels: int, way: str, key: str
 ) -> None:
     for path in data.folder.glob("*.npy"):

@@ -1,4 +1,4 @@
-"""Properties that every file in conf/dataset has, and the embedded sets really prepared."""
+"""Properties of every file in conf/dataset, and the embedded data sets, prepared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from vae_likelihoods.datasets.base import Labelled, Source, build
+from vae_likelihoods.datasets.base import LabelledArrays, Source, build
 from vae_likelihoods.datasets.embedded import Embedded
 from vae_likelihoods.datasets.idx_files import IdxFiles
 from vae_likelihoods.datasets.mirrors import RemoteFile
@@ -25,7 +25,7 @@ EMBEDDED = {
     "mnist5k": {"train": 4000, "validation": 500, "test": 500},
     "digits": {"train": 1437, "validation": 180, "test": 180},
 }
-# The published studies stand on these splits; a new version of a library must not move them.
+# The published studies use these splits; a new version of a library must not change them.
 HASHES = {
     "mnist5k": "21e0260aae539643262bc3e7262e26945414f34d47aa99e09cfb7f94a1ffa6b6",
     "digits": "bb54560bc1ac716fb38b385e821f2d8d5f426e256562bb9e3da1504e34671a5d",
@@ -47,7 +47,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_promised_sets_are_there() -> None:
+def test_the_documented_data_sets_exist() -> None:
     assert {"mnist5k", "digits", "mnist", "fashion_mnist", "kmnist"} <= {path.stem for path in YAMLS}
 
 
@@ -57,7 +57,7 @@ def test_every_yaml_builds_a_source_of_its_own_name(path: Path) -> None:
     assert isinstance(source, Source)
     assert source.name == path.stem
     assert 2 <= source.native_levels <= 256
-    assert config(path.stem).native_levels == source.native_levels  # what `levels` is taken from
+    assert config(path.stem).native_levels == source.native_levels  # from which `levels` is read
     assert source.validation_size >= 100
 
 
@@ -99,7 +99,9 @@ def test_embedded_sets_are_split_stratified_and_disjointly(name: str, raw: Path)
         np.testing.assert_array_equal(split.data.labels, everything.labels[split.indices])
         share = np.bincount(split.data.labels) / np.bincount(everything.labels)
         np.testing.assert_allclose(share, len(split.indices) / len(everything.labels), atol=0.006)
-        assert len(set(split.data.labels[:50])) == 10  # shuffled: a grid of the first images shows all
+        assert (
+            len(set(split.data.labels[:50])) == 10
+        )  # shuffled, so that a grid of the first images has every class
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -142,7 +144,7 @@ def test_a_second_download_of_an_embedded_set_writes_nothing(raw: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (raw / "digits").iterdir()} == before
 
 
-def test_a_damaged_raw_array_is_refused_and_then_mended(raw: Path, tmp_path: Path) -> None:
+def test_a_damaged_raw_array_is_refused_and_then_replaced(raw: Path, tmp_path: Path) -> None:
     source, folder = build(config("digits")), tmp_path / "digits"
     source.download(folder)
     good = (folder / "images.npy").read_bytes()
@@ -156,16 +158,16 @@ def test_a_damaged_raw_array_is_refused_and_then_mended(raw: Path, tmp_path: Pat
 
 
 class Changed(Embedded):
-    """A package whose data changed."""
+    """A package that changed its data."""
 
-    def load(self) -> Labelled:
-        return Labelled(np.zeros((40, 1, 2, 2), np.uint8), np.arange(40) % 2)
+    def load(self) -> LabelledArrays:
+        return LabelledArrays(np.zeros((40, 1, 2, 2), np.uint8), np.arange(40) % 2)
 
 
 def test_a_package_with_other_data_is_refused(tmp_path: Path) -> None:
-    known = {"images": "0" * 64, "labels": "0" * 64}
-    with pytest.raises(SettingError, match=r"sha256\.images=0+: the installed package carries other"):
-        Changed("changed", 256, known, 4, 4).download(tmp_path / "changed")
+    hashes = {"images": "0" * 64, "labels": "0" * 64}
+    with pytest.raises(SettingError, match=r"sha256\.images=0+: the installed package has other images"):
+        Changed("changed", 256, hashes, 4, 4).download(tmp_path / "changed")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,7 +198,7 @@ def test_the_official_test_images_stay_the_test_split(idx, arrays) -> None:
 def test_a_validation_split_that_cannot_be_cut_is_refused(idx, size: int) -> None:
     source, raw = idx
     source.validation_size = size
-    with pytest.raises(SettingError, match=rf"validation_size={size}: 4 to 56 can be cut"):
+    with pytest.raises(SettingError, match=rf"^validation_size={size}: 4 to 56 can be cut"):
         source.splits(raw)
 
 
@@ -213,7 +215,7 @@ def test_missing_raw_files_are_refused_with_the_command(tmp_path: Path, files) -
 
 
 def rewrite(raw: Path, source: IdxFiles, role: str, content: bytes) -> None:
-    """Put other content in place of a file, with its checksum, as a wrong YAML would have it."""
+    """Replace a file and its checksum by other content, as a wrong YAML would."""
     source.files[role] = RemoteFile(source.files[role].name, md5=hashlib.md5(content).hexdigest())
     (raw / source.files[role].stored_name).write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""A source of images: it downloads checked bytes, reads them, and says which image is in which split."""
+"""The contract of a data set: it downloads checked files, reads them, and splits the images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from vae_likelihoods.errors import SettingError, require, under
 
-KEY = "dataset"  # where a source stands in a configuration
+KEY = "dataset"  # the section of a configuration that describes a source
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledArrays:
     """Images at native levels and their classes."""
 
     images: NDArray[np.uint8]  # [N, C, H, W], 0 .. native_levels - 1
@@ -27,21 +27,21 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a source, and where in the source it was taken from."""
+    """The images of one split, and their positions in the source."""
 
-    data: Labelled
+    data: LabelledArrays
     taken_from: str  # the source's own part: "train" or "test"
     indices: NDArray[np.int64]  # [N], positions in that part
 
 
 class Source(ABC):
-    """One data set: where its bytes are and which of its images are for training, validation and test.
+    """One data set, split into training, validation and test images.
 
-    A leaf says how bytes are brought (`download`) and read (`read`). Official test images stay the test
-    split; what a source does not split itself is cut from its training part, stratified by class.
+    A subclass says how the files are downloaded (`download`) and read (`read`). Official test images stay
+    the test split. The other splits are cut from the training part, stratified by class.
 
     Args:
-        name: name of the data set, that of its file in ``conf/dataset``.
+        name: name of the data set, and of its file in ``conf/dataset``.
         native_levels: number of values a pixel can take, 2 .. 256.
         validation_size: images cut from the training part for validation.
         test_size: images cut for the test split; None where the source has an official one.
@@ -61,63 +61,53 @@ class Source(ABC):
 
     @abstractmethod
     def download(self, folder: Path) -> list[str]:
-        """Bring checked bytes into `folder`; return the names of the files that were not there yet."""
+        """Download checked files into `folder`; return the names of those that were missing or damaged."""
 
     @abstractmethod
-    def read(self, folder: Path) -> dict[str, Labelled]:
+    def read(self, folder: Path) -> dict[str, LabelledArrays]:
         """Return the source's own parts: ``train`` and, if it has an official one, ``test``.
 
         Raises:
-            SettingError: if `folder` does not hold what `download` leaves there.
+            SettingError: if a file of `download` is missing or damaged.
         """
 
     def splits(self, folder: Path) -> dict[str, Split]:
-        """Return the train, validation and test splits of the bytes in `folder`."""
+        """Return the train, validation and test splits of the files in `folder`."""
         parts = self.read(folder)
         for part in parts.values():
             self._check(part)
         train, rest = parts["train"], np.arange(len(parts["train"].labels))
         if "test" in parts:
-            require(
-                self.test_size is None,
-                "test_size",
-                self.test_size,
-                "the official test images stay it",
-            )
+            reason = "must be left out, because the source has official test images"
+            require(self.test_size is None, "test_size", self.test_size, reason)
             test = Split(parts["test"], "test", np.arange(len(parts["test"].labels)))
         else:
-            require(
-                self.test_size is not None,
-                "test_size",
-                None,
-                "this source has no official test images",
-            )
+            reason = "must be given, because the source has no official test images"
+            require(self.test_size is not None, "test_size", None, reason)
             rest, cut = self._cut("test_size", train.labels, rest)
-            test = _take(train, cut)
+            test = _subset(train, cut)
         rest, cut = self._cut("validation_size", train.labels, rest)
-        return {"train": _take(train, rest), "validation": _take(train, cut), "test": test}
+        return {"train": _subset(train, rest), "validation": _subset(train, cut), "test": test}
 
     def _cut(
-        self, which: str, labels: NDArray[np.int64], rest: NDArray[np.int64]
+        self, setting: str, labels: NDArray[np.int64], indices: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Cut `which` images off `rest`, stratified by class; both parts come back shuffled."""
-        from sklearn.model_selection import train_test_split  # a second to import; only this needs it
+        """Cut as many of `indices` off as `setting` says, stratified by class; return the rest and them.
 
-        size, classes = getattr(self, which), len(np.unique(labels[rest]))
-        least, most = classes, len(rest) - classes
-        require(
-            least <= size <= most,
-            f"dataset.{which}",
-            size,
-            f"{least} to {most} can be cut from {len(rest)} images of {classes} classes",
-        )
-        left, cut = train_test_split(
-            rest, test_size=size, stratify=labels[rest], random_state=self.split_seed
-        )
-        return left, cut
+        Both parts are shuffled.
+        """
+        from sklearn.model_selection import train_test_split  # slow to import, and only needed here
 
-    def _check(self, part: Labelled) -> None:
-        """Refuse images and labels that do not fit each other or `native_levels`."""
+        size, strata = getattr(self, setting), labels[indices]
+        classes = len(np.unique(strata))
+        least, most = classes, len(indices) - classes
+        reason = f"{least} to {most} can be cut from {len(indices)} images of {classes} classes"
+        require(least <= size <= most, setting, size, reason)
+        rest, cut = train_test_split(indices, test_size=size, stratify=strata, random_state=self.split_seed)
+        return rest, cut
+
+    def _check(self, part: LabelledArrays) -> None:
+        """Refuse images and labels that do not match each other or `native_levels`."""
         images, labels = part.images, part.labels
         if images.ndim != 4 or labels.shape != images.shape[:1]:
             raise SettingError(
@@ -131,30 +121,29 @@ class Source(ABC):
             f"the images of {self.name} reach level {highest}",
         )
 
-    def not_downloaded(self, what: str) -> SettingError:
-        """Return the error that says what is wrong with the raw files and which command mends it."""
+    def not_downloaded(self, problem: str) -> SettingError:
+        """Return an error that names a problem of the raw files and the command that repairs them."""
         command = f".venv/bin/python pipelines/download.py dataset={self.name}"
-        return SettingError("", self.name, f"{what}; run `{command}` first")
+        return SettingError("", self.name, f"{problem}; run `{command}` first")
 
 
 def build(config: Mapping[str, Any]) -> Source:
-    """Return the source that one file of ``conf/dataset`` describes.
+    """Return the source that a file of ``conf/dataset`` describes.
 
     Raises:
-        SettingError: if a value cannot work.
+        SettingError: if a value is refused.
     """
-    maker = instantiate(config, _partial_=True)  # else Hydra would wrap what the class refuses
+    factory = instantiate(config, _partial_=True)  # Hydra would wrap an error that the class raises
     with under(KEY):
-        source: Source = maker()
+        source: Source = factory()
     return source
 
 
-def _take(part: Labelled, indices: NDArray[np.int64]) -> Split:
-    return Split(Labelled(part.images[indices], part.labels[indices]), "train", indices)
+def _subset(part: LabelledArrays, indices: NDArray[np.int64]) -> Split:
+    return Split(LabelledArrays(part.images[indices], part.labels[indices]), "train", indices)
 
 
 def _require_integer(key: str, value: Any, least: int, most: int | None = None) -> None:
-    fits = type(value) is int and value >= least and (most is None or value <= most)
-    require(
-        fits, key, value, f"must be a whole number, {least} or more" + (f", {most} at most" if most else "")
-    )
+    valid = type(value) is int and value >= least and (most is None or value <= most)
+    limit = "or more" if most is None else f"to {most}"
+    require(valid, key, value, f"must be a whole number, {least} {limit}")

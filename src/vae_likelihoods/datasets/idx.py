@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives (http://yann.lecun.com/exdb/mnist): parsing, nothing else."""
+"""Parse the IDX format of MNIST and similar data sets (http://yann.lecun.com/exdb/mnist)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parse_idx(content: bytes) -> NDArray[Any]:
     dimension as a big-endian 32-bit integer; the values follow, big-endian, the last index fastest.
 
     Raises:
-        ValueError: if the header is not that of an IDX file, or the length is not what it announces.
+        ValueError: if this is no IDX file, or its length does not match its header.
 
     Example:
         >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9])).tolist()
@@ -35,8 +35,8 @@ def parse_idx(content: bytes) -> NDArray[Any]:
     shape = struct.unpack(f">{content[3]}I", content[4:start])
     expected = start + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
-        what = "truncated IDX file" if len(content) < expected else "IDX file with trailing bytes"
-        raise ValueError(f"{what}: {len(content)} bytes where shape {shape} needs {expected}")
+        problem = "truncated IDX file" if len(content) < expected else "IDX file with trailing bytes"
+        raise ValueError(f"{problem}: {len(content)} bytes where shape {shape} needs {expected}")
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 

@@ -1,4 +1,4 @@
-"""Bring a file from the first mirror that has it whole; a mirror is an address or a local folder."""
+"""Download a file from the first mirror that has it undamaged; a mirror is an address or a local folder."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ log = logging.getLogger(__name__)
 
 
 class DownloadError(CompactHydraException):
-    """No mirror gave the file; the message lists each that was tried and why it failed."""
+    """No mirror has the file undamaged; the message lists each mirror and why it failed."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on the mirrors and exactly one checksum of it.
+    """A file on the mirrors, with exactly one checksum.
 
-    The checksum is best that of the decompressed bytes (`md5` or `sha256`), because mirrors compress
-    differently. Where only that of the .gz is published (`compressed_*`), those exact bytes are kept.
+    Prefer a checksum of the decompressed bytes (`md5` or `sha256`), because mirrors compress differently.
+    With a checksum of the .gz file (`compressed_*`) the .gz file itself is kept.
     """
 
     name: str
@@ -41,8 +41,8 @@ class RemoteFile:
     compressed_sha256: str | None = None
 
     def __post_init__(self) -> None:
-        given = [key for key in _CHECKSUMS if getattr(self, key)]
-        require(len(given) == 1, "files", self.name, "needs exactly one checksum", _CHECKSUMS)
+        checksums = [key for key in _CHECKSUMS if getattr(self, key)]
+        require(len(checksums) == 1, "files", self.name, "needs exactly one checksum", _CHECKSUMS)
 
     @property
     def checksum(self) -> str:
@@ -52,7 +52,7 @@ class RemoteFile:
 
     @property
     def decompress(self) -> bool:
-        """Whether the stored file is the decompressed one."""
+        """Whether the file is stored decompressed."""
         return not (self.compressed_md5 or self.compressed_sha256)
 
     @property
@@ -68,14 +68,14 @@ class RemoteFile:
 
 @dataclass
 class Mirrors:
-    """Places that may hold the files of one data set, asked in turn.
+    """Places that may have the files of one data set, tried in turn.
 
     Args:
         dataset: name of the data set.
         bases: addresses (http, https) and folders (plain, ``~`` or ``file://``). The environment variable
-            ``VAE_LIKELIHOODS_MIRROR`` names one more, asked first: it holds a folder for each data set, or
-            the files themselves.
-        retries: how often a failed transfer is begun again at one address.
+            ``VAE_LIKELIHOODS_MIRROR`` names one more, which is tried first. It has a folder for each data
+            set, or the files themselves.
+        retries: how often a failed transfer is repeated at one address.
         timeout_s: seconds without a byte after which a transfer has failed.
     """
 
@@ -83,13 +83,13 @@ class Mirrors:
     bases: Sequence[str]
     retries: int = 2
     timeout_s: float = 30.0
-    _silent: dict[str, str] = field(default_factory=dict)  # hosts that gave no answer, and the reason
+    _unreachable: dict[str, str] = field(default_factory=dict)  # hosts, and the reason
 
-    def bring(self, file: RemoteFile, folder: Path) -> bool:
-        """Make `file` stand whole in `folder`; return whether it had to be brought.
+    def download(self, file: RemoteFile, folder: Path) -> bool:
+        """Download `file` unless `folder` has it undamaged; return whether it was downloaded.
 
         Raises:
-            DownloadError: if no mirror has it whole. `folder` is then as it was.
+            DownloadError: if no mirror has it undamaged; `folder` stays as it was.
         """
         if file.is_whole(folder / file.stored_name):
             return False
@@ -102,7 +102,7 @@ class Mirrors:
                     (staging / file.stored_name).replace(folder / file.stored_name)
                     return True
                 failures[base] = failure
-                log.warning("%s: %s not taken from %s: %s", self.dataset, file.name, base, failure)
+                log.warning("%s: no %s from %s: %s", self.dataset, file.name, base, failure)
         raise DownloadError(self._explain(file, failures))
 
     def _all_bases(self) -> list[str]:
@@ -110,14 +110,14 @@ class Mirrors:
         folders = (
             [f"{extra}/{self.dataset}", f"{extra}/{self.dataset.replace('_', '-')}", extra] if extra else []
         )
-        likely = [folder for folder in folders if is_address(folder) or local_path(folder).is_dir()]
-        return list(dict.fromkeys([*(likely or folders[-1:]), *self.bases]))
+        existing = [folder for folder in folders if is_address(folder) or local_path(folder).is_dir()]
+        return list(dict.fromkeys([*(existing or folders[-1:]), *self.bases]))
 
     def _try_mirror(self, base: str, file: RemoteFile, staging: Path) -> str | None:
-        """Try to bring `file` from `base` into `staging`; return why it failed, or None."""
+        """Try to download `file` from `base` into `staging`; return why it failed, or None."""
         host, reasons = urlsplit(base).netloc, []
-        if host and host in self._silent:
-            return self._silent[host]
+        if host and host in self._unreachable:
+            return self._unreachable[host]
         for name in dict.fromkeys([file.name, file.stored_name]):
             try:
                 self._transfer(f"{base.rstrip('/')}/{name}", file, staging)
@@ -125,44 +125,39 @@ class Mirrors:
             except FileNotFoundError:
                 reasons.append(f"no {name} there")
             except (requests.ConnectionError, requests.Timeout) as error:
-                self._silent[host] = f"no answer, or broken off ({_shorten(error)})"
-                return self._silent[host]
+                self._unreachable[host] = f"no answer, or an interrupted one ({_shorten(error)})"
+                return self._unreachable[host]
             except (OSError, ValueError) as error:
                 reasons.append(f"{name}: {_shorten(error)}")
         return "; ".join(reasons)
 
     def _transfer(self, location: str, file: RemoteFile, staging: Path) -> None:
-        """Let pooch bring, check, begin again and rename; the check is that of the stored form."""
-        keeper = pooch.create(
+        """Let pooch download, check, retry and rename; the checksum is that of the stored form."""
+        downloader = pooch.create(
             path=staging,
             base_url="",
             registry={file.stored_name: file.checksum},
             urls={file.stored_name: location},
             retry_if_failed=self.retries if is_address(location) else 0,
         )
-        pooch.get_logger().setLevel(logging.WARNING)  # it would announce a temporary path
-        keeper.fetch(file.stored_name, downloader=Transfer(file.decompress, self.timeout_s))
+        pooch.get_logger().setLevel(logging.WARNING)  # at INFO it prints a temporary path
+        downloader.fetch(file.stored_name, downloader=Transfer(file.decompress, self.timeout_s))
 
     def _explain(self, file: RemoteFile, failures: dict[str, str]) -> str:
-        tried = (
-            "".join(f"\n  {base}: {failure}" for base, failure in failures.items())
-            or "\n  nothing: no mirrors"
-        )
+        attempts = "".join(f"\n  {base}: {failure}" for base, failure in failures.items())
         return (
-            f"dataset={self.dataset}: {file.name} could not be had. Tried:{tried}\n"
-            f"A folder or an address that holds the files can be named: 'dataset.mirrors=[/path]' or "
-            f"{ENVIRONMENT}=/path."
+            f"dataset={self.dataset}: {file.name} could not be downloaded. "
+            f"Tried:{attempts or ' nothing, there are no mirrors'}\n"
+            f"Name a folder or an address that has the files: 'dataset.mirrors=[/path]' "
+            f"or {ENVIRONMENT}=/path."
         )
 
 
 def _shorten(error: BaseException) -> str:
-    """Return the error as one line; pooch's tells of temporary names when a checksum is wrong."""
+    """Return the error in one line, and without the temporary names that pooch prints."""
     text = " ".join(str(error).split()) or type(error).__name__
     if "does not match the known hash" in text:
-        return (
-            "damaged: its checksum is"
-            + text.rpartition("but got")[2].split(". ")[0]
-            + ", not the published one"
-        )
-    text = text.rpartition("(Caused by ")[2]  # requests tells the whole way there first
+        checksum = text.rpartition("but got")[2].split(". ")[0].strip()
+        return f"damaged: its checksum is {checksum}, not the published one"
+    text = text.rpartition("(Caused by ")[2]  # requests prints all earlier errors before this one
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,4 +1,4 @@
-"""Open what the prepare stage wrote. Each split is read when it is asked for, and not before."""
+"""Open what the prepare stage wrote; a split is read only when it is asked for."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class LabelledImages(NamedTuple):
 
 
 class PreparedDataset:
-    """A folder ``data/prepared/<dataset>/``; opening it reads the manifest and nothing else.
+    """A folder ``data/prepared/<dataset>/``; opening it reads only the manifest.
 
     Args:
         folder: the prepared folder.
-        name: the data set that is expected there; by default the folder's name.
+        name: the data set that is expected in it; by default the folder's name.
 
     Attributes:
         manifest: what the prepare stage recorded.
@@ -39,7 +39,7 @@ class PreparedDataset:
         sha256: hash over all splits.
 
     Raises:
-        SettingError: if there is no such data set in `folder`; says which commands make it.
+        SettingError: if `folder` has no such data set; names the commands that prepare it.
     """
 
     def __init__(self, folder: Path, name: str | None = None) -> None:
@@ -52,7 +52,7 @@ class PreparedDataset:
 
     def count(self, split: str) -> int:
         """Return the number of images in `split`, from the manifest."""
-        return int(self._described(split)["count"])
+        return int(self._description(split)["count"])
 
     def split(self, split: str) -> LabelledImages:
         """Read one of the splits train, validation and test."""
@@ -64,25 +64,25 @@ class PreparedDataset:
         return LabelledImages(images, labels)
 
     def verify(self) -> None:
-        """Hash every array and compare with the manifest.
+        """Hash every array and compare it with the manifest.
 
         Raises:
-            SettingError: naming the first file that is missing or was changed.
+            SettingError: names the first file that is missing or was changed.
         """
         for split in SPLITS:
             for what in ("images", "labels"):
                 path = self._path(split, what)
-                if not path.is_file() or sha256(path) != self._described(split)[f"{what}_sha256"]:
-                    raise self._unusable(f"{path} is missing or not what was prepared")
+                if not path.is_file() or sha256(path) != self._description(split)[f"{what}_sha256"]:
+                    raise self._unusable(f"{path} is missing or was changed")
 
     def _path(self, split: str, what: str) -> Path:
-        self._described(split)
+        self._description(split)
         return self.folder / f"{split}_{what}.npy"
 
-    def _described(self, split: str) -> dict[str, Any]:
+    def _description(self, split: str) -> dict[str, Any]:
         require(split in SPLITS, "split", split, "there is no such split", SPLITS)
-        described: dict[str, Any] = self.manifest["splits"][split]
-        return described
+        description: dict[str, Any] = self.manifest["splits"][split]
+        return description
 
     def _read_manifest(self) -> dict[str, Any]:
         path = self.folder / "manifest.json"
@@ -90,11 +90,11 @@ class PreparedDataset:
             raise self._unusable(f"it was not prepared: there is no {path}")
         try:
             manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            whole = manifest["sha256"] == manifest_sha256(manifest) and manifest["name"] == self.name
+            valid = manifest["sha256"] == manifest_sha256(manifest) and manifest["name"] == self.name
         except (ValueError, KeyError, TypeError):
-            whole = False
-        if not whole:
-            raise self._unusable(f"{path} is damaged or that of another data set")
+            valid = False
+        if not valid:
+            raise self._unusable(f"{path} is damaged or belongs to another data set")
         return manifest
 
     def _unusable(self, reason: str) -> SettingError:

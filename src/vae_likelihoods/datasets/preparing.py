@@ -16,23 +16,23 @@ from vae_likelihoods.files import folder_aside, sha256, write_json
 
 
 def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
-    """Write the splits of `source` to `prepared`, all of it or nothing; return the manifest.
+    """Write the splits of `source` to `prepared`, all of them or nothing; return the manifest.
 
-    The same raw bytes give the same prepared bytes.
+    The same raw files give the same prepared bytes.
 
     Raises:
-        SettingError: if `raw` does not hold the checked files, or the sizes of the splits cannot be had.
+        SettingError: if a file in `raw` is missing or damaged, or a split cannot have its size.
     """
     with under(KEY):
         splits = source.splits(raw)
     with folder_aside(prepared) as folder:
-        described = {name: _write_split(folder, name, split) for name, split in splits.items()}
+        descriptions = {name: _write_split(folder, name, split) for name, split in splits.items()}
         manifest = {
             "name": source.name,
             "native_levels": source.native_levels,
             "shape": list(splits["train"].data.images.shape[1:]),  # [C, H, W]
             "split_seed": source.split_seed,
-            "splits": described,
+            "splits": descriptions,
         }
         manifest["sha256"] = manifest_sha256(manifest)
         write_json(folder / "manifest.json", manifest)
@@ -41,7 +41,7 @@ def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
 
 
 def _write_split(folder: Path, name: str, split: Split) -> dict[str, Any]:
-    """Write the arrays of a split; return what the manifest says of them."""
+    """Write the arrays of a split; return their description for the manifest."""
     for what, array in (("images", split.data.images), ("labels", split.data.labels)):
         np.save(folder / f"{name}_{what}.npy", np.ascontiguousarray(array), allow_pickle=False)
     classes, counts = np.unique(split.data.labels, return_counts=True)

@@ -1,4 +1,4 @@
-"""From native levels to the K levels of a study: pure functions of prepared images and derived generators."""
+"""Turn native levels into the K levels of a study, by pure functions of images and derived generators."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Binarize = Literal["threshold", "stochastic"]
 
 
 def quantise(images: Tensor, native: int, levels: int) -> Tensor:
-    """Return ``floor(k K / native)``: K bins over the native levels, as equal as can be.
+    """Return ``floor(k K / native)``: K bins of native levels, as equal as possible.
 
     Args:
         images: native levels k, uint8 of any shape, 0 .. native - 1.
         native: number of native levels.
-        levels: K, from 2 to `native`; with K = `native` the images come back as they are.
+        levels: K, from 2 to `native`; with K = `native` the images are returned as they are.
 
     Raises:
-        SettingError: if K levels cannot be had.
+        SettingError: if the data cannot have K levels.
 
     Example:
         >>> quantise(torch.tensor([0, 127, 128, 255], dtype=torch.uint8), native=256, levels=2).tolist()
         [0, 0, 1, 1]
     """
     whole = isinstance(levels, int) and not isinstance(levels, bool)
-    possible = f"the data have {native} levels, so 2 to {native} can be had"
-    require(whole and 2 <= levels <= native, "levels", levels, possible)
+    reason = f"must be 2 to {native}, because the data have {native} levels"
+    require(whole and 2 <= levels <= native, "levels", levels, reason)
     if levels == native:
         return images
     return (images.to(torch.int32) * levels).div_(native, rounding_mode="floor").to(torch.uint8)
@@ -43,12 +43,12 @@ def binarize(images: Tensor, native: int, generator: torch.Generator) -> Tensor:
     """Return a draw of binary pixels, on with probability ``k / (native - 1)``; uint8 of the same shape.
 
     The usual dynamic binarisation (Salakhutdinov and Murray 2008, https://doi.org/10.1145/1390156.1390266).
-    A uniform integer below native - 1 falls below k with exactly that probability, in a byte a pixel.
+    A uniform integer below native - 1 is below k with exactly that probability, and takes one byte.
 
     Args:
         images: native levels k, uint8, 0 .. native - 1, on the generator's device.
         native: number of native levels.
-        generator: where the draw comes from.
+        generator: the source of randomness.
     """
     threshold = torch.randint(
         native - 1, images.shape, generator=generator, device=images.device, dtype=torch.uint8
@@ -57,16 +57,16 @@ def binarize(images: Tensor, native: int, generator: torch.Generator) -> Tensor:
 
 
 def draw(images: Tensor, native: int, seed: int, epoch: int) -> Tensor:
-    """Return the binary pixels that training with `seed` sees in `epoch`; on the device of `images`."""
+    """Return the binary pixels on which `seed` trains in `epoch`, on the device of `images`."""
     return binarize(images, native, generator(seed, "binarize", epoch, device=images.device))
 
 
 @dataclass(frozen=True)
 class Levels:
-    """One split, seen at K levels.
+    """One split at K levels.
 
-    `images` are the levels themselves, except where each epoch draws its own (`redrawn`): there they are
-    the native levels to draw from. `of_epoch` is right in both cases.
+    `images` are the levels themselves. If each epoch draws its own levels (`redrawn`), they are the native
+    levels to draw from. `of_epoch` returns the levels in both cases.
     """
 
     images: Tensor  # uint8 [N, C, H, W]
@@ -76,16 +76,16 @@ class Levels:
     redrawn: bool = False
 
     def of_epoch(self, seed: int, epoch: int) -> Tensor:
-        """Return uint8 levels [N, C, H, W], 0 .. K - 1, that training with `seed` sees in `epoch`."""
+        """Return the uint8 levels [N, C, H, W], 0 .. K - 1, on which `seed` trains in `epoch`."""
         return draw(self.images, self.native, seed, epoch) if self.redrawn else self.images
 
     def to(self, device: torch.device | str) -> Levels:
-        """Return the same on another device."""
+        """Return the same split on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     @property
     def sha256(self) -> str:
-        """Hash of the bytes of `images`: that of the fixed draw, where there is one."""
+        """Hash of the bytes of `images`, which are the fixed draw where there is one."""
         return hashlib.sha256(self.images.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
@@ -94,13 +94,13 @@ def levels_of(prepared: PreparedDataset, split: str, levels: int, binarize: Bina
 
     Args:
         prepared: the data set.
-        split: ``train``, ``validation`` or ``test``; no other split is read.
+        split: ``train``, ``validation`` or ``test``; the other splits are not read.
         levels: K.
         binarize: ``threshold`` quantises (`quantise`). ``stochastic``, for K = 2, draws each pixel: for
-            validation and test one draw that is the same for every run, for train a fresh one an epoch.
+            validation and test one draw that is the same in every run, for train a new draw each epoch.
 
     Raises:
-        SettingError: if these levels, or this way to them, cannot be had.
+        SettingError: if the data cannot have these levels, or cannot be binarised like this.
     """
     check_levels(prepared.native_levels, levels, binarize)
     images, labels = prepared.split(split)
@@ -113,14 +113,14 @@ def levels_of(prepared: PreparedDataset, split: str, levels: int, binarize: Bina
 
 
 def check_levels(native: int, levels: int, binarize: Binarize) -> None:
-    """Refuse levels, or a way to them, that data of `native` levels cannot give (SettingError)."""
+    """Raise SettingError if data of `native` levels cannot have these levels, or not like this."""
     quantise(torch.empty(0, dtype=torch.uint8), native, levels)
-    ways = get_args(Binarize)
-    require(binarize in ways, "binarize", binarize, "unknown", ways)
-    two = binarize == "threshold" or levels == 2
-    require(two, "binarize", binarize, f"draws binary pixels, so it needs levels=2, not {levels}")
+    choices = get_args(Binarize)
+    require(binarize in choices, "binarize", binarize, "unknown", choices)
+    possible = binarize == "threshold" or levels == 2
+    require(possible, "binarize", binarize, f"draws binary pixels, so it needs levels=2, not {levels}")
 
 
 def _fixed_draw(images: Tensor, native: int, sha256: str, split: str) -> Tensor:
-    # Made on the CPU whatever the device of the run, so that every run is scored on the same pixels.
+    # Drawn on the CPU whatever the device of the run, so that every run is scored on the same pixels.
     return binarize(images, native, generator(0, "binarize", sha256, split))

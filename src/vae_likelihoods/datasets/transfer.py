@@ -1,4 +1,4 @@
-"""One transfer of one file, from an address or a local folder, in the form in which it is kept."""
+"""Copy one file from an address or a local folder, decompressed if it is to be stored so."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import requests
 from tqdm import tqdm
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_NOT_THERE = (403, 404, 410)  # S3 says 403; asking again is no use
+_MISSING = (403, 404, 410)  # S3 answers 403 to a missing file; a retry would not help
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]
-    """A progress bar that is true before its total is known: pooch asks."""
+    """A progress bar that counts as true before its total is known, because pooch tests it."""
 
     def __bool__(self) -> bool:
         return True
@@ -28,14 +28,14 @@ class _Bar(tqdm):  # type: ignore[type-arg]
 
 @dataclass
 class Transfer:
-    """Copies one file from an address or a path; called as pooch calls its downloaders.
+    """Copies one file from an address or a path, as a downloader of pooch.
 
     Args:
-        decompress: whether a .gz is to be kept decompressed.
+        decompress: whether a .gz is stored decompressed.
         timeout_s: seconds without a byte after which it has failed.
 
     Raises:
-        FileNotFoundError: if the place says that it has no such file.
+        FileNotFoundError: if there is no such file at this place.
         requests.RequestException: if the transfer fails otherwise.
         ValueError: if a .gz is truncated or damaged.
     """
@@ -43,7 +43,7 @@ class Transfer:
     decompress: bool
     timeout_s: float
 
-    def __call__(self, location: str, output_file: str, _keeper: Any) -> None:
+    def __call__(self, location: str, output_file: str, _pooch: Any) -> None:
         """Write the file at `location` to `output_file`."""
         if not is_address(location):
             return self._store(local_path(location), Path(output_file))
@@ -64,12 +64,12 @@ class Transfer:
                 http(address, str(path), None)
             except requests.HTTPError as error:
                 response = error.response
-                if response is not None and response.status_code in _NOT_THERE:
+                if response is not None and response.status_code in _MISSING:
                     raise FileNotFoundError(address) from error
                 raise
 
     def _store(self, source: Path, target: Path) -> None:
-        """Write `source` in the form that is kept; a new file, because pooch's own is closed to others."""
+        """Write `source` in the stored form, to a new file: that of pooch is closed to other users."""
         fresh = target.with_name(f"{target.name}.fresh")
         try:
             with source.open("rb") as stream:
@@ -84,17 +84,17 @@ class Transfer:
 
 
 def _keep_as_sent(response: requests.Response, *_: Any, **__: Any) -> None:
-    # Some servers declare .gz files as an encoding, which requests would undo: the checksum is of the .gz.
+    # Some servers declare .gz as an encoding, and requests would decompress; the checksum is of the .gz.
     response.raw.headers.pop("Content-Encoding", None)
 
 
 def is_address(mirror: str) -> bool:
-    """Return whether `mirror` is asked over the network."""
+    """Return whether `mirror` is an address in the network."""
     return mirror.startswith(("http://", "https://"))
 
 
 def local_path(mirror: str) -> Path:
-    """Return the path that a folder mirror, plain, with ``~`` or ``file://``, means."""
+    """Return the path of a mirror that is a folder: plain, with ``~`` or ``file://``."""
     if mirror.startswith("file://"):
         return Path(url2pathname(urlsplit(mirror).path))
     return Path(mirror).expanduser()

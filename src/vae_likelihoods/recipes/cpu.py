@@ -1,4 +1,4 @@
-"""What a process that computes on the CPU is told before it begins."""
+"""Settings of a process that computes on the CPU."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _KEPT, _LARGEST = 1 << 30, 32 << 20  # bytes; glibc refuses a larger threshold t
 
 
 def prepare_cpu(threads: int) -> None:
-    """Use so many threads, keep freed memory, and take numbers below 1e-38 for 0.
+    """Use this many threads, keep freed memory, and treat numbers below 1e-38 as 0.
 
-    Such denormal numbers cost a processor a hundredfold. Adam makes them by the million: its averages of a
-    gradient that has become 0 shrink by a tenth a step, for ever.
+    Arithmetic on such denormal numbers is a hundred times slower. Adam creates many of them: its averages of
+    a gradient that has become 0 shrink by a tenth in every step.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -23,10 +23,10 @@ def prepare_cpu(threads: int) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed memory for the next tensors, up to 1 GiB; return whether it could be told so.
+    """Let glibc keep up to 1 GiB of freed memory for the next tensors; return whether it accepted.
 
-    A step allocates and frees the same tensors over and over. Left alone, glibc hands those of more than
-    128 kB back to the system, whose fresh pages can cost more than the arithmetic on them.
+    A step allocates and frees the same tensors again and again. By default glibc returns those of more than
+    128 kB to the system, and getting new pages can take longer than the arithmetic on them.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
