@@ -1,4 +1,4 @@
-"""Memory that tensors give back is kept for the next ones: counted in fresh pages of a process of its own."""
+"""The settings of a process on the CPU, seen in processes of their own."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_a_step_takes_no_fresh_pages() -> None:
-    left, kept = (
+def test_a_step_needs_no_new_pages() -> None:
+    default, kept = (
         int(subprocess.run([sys.executable, "-c", COUNT, how], capture_output=True, check=True).stdout)
         for how in ("leave", "keep")
     )
-    assert kept < 1000 < left  # 5 steps of 24 MB are 29,000 pages of 4 kB
+    assert kept < 1000 < default  # 5 steps of 24 MB are 29,000 pages of 4 kB
 
 
 ADAM = """
@@ -67,19 +67,19 @@ print(kept, size() - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_after_a_cell_the_memory_goes_back() -> None:
-    """Joblib ends workers that have grown by 300 MB."""
-    found = subprocess.run([sys.executable, "-c", GROW], capture_output=True, check=True).stdout
-    kept, left = map(int, found.split())
-    assert kept > 300e6 > 100e6 > left
+def test_after_a_cell_the_memory_is_released() -> None:
+    """Else joblib would end the worker: it ends those that have grown by 300 MB."""
+    output = subprocess.run([sys.executable, "-c", GROW], capture_output=True, check=True).stdout
+    kept, final = map(int, output.split())
+    assert kept > 300e6 > 100e6 > final
 
 
-def test_averages_of_a_gradient_that_is_gone_become_zero_and_not_denormal() -> None:
-    found = subprocess.run([sys.executable, "-c", ADAM], capture_output=True, check=True).stdout
-    assert found.split() == [b"1", b"1"]
+def test_the_averages_of_a_gradient_that_became_0_are_0_and_not_denormal() -> None:
+    output = subprocess.run([sys.executable, "-c", ADAM], capture_output=True, check=True).stdout
+    assert output.split() == [b"1", b"1"]
 
 
-def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     from vae_likelihoods.recipes import cpu
 
     monkeypatch.setattr(cpu.platform, "libc_ver", lambda: ("musl", "1.2"))

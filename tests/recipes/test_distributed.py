@@ -1,4 +1,4 @@
-"""One cell on several processes: the curves of one process, whoever dies."""
+"""A cell on several processes has the losses of one process, and survives the death of any of them."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def hashes(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [1, 2, 5, 128])
 def test_every_image_is_computed_by_one_process(count: int, size: int) -> None:
-    taken = [index for rank in range(size) for index in range(count)[share(count, rank, size)]]
-    assert taken == list(range(count))
+    indices = [index for rank in range(size) for index in range(count)[share(count, rank, size)]]
+    assert indices == list(range(count))
 
 
 @pytest.mark.parametrize("shape", [(7, 3), (2, 7, 3)])
@@ -68,17 +68,19 @@ def test_the_curves_are_those_of_one_process(
     count = small_cell().data.count("train")
     chosen = [setting.replace("COUNT-1", str(count - 1)) for setting in settings]
     cell = small_cell(*chosen, "training.matmul=highest", "training.epochs=3")
-    names = train(cell, tmp_path / "one", nothing)
-    seen: list[int] = []
-    assert sorted(train_together(cell, tmp_path / "all", lambda record: seen.append(record.epoch))) == sorted(
-        names
-    )
-    assert seen == [1, 2, 3]
-    one, together = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "all"))
-    pd.testing.assert_frame_equal(one, together, rtol=1e-4)
+    names = train(cell, tmp_path / "alone", nothing)
+    epochs: list[int] = []
+    assert sorted(
+        train_together(cell, tmp_path / "together", lambda record: epochs.append(record.epoch))
+    ) == sorted(names)
+    assert epochs == [1, 2, 3]
+    alone, together = (pd.read_csv(tmp_path / name / "history.csv") for name in ("alone", "together"))
+    pd.testing.assert_frame_equal(alone, together, rtol=1e-4)
 
 
-def test_a_loss_that_is_not_finite_is_told_as_ever(small_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_reported_as_in_one_process(
+    small_cell: MakeCell, tmp_path: Path
+) -> None:
     cell = small_cell("runtime.processes=2", "likelihood=gaussian_learned", "optimizer.lr=1e30")
     with pytest.raises(NonFiniteLossError, match="in epoch 1, step"):
         train_together(cell, tmp_path, nothing)
@@ -101,9 +103,9 @@ def test_a_process_that_dies_is_named_and_training_goes_on_from_the_checkpoint(
 
     with pytest.raises(LostProcessError, match=r"of 2 processes, these ended: 1 \(exit code -9\)"):
         train_together(cell, tmp_path / "killed", kill_one)
-    seen: list[int] = []
-    train_together(cell, tmp_path / "killed", lambda record: seen.append(record.epoch))
-    assert seen == [4, 5, 6]
+    epochs: list[int] = []
+    train_together(cell, tmp_path / "killed", lambda record: epochs.append(record.epoch))
+    assert epochs == [4, 5, 6]
     assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
 
 
@@ -131,7 +133,7 @@ def test_when_the_first_process_is_killed_the_others_end_and_it_goes_on(
         *("network.hidden=[16]", "runtime.processes=2", "runtime.device=cpu", "runtime.checkpoint_seconds=0"),
         *("training.grid_epochs=1", "training.epochs=12"),
     ]
-    found = {}
+    results = {}
     for name in ("whole", "killed"):
         root = tmp_path / name
         root.mkdir()
@@ -153,5 +155,5 @@ def test_when_the_first_process_is_killed_the_others_end_and_it_goes_on(
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         subprocess.run(own, check=True, timeout=240)
-        (found[name],) = (hashes(folder) for folder in root.glob("runs/scratch/*"))
-    assert found["whole"] == found["killed"]
+        (results[name],) = (hashes(folder) for folder in root.glob("runs/scratch/*"))
+    assert results["whole"] == results["killed"]

@@ -1,4 +1,4 @@
-"""Training a cell on real digits: the files it leaves, and that they are the same however it got there."""
+"""Training a cell on real digits: its files, and that they are the same after any interruption."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MakeCell = Callable[..., Cell]
 
 
 class KilledError(BaseException):
-    """Stands in for a signal: nothing catches it."""
+    """Takes the place of a signal, because nothing catches it."""
 
 
 def nothing(record: EpochRecord) -> None:
@@ -44,11 +44,11 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def killed_after(epoch: int) -> Callable[[EpochRecord], None]:
-    def tell(record: EpochRecord) -> None:
+    def raise_after(record: EpochRecord) -> None:
         if record.epoch == epoch:
             raise KilledError
 
-    return tell
+    return raise_after
 
 
 def test_it_writes_exactly_the_files_it_returns_and_timings(small_cell: MakeCell, tmp_path: Path) -> None:
@@ -63,7 +63,9 @@ def test_it_writes_exactly_the_files_it_returns_and_timings(small_cell: MakeCell
     assert [record.epoch for record in records] == [1, 2]
 
 
-def test_history_has_a_row_an_epoch_and_says_what_was_learned(small_cell: MakeCell, tmp_path: Path) -> None:
+def test_history_has_a_row_for_each_epoch_with_learned_parameters(
+    small_cell: MakeCell, tmp_path: Path
+) -> None:
     records: list[EpochRecord] = []
     train(small_cell("likelihood=gaussian_learned"), tmp_path, records.append)
     history = rows(tmp_path)
@@ -123,7 +125,7 @@ def test_weights_are_those_of_the_best_epoch(small_cell: MakeCell, tmp_path: Pat
     trainer = make_trainer(cell)
     for _ in trainer.epochs():
         pass
-    assert trainer.best_epoch < 6  # or the test shows nothing
+    assert trainer.best_epoch < 6  # else the test could not fail
     weights = load_file(tmp_path / "model.safetensors")
     assert weights.keys() == trainer.best_weights.keys()
     assert all(torch.equal(weights[name], trainer.best_weights[name]) for name in weights)
@@ -166,7 +168,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
         assert not (resumed / "checkpoint.pt").exists()
 
 
-def test_a_damaged_checkpoint_means_from_the_start(small_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_cell_with_a_damaged_checkpoint_starts_again(small_cell: MakeCell, tmp_path: Path) -> None:
     cell = small_cell()
     names = train(cell, tmp_path / "whole", nothing)
     with pytest.raises(KilledError):
@@ -183,7 +185,7 @@ def test_a_damaged_checkpoint_means_from_the_start(small_cell: MakeCell, tmp_pat
     assert [line.partition(",")[0] for line in timings] == ["epoch", "1", "1", "2"]
 
 
-def test_what_a_killed_process_left_half_written_is_no_result(small_cell: MakeCell, tmp_path: Path) -> None:
+def test_a_half_written_file_of_a_killed_process_is_no_result(small_cell: MakeCell, tmp_path: Path) -> None:
     (tmp_path / "grids").mkdir()
     (tmp_path / "grids" / ".samples-0001.png.0a1b2c3d.png").write_bytes(b"half")
     names = train(small_cell(), tmp_path, nothing)
