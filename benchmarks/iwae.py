@@ -1,11 +1,11 @@
-"""Draws per second of the importance-weighted bound with k = 5000, beside pythae's `get_nll`, in one run.
+"""Draws per second of the importance-weighted bound with k = 5000, here and by pythae's `get_nll`.
 
-python -m venv /some/where/pythae
-/some/where/pythae/bin/pip install torch==2.13.0 pythae==0.1.2
-python benchmarks/iwae.py --peer /some/where/pythae/bin/python --json iwae.json
+python -m venv ../pythae
+../pythae/bin/pip install torch==2.13.0 pythae==0.1.2
+python benchmarks/iwae.py --peer ../pythae/bin/python --json iwae.json
 
-A draw is one z for one image, decoded and weighed; the image is encoded once here, and at every draw there.
-README.md says exactly what is measured.
+A draw is one z for one image, decoded and weighted. The image is encoded once here, and at every draw by
+pythae. README.md describes the measurement.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
             order = list(sides.items())[:: 1 if index % 2 == 0 else -1]
             rounds.append({name: side() for name, side in order})
             print(f"round {index + 1} of {options.rounds}", file=sys.stderr, flush=True)
-    report(rounds, options)
+    print_report(rounds, options)
     if options.json:
         settings = {name: str(value) for name, value in vars(options).items()}
         write_json(Path(options.json), {"settings": settings, "machine": machine(), "rounds": rounds})
@@ -75,16 +75,17 @@ def arguments() -> argparse.Namespace:
 
 
 def network(hidden: list[int], latent_dim: int) -> VAE:
-    """Return the model that both sides score with; its weights are those of its initialisation."""
+    """Return the model with which both sides score, untrained."""
     with seeded(0, "weights"):
         return VAE(mlp(SHAPE, latent_dim, 1, hidden), Bernoulli(2, 1), latent_dim)
 
 
 def write_task(folder: Path, options: argparse.Namespace) -> None:
-    """Write the network's weights, and images whose pixels are drawn by a coin."""
-    model, weights = network(options.hidden, options.latent_dim), {}
+    """Write the weights of the network, and images of random binary pixels."""
+    model = network(options.hidden, options.latent_dim)
+    weights: dict[str, Any] = {}
     for name, net in (("encoder", model.encoder), ("decoder", model.decoder)):
-        for index, layer in enumerate(one for one in net.modules() if isinstance(one, nn.Linear)):
+        for index, layer in enumerate(part for part in net.modules() if isinstance(part, nn.Linear)):
             weights[f"{name}.weight{index}"] = layer.weight.detach().numpy()
             weights[f"{name}.bias{index}"] = layer.bias.detach().numpy()
     np.savez(folder / "network.npz", **weights)
@@ -127,17 +128,17 @@ def score(
     decoded_at_once: int,
     matmul: MatMul,
 ) -> Result:
-    """Bound log p(x) of some images as the metric iwae_curve does; return speed, cost and the mean bound."""
+    """Bound log p(x) of images as the metric iwae_curve does; return speed, cost and the mean bound."""
     prepare_cpu(threads=1)
     model, noise = network(hidden, latent_dim).eval(), generator(0, "noise")
     images = torch.from_numpy(np.load(folder / "images.npy")[:count])
 
     def bound(levels: torch.Tensor, k: int) -> torch.Tensor:
-        found = [
-            importance_weighted(model, one, model.posterior(one), [k], noise, decoded_at_once)
-            for one in levels.split(max(1, decoded_at_once // k))
+        bounds = [
+            importance_weighted(model, batch, model.posterior(batch), [k], noise, decoded_at_once)
+            for batch in levels.split(max(1, decoded_at_once // k))
         ]
-        return torch.cat([one.log_mean_weight[0] for one in found])
+        return torch.cat([estimate.log_mean_weight[0] for estimate in bounds])
 
     with matmul_precision(matmul):
         bound(images[:1], 500)
@@ -154,47 +155,45 @@ def pythae(folder: Path, options: argparse.Namespace, threads: int, gradients: b
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     environment.pop("PYTHONPATH", None)
     command += ["--gradients"] if gradients else []
-    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return result(options.theirs, found["seconds"], found["cpu_seconds"], found["nll_nats"])
+    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    numbers: dict[str, float] = json.loads(output.splitlines()[-1])
+    return result(options.theirs, numbers["seconds"], numbers["cpu_seconds"], numbers["nll_nats"])
 
 
 def result(images: int, seconds: float, cpu: float, nll: float) -> Result:
-    """Return what is kept of a measurement."""
+    """Return the numbers of a measurement."""
     return {"images_per_second": images / seconds, "cpu_seconds_per_image": cpu / images, "nll_nats": nll}
 
 
 def now() -> float:
-    """Return the clock."""
+    """Return the time in seconds."""
     return time.perf_counter()
 
 
-def report(rounds: list[dict[str, Result]], options: argparse.Namespace) -> None:
-    """Print rates, what the whole workload would take, and ratios within a round."""
+def print_report(rounds: list[dict[str, Result]], options: argparse.Namespace) -> None:
+    """Print the rate of each side, the hours for all images, and the ratios within a round."""
     k = options.samples
     for name in sorted(rounds[0]):
-        rates = [k * one[name]["images_per_second"] for one in rounds]
-        cpu = [k / one[name]["cpu_seconds_per_image"] for one in rounds]
+        rates = [k * results[name]["images_per_second"] for results in rounds]
+        cpu = [k / results[name]["cpu_seconds_per_image"] for results in rounds]
         hours = IMAGES * k / statistics.median(rates) / 3600
-        nll = statistics.median(one[name]["nll_nats"] for one in rounds)
+        nll = statistics.median(results[name]["nll_nats"] for results in rounds)
         print(f"{name:46} {spread(rates, ',.0f')} draws/s, {statistics.median(cpu):,.0f} a processor second,")
         print(f"{'':46} {hours:.2f} h for {IMAGES:,} images, nll {nll:.2f} nats")
     for cores_used in ("one thread", "all cores"):
         for ours in ("", ", bfloat16 products"):
             for theirs in ("", ", gradients kept"):
-                pair = f"{cores_used}: this project{ours}", f"{cores_used}: pythae{theirs}"
-                ratios = [
-                    one[pair[0]]["images_per_second"] / one[pair[1]]["images_per_second"] for one in rounds
-                ]
-                costs = [
-                    one[pair[1]]["cpu_seconds_per_image"] / one[pair[0]]["cpu_seconds_per_image"]
-                    for one in rounds
-                ]
-                print(
-                    f"{pair[0]} / {pair[1]}: {spread(ratios)} by the clock, {spread(costs)} in processor time"
-                )
+                print_ratio(rounds, f"{cores_used}: this project{ours}", f"{cores_used}: pythae{theirs}")
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
 
 
+def print_ratio(rounds: list[dict[str, Result]], mine: str, peer: str) -> None:
+    """Print how many times faster `mine` is than `peer`, by the clock and in processor time."""
+    pairs = [(results[mine], results[peer]) for results in rounds]
+    clock = [ours["images_per_second"] / theirs["images_per_second"] for ours, theirs in pairs]
+    processor = [theirs["cpu_seconds_per_image"] / ours["cpu_seconds_per_image"] for ours, theirs in pairs]
+    print(f"{mine} / {peer}: {spread(clock)} by the clock, {spread(processor)} in processor time")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,14 +4,13 @@ python benchmarks/likelihoods.py --json likelihoods.json
 python benchmarks/likelihoods.py beta_binomial logistic_mixture --rounds 20      # some of them
 
 For every conf/likelihood/*.yaml: a batch of 28x28 images, the decoder of the default network (8 latents,
-512, 512, 784 P outputs), one thread. README.md says exactly what is measured.
+512, 512, 784 P outputs), one thread. README.md describes the measurement.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,9 +36,9 @@ def main() -> None:
     options = arguments()
     prepare_cpu(threads=1)  # as training does
     torch.set_float32_matmul_precision(options.matmul)
-    timings = {}
+    timings: dict[str, dict[str, Any]] = {}
     for name in options.likelihoods or CONFIGS:
-        timings[name] = measured(name, options)
+        timings[name] = times_of(name, options)
         print(line(name, timings[name]), flush=True)
     computer = ", ".join(f"{key} {value}" for key, value in machine().items())
     print(f"{computer}, matmul {options.matmul}, batch {options.batch}, K {options.levels}")
@@ -65,7 +64,7 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def times_of(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Time the decoder and the likelihood in turn; return milliseconds and ratios, round by round."""
     levels = 2 if name == "bernoulli" else options.levels
     config = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "likelihood" / f"{name}.yaml"))
@@ -83,7 +82,7 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def steps(likelihood: Likelihood, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Return the two things that are timed: forward and backward of the decoder, and of log_mass."""
+    """Return the two functions that are timed: forward and backward of the decoder, and of log_mass."""
     with seeded(0, "weights"):
         decoder = mlp(SHAPE, LATENT_DIM, likelihood.output_channels, HIDDEN).decoder
     z = torch.randn(batch, LATENT_DIM, generator=generator(0, "latents")).requires_grad_()
@@ -117,4 +116,4 @@ def line(name: str, timing: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,10 +1,10 @@
-"""What each metric costs on cells that are trained: processor seconds, one thread.
+"""The cost of each metric on trained cells: processor seconds on one thread.
 
 python benchmarks/metrics.py grey/beta_binomial-8-0 binary/bernoulli-8-0
 python benchmarks/metrics.py --metrics probe samples --root elsewhere grey/gaussian-8-0
 
-A metric is measured twice and the second time counts: the first one also does what cells share, such as
-training the classifier of `samples`. Processor time, since it does not grow when others use the machine.
+A metric is measured twice and the second time counts, because the first one also computes what cells
+share, such as the classifier of `samples`. Processor time does not grow when others use the machine.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+import yaml
 
 from vae_likelihoods.cells.build import build
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.seeding import generator
 
@@ -35,10 +36,11 @@ def main() -> None:
     for name in options.cells:
         cell = Cell.laid_out(options.root / "runs" / name, options.root)
         trained = Trained(cell)
-        model, found = trained.model, trained.data
-        data = Data(found.prepared, found.levels, found.binarize, found.device, options.store or found.store)
-        seconds = [cost(metric, cell, model, data) for metric in options.metrics]
-        print("|".join([name, *(f"{each:.2f}" for each in [*seconds, sum(seconds)])]), flush=True)
+        data = trained.data
+        if options.store is not None:
+            data = Data(data.prepared, data.levels, data.binarize, data.device, options.store)
+        costs = [cost(metric, cell, trained.model, data) for metric in options.metrics]
+        print("|".join([name, *(f"{seconds:.2f}" for seconds in [*costs, sum(costs)])]), flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -47,18 +49,24 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("cells", nargs="+", metavar="STUDY/CELL", help="folders of runs/")
     parser.add_argument("--metrics", nargs="+", choices=CONFIGS, default=list(CONFIGS))
     parser.add_argument("--root", type=Path, default=PROJECT, help="folder of data/ and runs/")
-    parser.add_argument("--store", type=Path, default=None, help="where cells keep what they share")
+    parser.add_argument("--store", type=Path, default=None, help="the store of what cells share")
     return parser.parse_args()
 
 
-def cost(name: str, cell: Cell, model: Any, data: Data) -> float:
+def cost(name: str, cell: Cell, model: VAE, data: Data) -> float:
     """Return the processor seconds of the second of two measurements."""
-    metric = build(f"metric.{name}", OmegaConf.to_container(OmegaConf.load(CONFIGS[name]))[name])  # type: ignore[index, arg-type]
+    metric = build(f"metric.{name}", read(CONFIGS[name])[name])
     for _ in range(2):
         began = time.process_time()
         metric(model, data, generator(cell.settings.seed, "metric", name, device=data.device))
         seconds = time.process_time() - began
     return seconds
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a YAML file."""
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Our side of training.py: what pipelines/train.py does after its start-up, in a folder of its own."""
+"""Our side of training.py: the work of pipelines/train.py after its start, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vae_likelihoods.tracking.experiment import Experiment
 
 
 def train(task: Task, overrides: Sequence[str]) -> Result:
-    """Train a cell with everything: store, pictures, validation, MLflow in a new database.
+    """Train a cell with its store, pictures, validation, and MLflow in a new database.
 
     Args:
         task: what to train.
@@ -39,7 +39,7 @@ def train(task: Task, overrides: Sequence[str]) -> Result:
 
 
 def make_database(root: Path, study: str) -> float:
-    """Make MLflow's database, which a project does once and not for each training; return the seconds."""
+    """Make MLflow's database, which a project needs only once; return the seconds."""
     began = time.perf_counter()
     Experiment(store_uri(None, root), root, study)
     return time.perf_counter() - began
@@ -47,7 +47,7 @@ def make_database(root: Path, study: str) -> float:
 
 def composed(task: Task, root: Path, overrides: Sequence[str]) -> DictConfig:
     """Return the configuration of the cell."""
-    said = {
+    settings = {
         "dataset": task.prepared.name,
         "likelihood": "binomial",
         "network": "mlp",
@@ -62,7 +62,7 @@ def composed(task: Task, root: Path, overrides: Sequence[str]) -> DictConfig:
         "runtime.threads": 1,
     }
     with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        lines = [f"{key}={value}" for key, value in said.items()]
+        lines = [f"{key}={value}" for key, value in settings.items()]
         config = compose("config", [*lines, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(config)
     with open_dict(config):

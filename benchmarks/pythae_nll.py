@@ -1,8 +1,8 @@
-"""The peer of iwae.py: `get_nll` of pythae's VAE, run by a Python that has pythae; prints JSON.
+"""The other side of iwae.py: `get_nll` of pythae's VAE, run by a Python that has pythae; prints JSON.
 
 python benchmarks/pythae_nll.py FOLDER --images 4 --samples 5000 --threads 1
 
-Imports nothing of the package. FOLDER holds network.npz (weights by the names of the layers) and images.npy.
+It imports nothing of the package. FOLDER has network.npz (weights by layer) and images.npy.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ SHAPE = (1, 28, 28)
 
 
 class Encoder(BaseEncoder):
-    """Mean and log-variance; the weights give log-scales, half of it."""
+    """Mean and log-variance; the weights give the log-scale, which is half of it."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Return what pythae asks of an encoder."""
+        """Return mean and log-variance for images [B, 1, H, W]."""
         mean, log_scale = self.net(x.flatten(1)).chunk(2, -1)
         return ModelOutput(embedding=mean, log_covariance=2 * log_scale)
 
@@ -45,7 +45,7 @@ class Decoder(BaseDecoder):
         self.net = net
 
     def forward(self, z: Tensor) -> ModelOutput:
-        """Return what pythae asks of a decoder."""
+        """Return the probabilities for latents [B, L]."""
         return ModelOutput(reconstruction=self.net(z).sigmoid().reshape(-1, *SHAPE))
 
 
@@ -72,7 +72,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     weights = dict(np.load(options.folder / "network.npz"))
     encoder, decoder = Encoder(stack(weights, "encoder")), Decoder(stack(weights, "decoder"))
-    config = VAEConfig(input_dim=SHAPE, latent_dim=decoder.net[0].in_features, reconstruction_loss="bce")
+    latent_dim = weights["decoder.weight0"].shape[1]
+    config = VAEConfig(input_dim=SHAPE, latent_dim=latent_dim, reconstruction_loss="bce")
     model = VAE(config, encoder, decoder).eval()
     images = torch.tensor(np.load(options.folder / "images.npy")[: options.images]).float()
     with contextlib.nullcontext() if options.gradients else torch.no_grad():
@@ -80,14 +81,13 @@ def main() -> None:
         cpu, began = processor_seconds(), time.perf_counter()
         log_p = model.get_nll(images, n_samples=options.samples)
         seconds, cpu = time.perf_counter() - began, processor_seconds() - cpu
-    found = {"seconds": seconds, "cpu_seconds": cpu, "nll_nats": -float(log_p)}
-    print(json.dumps(found))
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "nll_nats": -float(log_p)}))
 
 
 def processor_seconds() -> float:
     """Return the processor time of all threads."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure work on one thread, in a process of its own."""
+"""Measure work in processes of its own, and describe the machine."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ Result = dict[str, float]
 
 
 def in_own_process(side: Callable[..., Result], *values: Any, threads: int = 1, copies: int = 1) -> Result:
-    """Run `side` in fresh processes, so that none inherits another's memory, threads or caches.
+    """Run `side` in new processes, so that none inherits the memory, threads or caches of another.
 
     Args:
-        side: what to measure.
+        side: the function to measure.
         values: its arguments.
         threads: torch's threads in each process.
-        copies: how many processes do the same at once; their speeds are added, their costs averaged.
+        copies: how many processes run `side` at once; their speeds are added, their costs averaged.
     """
-    # libraries read these once, when they are loaded
+    # Libraries read these variables when they are loaded.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     with ProcessPoolExecutor(copies, mp_context=multiprocessing.get_context("spawn")) as pool:
-        started = [pool.submit(_alone, side, values, threads) for _ in range(copies)]
-        results = [future.result() for future in started]
+        futures = [pool.submit(_alone, side, values, threads) for _ in range(copies)]
+        results = [future.result() for future in futures]
     mean = {key: statistics.mean(result[key] for result in results) for key in results[0]}
     return {**mean, "images_per_second": sum(result["images_per_second"] for result in results)}
 
 
 def _alone(side: Callable[..., Result], values: Sequence[Any], threads: int) -> Result:
-    # A spawned process would spawn its own, too: slow to start, and not what a script's DataLoader does.
+    # A spawned process would also spawn its DataLoader's workers, which a script does not do.
     multiprocessing.set_start_method(None, force=True)
     torch.set_num_threads(threads)
     warm_up()
@@ -47,7 +47,7 @@ def _alone(side: Callable[..., Result], values: Sequence[Any], threads: int) -> 
 
 
 def warm_up() -> None:
-    """Take a step: torch imports parts of itself at the first one."""
+    """Take a training step, because torch imports parts of itself in the first one."""
     layer = torch.nn.Linear(8, 8)
     optimizer = torch.optim.Adam(layer.parameters())
     layer(torch.ones(8, 8)).sum().backward()
@@ -55,7 +55,7 @@ def warm_up() -> None:
 
 
 def timed(images: int, work: Callable[[], object]) -> Result:
-    """Run `work`, which trains on `images` images (each epoch's counted); return speed and cost."""
+    """Run `work`, which trains on `images` images in all epochs together; return speed and cost."""
     cpu, began = cpu_seconds(), time.perf_counter()
     work()
     seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu
@@ -63,13 +63,13 @@ def timed(images: int, work: Callable[[], object]) -> Result:
 
 
 def cpu_seconds() -> float:
-    """Return the processor time of this process and of its workers that ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+    """Return the processor time of this process and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def machine() -> dict[str, Any]:
-    """Say where this was measured."""
+    """Return the processor, the cores, the versions and the load of this machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
@@ -82,5 +82,5 @@ def machine() -> dict[str, Any]:
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Return the median and the range."""
+    """Return the median and the range as text."""
     return f"{statistics.median(values):{form}} ({min(values):{form}} .. {max(values):{form}})"

@@ -1,9 +1,9 @@
-"""What tracking costs: the same sweep with tracking=none and with MLflow, side by side, in one run.
+"""The cost of tracking: the same sweep with tracking=none and with MLflow.
 
 python benchmarks/tracking.py --rounds 5 --json tracking.json
 python benchmarks/tracking.py --rounds 1 --latent-dim 2 --seed 0 --epochs 5      # a quick look
 
-Each side is a whole `pipelines/train.py -m`, from its start to its exit; README.md says what is measured.
+Each side is a whole `pipelines/train.py -m`, from its start to its exit. README.md describes the measurement.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from timing import Result, cpu_seconds, machine, spread
 from vae_likelihoods.cells.settings import cores
@@ -27,9 +27,9 @@ from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT, write_json
 
-NONE, NEW, OLD = "tracking=none", "MLflow, new database", "MLflow, database there"
+NONE, NEW, OLD = "tracking=none", "MLflow, new database", "MLflow, old database"
 SIDES = (NONE, NEW, OLD)
-# Imports MLflow and opens the database; says how much processor time that took.
+# Imports MLflow, opens the database, and prints the processor time.
 CONNECT = """
 import sys, time, pathlib
 import vae_likelihoods.sweeps.sweep
@@ -38,14 +38,14 @@ began, root = time.process_time(), pathlib.Path(sys.argv[1])
 Experiment(f"sqlite:///{root}/mlflow.db", root, "any")
 print(time.process_time() - began)
 """
-# Runs a script and says how much processor time this process, the driver, took itself.
+# Runs a script and writes the processor time of its process, the driver, to a file.
 DRIVER = """
 import pathlib, runpy, sys, time
-said, sys.argv = sys.argv[1], sys.argv[2:]
+output, sys.argv = sys.argv[1], sys.argv[2:]
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 finally:
-    pathlib.Path(said).write_text(str(time.process_time()))
+    pathlib.Path(output).write_text(str(time.process_time()))
 """
 
 
@@ -53,22 +53,22 @@ def main() -> None:
     """Let the sides run the sweep in turn, several rounds; print a table."""
     options = arguments()
     sweep = sweep_of(options)
-    found: dict[str, list[Result]] = {side: [] for side in SIDES}
+    rounds: dict[str, list[Result]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as folder:
         fixed = {NEW: connecting(Path(folder)), OLD: connecting(Path(folder))}
         database = Path(folder) / "mlflow.db"
         for index in range(options.rounds):
-            # every other round backwards: what drifts with time then favours nobody
+            # Every other round is backwards, so that a drift of the machine favours no side.
             for side in SIDES[:: -1 if index % 2 else 1]:
-                found[side].append(run(side, sweep, Path(folder) / f"{index} {side}", database))
-                print(f"round {index + 1}: {side} {found[side][-1]['seconds']:.1f} s", flush=True)
+                rounds[side].append(run(side, sweep, Path(folder) / f"{index} {side}", database))
+                print(f"round {index + 1}: {side} {rounds[side][-1]['seconds']:.1f} s", flush=True)
     report = {
         "settings": vars(options),
         "machine": machine(),
         "cells": count(sweep),
         "connecting_cpu_seconds": fixed,
-        "rounds": found,
-        "overheads": overheads(found),
+        "rounds": rounds,
+        "overheads": overheads(rounds),
     }
     print(table(report))
     if options.json:
@@ -80,8 +80,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="how often each side runs the sweep")
     parser.add_argument("--study", default="binary", help="the study of params.yaml whose cells are trained")
-    parser.add_argument("--latent-dim", default="2,8,32", help="the latent sizes that are taken of it")
-    parser.add_argument("--seed", default="0,1", help="the seeds that are taken of it")
+    parser.add_argument("--latent-dim", default="2,8,32", help="latent sizes of the cells")
+    parser.add_argument("--seed", default="0,1", help="seeds of the cells")
     parser.add_argument("--epochs", type=int, help="epochs of a cell (the study's)")
     parser.add_argument("--json", help="write everything that was measured to this file")
     options = parser.parse_args()
@@ -91,23 +91,23 @@ def arguments() -> argparse.Namespace:
 
 
 def sweep_of(options: argparse.Namespace) -> dict[str, str]:
-    """Return the settings of the sweep: those of the study, cut down to some of its cells.
+    """Return the settings of the sweep: those of the study, with fewer cells.
 
     Raises:
         SettingError: if there is no such study, or its data are not prepared.
     """
-    params = OmegaConf.load(PROJECT / "params.yaml")
+    params: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load((PROJECT / "params.yaml").read_text())
     studies = {**params["studies"], **params["optional"]}
     if options.study not in studies:
         raise SettingError("study", options.study, "is not in params.yaml", sorted(studies))
     study = studies[options.study]
-    PreparedDataset(PROJECT / "data/prepared" / study.dataset)
+    PreparedDataset(PROJECT / "data/prepared" / study["dataset"])
     sweep = {key: str(study[key]) for key in ("dataset", "levels", "likelihood")}
-    sweep |= dict(setting.split("=") for setting in study.options.split())
+    sweep |= dict(setting.split("=") for setting in study["options"].split())
     sweep |= {"latent_dim": options.latent_dim, "seed": options.seed, "study": options.study}
     if options.epochs is not None:
         sweep["training.epochs"] = str(options.epochs)
-    # at least two: a single one would be trained in the driver, whose own time is wanted
+    # At least two: a single cell would be trained in the driver, whose own time is measured.
     return sweep | {"runtime.device": "cpu", "runtime.cells_at_once": str(max(2, cores()))}
 
 
@@ -118,14 +118,14 @@ def count(sweep: Mapping[str, str]) -> int:
 
 
 def connecting(folder: Path) -> float:
-    """Return the processor time of importing MLflow and opening a database, made if it is not there."""
+    """Return the processor time of importing MLflow and opening a database, which is made if missing."""
     command = [sys.executable, "-W", "ignore", "-c", CONNECT, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(output.splitlines()[-1])
 
 
 def run(side: str, sweep: Mapping[str, str], root: Path, database: Path) -> Result:
-    """Run the sweep in a fresh folder; return seconds, processor time and the driver's part of it."""
+    """Run the sweep in a new folder; return seconds, processor time and the driver's part of it."""
     root.mkdir()
     (root / "data").symlink_to(PROJECT / "data")
     if side == OLD:
@@ -135,25 +135,27 @@ def run(side: str, sweep: Mapping[str, str], root: Path, database: Path) -> Resu
     script = str(PROJECT / "pipelines/train.py")
     command = [sys.executable, "-c", DRIVER, str(root / "driver"), script, "-m", *settings]
     cpu, began = cpu_seconds(), time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu
-    if done.returncode != 0 or "did not take the results" in done.stdout + done.stderr:
-        sys.exit(done.stdout + done.stderr)
+    output = process.stdout + process.stderr
+    if process.returncode != 0 or "did not take the results" in output:
+        sys.exit(output)
     driver = float((root / "driver").read_text())
     shutil.rmtree(root)
     return {"seconds": seconds, "cpu_seconds": cpu, "driver_cpu_seconds": driver}
 
 
-def overheads(found: Mapping[str, list[Result]]) -> dict[str, dict[str, list[float]]]:
-    """Return, for both sides with MLflow, round by round, what it adds to the same round without, in percent.
+def overheads(rounds: Mapping[str, list[Result]]) -> dict[str, dict[str, list[float]]]:
+    """Return what MLflow adds to the same round without it, for both sides with MLflow, in percent.
 
-    `driver` is what the driver, which alone tells MLflow, takes more, in percent of all processor time.
+    `driver` is the additional time of the driver, in percent of all processor time. The driver is the only
+    process that talks to MLflow.
     """
     shares: dict[str, dict[str, list[float]]] = {}
     for side in (NEW, OLD):
-        pairs = list(zip(found[side], found[NONE], strict=True))
+        pairs = list(zip(rounds[side], rounds[NONE], strict=True))
         shares[side] = {
             what: [100 * (mine[part] - bare[part]) / bare[whole] for mine, bare in pairs]
             for what, part, whole in (
@@ -187,5 +189,5 @@ def table(report: Mapping[str, Any]) -> str:
 if __name__ == "__main__":
     try:
         main()
-    except SettingError as error:  # says what to run if the data set is not prepared
+    except SettingError as error:  # with the commands that prepare the data set
         sys.exit(str(error))

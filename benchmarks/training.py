@@ -1,10 +1,10 @@
-"""Images per second of training on Fashion-MNIST: this project beside the loop of tutorials, in one run.
+"""Images per second of training on Fashion-MNIST, by this project and by the loop of tutorials.
 
 python benchmarks/training.py --rounds 5 --epochs 5 --json training.json
 python benchmarks/training.py --rounds 2 --epochs 1 --images 12000      # a quick look
 
-Both sides train the same network with the same loss and optimiser on batches of 128, one thread each;
-README.md says exactly what is measured.
+Both sides train the same network with the same loss and optimiser on batches of 128, on one thread each.
+README.md describes the measurement.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaln
 
 import project
@@ -38,7 +39,7 @@ class Side(NamedTuple):
     """One way to train: on one thread, or on all cores."""
 
     ours: bool
-    everywhere: bool = False  # ours: a training on every core; the tutorial: all cores for one training
+    all_cores: bool = False  # we train one cell on each core, the tutorial one model on all cores
     workers: int = 0  # of the tutorial's DataLoader
     settings: tuple[str, ...] = ()  # of ours
 
@@ -49,9 +50,9 @@ SIDES = {
     "this project, bfloat16": Side(ours=True, settings=BFLOAT16),
     "tutorial": Side(ours=False),
     "tutorial, 2 workers": Side(ours=False, workers=2),
-    "all cores: this project": Side(ours=True, everywhere=True),
-    "all cores: bfloat16": Side(ours=True, everywhere=True, settings=BFLOAT16),
-    "all cores: tutorial": Side(ours=False, everywhere=True),
+    "all cores: this project": Side(ours=True, all_cores=True),
+    "all cores: bfloat16": Side(ours=True, all_cores=True, settings=BFLOAT16),
+    "all cores: tutorial": Side(ours=False, all_cores=True),
 }
 PAIRS = [
     *((mine, peer) for peer in ("tutorial", "tutorial, 2 workers") for mine in list(SIDES)[:2]),
@@ -62,19 +63,19 @@ PAIRS = [
 def main() -> None:
     """Let the sides train in turn, several rounds; print a table."""
     options = arguments()
-    found: dict[str, list[Result]] = {name: [] for name in SIDES}
+    rounds: dict[str, list[Result]] = {name: [] for name in SIDES}
     with tempfile.TemporaryDirectory() as folder:
         prepared, images = lay_out(Path(folder), options.images)
         for index in range(options.rounds):
             task = Task(
                 prepared, images, tuple(options.hidden), LATENT_DIM, BATCH_SIZE, options.epochs, seed=index
             )
-            # every other round backwards: what drifts with time then favours nobody
-            for name in list(found)[:: -1 if index % 2 else 1]:
-                found[name].append(trained(SIDES[name], task, options.ours))
-                speed = found[name][-1]["images_per_second"]
+            # Every other round is backwards, so that a drift of the machine favours no side.
+            for name in list(rounds)[:: -1 if index % 2 else 1]:
+                rounds[name].append(train(SIDES[name], task, options.ours))
+                speed = rounds[name][-1]["images_per_second"]
                 print(f"round {index + 1}: {name} {speed:.0f} images/s", flush=True)
-    report = {"settings": vars(options), "machine": machine(), "rounds": found, "ratios": ratios(found)}
+    report = {"settings": vars(options), "machine": machine(), "rounds": rounds, "ratios": ratios(rounds)}
     print(table(report))
     if options.json:
         write_json(Path(options.json), report)
@@ -101,31 +102,31 @@ def arguments() -> argparse.Namespace:
 
 
 def lay_out(root: Path, images: int | None) -> tuple[Path, int]:
-    """Copy the prepared data set, or its first `images` and as much of the rest; return where, how many."""
+    """Copy the prepared data set, or the same share of each split; return its folder and image count."""
     whole = PreparedDataset(PROJECT / "data" / "prepared" / DATASET)
     target = root / DATASET
     target.mkdir()
     share = min(1.0, (images or whole.count("train")) / whole.count("train"))
     manifest: dict[str, Any] = {**whole.manifest, "splits": {}}
     for split in SPLITS:
-        kept = max(1, round(share * whole.count(split)))
+        count = max(1, round(share * whole.count(split)))
         for what, values in zip(("images", "labels"), whole.split(split), strict=True):
-            np.save(target / f"{split}_{what}.npy", values[:kept].numpy())
-        manifest["splits"][split] = {"count": kept}
+            np.save(target / f"{split}_{what}.npy", values[:count].numpy())
+        manifest["splits"][split] = {"count": count}
     write_json(target / "manifest.json", {**manifest, "sha256": manifest_sha256(manifest)})
     return target, manifest["splits"]["train"]["count"]
 
 
-def trained(side: Side, task: Task, overrides: list[str]) -> Result:
-    """Let one side train; return what was measured."""
+def train(side: Side, task: Task, overrides: list[str]) -> Result:
+    """Let one side train; return its speed, cost and score."""
     if side.ours:
-        copies = cores() if side.everywhere else 1
+        copies = cores() if side.all_cores else 1
         return in_own_process(project.train, task, [*overrides, *side.settings], copies=copies)
-    return in_own_process(train_peer, task, side.workers, threads=cores() if side.everywhere else 1)
+    return in_own_process(train_peer, task, side.workers, threads=cores() if side.all_cores else 1)
 
 
 def train_peer(task: Task, workers: int) -> Result:
-    """Train as tutorials do; return what was measured and the score, on our scale."""
+    """Train as tutorials do; return speed, cost and the score on our scale."""
     losses: list[float] = []
     result = timed(task.images * task.epochs, lambda: losses.append(tutorial.train(task, workers)))
     levels = np.load(task.prepared / "validation_images.npy")
@@ -133,18 +134,18 @@ def train_peer(task: Task, workers: int) -> Result:
     return {**result, "bits_per_dim": bits_per_dim(nats, levels[0].size)}
 
 
-def log_choose(levels: np.ndarray) -> float:
-    """Return the mean over images of sum_d log C(255, k_d), the constant that cross-entropy leaves out."""
+def log_choose(levels: NDArray[np.uint8]) -> float:
+    """Return the mean over images of sum_d log C(255, k_d), which the cross-entropy leaves out."""
     n, k = tutorial.TRIALS, np.arange(tutorial.TRIALS + 1)
     per_level = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     return float(per_level[levels].sum() / len(levels))
 
 
-def ratios(found: dict[str, list[Result]]) -> dict[str, list[float]]:
-    """Return for each pair, round by round, how many times the images per second we have."""
+def ratios(rounds: dict[str, list[Result]]) -> dict[str, list[float]]:
+    """Return for each pair and round how many times faster we are, in images per second."""
 
     def speeds(name: str) -> list[float]:
-        return [result["images_per_second"] for result in found[name]]
+        return [result["images_per_second"] for result in rounds[name]]
 
     return {
         f"{mine} / {peer}": [a / b for a, b in zip(speeds(mine), speeds(peer), strict=True)]
@@ -161,13 +162,13 @@ def table(report: dict[str, Any]) -> str:
         score = statistics.median(result["bits_per_dim"] for result in results)
         lines.append(f"{name:26}{speeds:>26}{costs:>22}{score:>14.3f}")
     lines += ["", *(f"{pair:56}{spread(values):>24}" for pair, values in report["ratios"].items())]
-    made = statistics.median(result["database_seconds"] for result in report["rounds"]["this project"])
+    database = statistics.median(result["database_seconds"] for result in report["rounds"]["this project"])
     where = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
-    return "\n".join([*lines, f"not counted: {made:.1f} s to make a new MLflow database, once", where])
+    return "\n".join([*lines, f"not counted: {database:.1f} s to make a new MLflow database, once", where])
 
 
 if __name__ == "__main__":
     try:
         main()
-    except SettingError as error:  # says what to run if the data set is not prepared
+    except SettingError as error:  # with the commands that prepare the data set
         sys.exit(str(error))

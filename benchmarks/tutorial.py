@@ -1,8 +1,8 @@
-"""The peer of training.py: a VAE trained as tutorials do it, with torch and PIL alone.
+"""The other side of training.py: a VAE trained as tutorials do it, with torch and PIL alone.
 
-A Dataset whose every item goes through a picture and a per-image transform, a DataLoader for training and
-one for validation, `loss.item()` in every step. Nothing here is imported from the package, so that what makes
-the package faster cannot make its peer faster.
+A Dataset makes each item a picture and transforms it, one DataLoader serves training and one validation, and
+every step calls `loss.item()`. Nothing is imported from the package, so a faster package does not make this
+side faster.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRIALS = 255  # grey cross-entropy times K - 1 is the binomial's log-probability
 
 
 class Task(NamedTuple):
-    """What both sides train."""
+    """A training that both sides do."""
 
     prepared: Path  # data/prepared/<dataset>
     images: int  # in its train split
@@ -35,7 +35,7 @@ class Task(NamedTuple):
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """One split; an item is a PIL picture made a float tensor [1, H, W] in [0, 1], and its class."""
+    """One split; an item is a picture as a float tensor [1, H, W] in [0, 1], and its class."""
 
     def __init__(self, folder: Path, split: str) -> None:
         self.data = torch.from_numpy(np.load(folder / f"{split}_images.npy")[:, 0])  # uint8 [N, H, W]
@@ -50,14 +50,14 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
-    """Do what torchvision's ToTensor does with a grey picture, step by step."""
+    """Convert a grey picture with the steps of torchvision's ToTensor."""
     image = torch.from_numpy(np.array(picture, dtype=np.uint8, copy=True))
     image = image.view(picture.size[1], picture.size[0], 1).permute(2, 0, 1).contiguous()
     return image.to(torch.float32).div(255)
 
 
 class TutorialVAE(nn.Module):
-    """Fully connected encoder and decoder, a ReLU between layers."""
+    """Fully connected encoder and decoder with a ReLU between layers."""
 
     def __init__(self, pixels: int, hidden: Sequence[int], latent_dim: int) -> None:
         super().__init__()
@@ -88,11 +88,11 @@ def loss_of(model: TutorialVAE, x: Tensor) -> Tensor:
 
 
 def train(task: Task, workers: int) -> float:
-    """Train, validating each epoch; return the last validation loss, in nats per image.
+    """Train and validate each epoch; return the last validation loss, in nats per image.
 
     Args:
-        task: what to train.
-        workers: processes of each DataLoader beside this one; 0: none.
+        task: the training.
+        workers: further processes of each DataLoader.
     """
     torch.manual_seed(task.seed)
     train_set, validation_set = (Pictures(task.prepared, split) for split in ("train", "validation"))

@@ -1,9 +1,9 @@
-"""What the scores of samples say of images that are known: fresh ones, copies, blurs, noise.
+"""The scores of samples for images of a known kind: other images, copies, blurred and noisy ones.
 
 python benchmarks/yardsticks.py data/prepared/mnist5k
 
-The images of the train split, changed or not, stand where a model's samples would; beside as many test
-images, at native levels.
+Images of the train split, changed or not, take the place of a model's samples. They are compared with as
+many test images, at native levels.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ NEIGHBOURS, QUANTILE = 5, 0.05
 
 
 def main() -> None:
-    """Print a row for every kind of images."""
+    """Print a row for each kind of images."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("prepared", type=Path, help="folder of a prepared data set")
-    parser.add_argument("--images", type=int, default=500, help="of each kind, or as many as there are")
-    parser.add_argument("--store", type=Path, default=PROJECT / ".cells", help="where the classifier lies")
+    parser.add_argument("--images", type=int, default=500, help="images of each kind, at most")
+    parser.add_argument(
+        "--store", type=Path, default=PROJECT / ".cells", help="the store that has the classifier"
+    )
     options = parser.parse_args()
     prepare_cpu(threads=1)
     prepared = PreparedDataset(options.prepared)
@@ -45,18 +47,18 @@ def main() -> None:
     count = min(options.images, *(len(split) for split in points.values()))
     test, limit = features["test"][:count], nearest(features["test"], features["train"]).quantile(QUANTILE)
     print(f"{count} images: frechet, precision, recall, density, coverage, share memorised")
-    for name, changed in known(points["train"][:count], points["validation"][:count]):
-        of_changed = classifier.features(changed)
-        memorised = float((nearest(of_changed, features["train"]) <= limit).double().mean())
-        row = (frechet_distance(of_changed, test), *likeness(test, of_changed, NEIGHBOURS), memorised)
+    for name, images in kinds(points["train"][:count], points["validation"][:count]):
+        samples = classifier.features(images)
+        memorised = float((nearest(samples, features["train"]) <= limit).double().mean())
+        row = (frechet_distance(samples, test), *likeness(test, samples, NEIGHBOURS), memorised)
         print(f"| {name} | {' | '.join(f'{value:.3f}' for value in row)} |", flush=True)
     for part in (count // 4, count // 2, count):
         distance = frechet_distance(features["train"][:part], test[:part])
         print(f"frechet of {part} train and {part} test images: {distance:.3f}")
 
 
-def known(train: Tensor, validation: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield images [N, C, H, W] in [0, 1] whose kind is known, with its name."""
+def kinds(train: Tensor, validation: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield the name of each kind and its images [N, C, H, W] in [0, 1]."""
     noise = generator(0, "yardsticks")
     yield "train images", train
     yield "validation images", validation

@@ -84,7 +84,8 @@ class RayLauncher(Launcher):
         share = _share(claim["num_gpus"])
 
         def cell(idx: int, overrides: Sequence[str]) -> JobReturn:
-            return execute_job(idx, [*overrides, *share], *shared)
+            returned: JobReturn = execute_job(idx, [*overrides, *share], *shared)
+            return returned
 
         tasks: list[Any] = []
         # Python waits for the tasks: in Ray's own functions any error of a signal becomes KeyboardInterrupt.

@@ -68,7 +68,7 @@ class SlurmLauncher(Submitit):
         additional_parameters: Mapping[str, Any],
     ) -> None:
         self.folder, self.max_num_timeout = folder, max_num_timeout
-        self.options = {
+        self.options: dict[str, Any] = {
             "slurm_partition": partition,
             "timeout_min": timeout_min,
             "cpus_per_task": cpus_per_task,
