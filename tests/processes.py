@@ -1,4 +1,4 @@
-"""Commands as users run them, in processes that may be killed; and what they left in files and in MLflow."""
+"""Run commands as users do, in processes that may be killed, and read their files and MLflow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = [
     *("runtime.device=cpu", "runtime.cells_at_once=2"),
     *("metric=[bound,latents,reconstruction]", "metric.bound.samples=4"),
 ]
-PATIENCE_SECONDS = 600  # for what takes some seconds on an idle machine
+PATIENCE_SECONDS = 600  # for work that takes some seconds on an idle machine
 
 
 def folder_with_data(prepared_root: Path, tmp_path: Path) -> Path:
@@ -57,7 +57,7 @@ class Started:
                 stderr=subprocess.STDOUT,
                 env=environment(),
                 start_new_session=True,
-                # A shell ignores Ctrl-C for what it runs in the background, and children inherit that.
+                # A shell ignores Ctrl-C for background processes, and children inherit that.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.pid = self.process.pid
@@ -72,11 +72,11 @@ class Started:
         return self.process.poll() is None
 
     def send(self, number: int, group: bool = False) -> None:
-        """Send a signal to the process, or to everything that it started, too."""
+        """Send a signal to the process, or to its whole process group."""
         (os.killpg if group else os.kill)(self.pid, number)
 
     def end(self, code: int | None = None) -> str:
-        """Wait for its end; return what it printed, and check its exit code if one is given."""
+        """Wait for its end; check its exit code if one is given; return its output."""
         exit_code = self.process.wait(PATIENCE_SECONDS)
         assert code is None or exit_code == code, self.output
         return self.output
@@ -97,7 +97,7 @@ Start = Callable[..., Started]
 
 @contextmanager
 def starting() -> Iterator[Start]:
-    """Yield a function that starts a stage; what is still running is killed at the end."""
+    """Yield a function that starts a stage; its processes are killed at the end."""
     started: list[Started] = []
     with TemporaryDirectory() as logs:
 
@@ -107,10 +107,10 @@ def starting() -> Iterator[Start]:
             return started[-1]
 
         yield begin
-        for each in started:
+        for process in started:
             with suppress(ProcessLookupError):
-                os.killpg(each.pid, signal.SIGKILL)
-            each.process.wait()
+                os.killpg(process.pid, signal.SIGKILL)
+            process.process.wait()
 
 
 def run(
@@ -142,7 +142,7 @@ def runs(root: Path) -> Counter[tuple[str, str]]:
 def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not happen"
+        assert time.monotonic() < end, "the condition was never true"
         time.sleep(0.02)
 
 

@@ -75,8 +75,8 @@ def listed(output: str) -> set[tuple[str, str]]:
 
 def names(root: Path) -> list[str]:
     entries, _ = inventory(root / ".cells")
-    assert {each.state for each in entries} == {"done"}
-    return sorted(each.name for each in entries)
+    assert {entry.state for entry in entries} == {"done"}
+    return sorted(entry.name for entry in entries)
 
 
 def test_what_sweeps_use_is_kept_and_what_they_left_is_dropped(tiny_root: Path) -> None:

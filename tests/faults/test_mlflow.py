@@ -60,8 +60,8 @@ PATIENCE_SECONDS = 900.0  # for what is certain to come about, on a busy machine
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a child; MLflow has checks of its own for what runs under pytest."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default", **more}
+    variables = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
+    return {**variables, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default", **more}
 
 
 class Started:
@@ -117,8 +117,8 @@ def root(prepared_root: Path, tmp_path: Path) -> Path:
 
 
 def stage(name: str, root: Path, *overrides: str) -> list[str]:
-    said = {override.partition("=")[0] for override in overrides}
-    rest = [setting for setting in SMALL if setting.partition("=")[0] not in said]
+    keys = {override.partition("=")[0] for override in overrides}
+    rest = [setting for setting in SMALL if setting.partition("=")[0] not in keys]
     return [
         *(sys.executable, str(PROJECT / "pipelines" / f"{name}.py"), "-m"),
         *(*overrides, f"runtime.root={root}", *rest),
@@ -258,11 +258,11 @@ def expected_metrics(root: Path, study: str, cell: str, key: str) -> dict[str, l
     shown["time/images_s"] = sorted(timings.items())
     scores = root / "evaluations" / study / cell / "metrics.json"
     if scores.exists():
-        found = json.loads(scores.read_text())
-        declared = found["declarations"]
-        numbers = {name for name in declared if isinstance(found[name], float | int)}
+        metrics = json.loads(scores.read_text())
+        declared = metrics["declarations"]
+        numbers = {name for name in declared if isinstance(metrics[name], float | int)}
         measured = {name for name in numbers if "unit" in declared[name]} - {"importance_samples"}
-        shown |= {TEST_METRICS.get(score, f"test/{score}"): [(0, found[score])] for score in measured}
+        shown |= {TEST_METRICS.get(score, f"test/{score}"): [(0, metrics[score])] for score in measured}
     return shown
 
 
@@ -270,11 +270,11 @@ def check_cell(client: MlflowClient, run: Run, root: Path, study: str, server: S
     """Everything that the cell's files say is in its run, and once."""
     cell, folder = run.info.run_name, root / "runs" / study / run.info.run_name
     expected = expected_metrics(root, study, cell, run.data.tags["key"])
-    found = {
+    metrics = {
         name: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
         for name in run.data.metrics
     }
-    assert {name: sorted(values) for name, values in found.items()} == expected, cell
+    assert {name: sorted(values) for name, values in metrics.items()} == expected, cell
 
     stored = files_in(artifacts_of(run, server))
     pictures = {name: data for name, data in stored.items() if name.startswith("images/")}
@@ -289,8 +289,8 @@ def check_cell(client: MlflowClient, run: Run, root: Path, study: str, server: S
     assert "study: " + study in stored["config.yaml"].decode()
     evaluation = root / "evaluations" / study / cell
     if evaluation.exists():
-        kept = {name: data for name, data in stored.items() if name.startswith("evaluation/")}
-        assert kept == {f"evaluation/{name}": data for name, data in files_in(evaluation).items()}
+        files = {name: data for name, data in stored.items() if name.startswith("evaluation/")}
+        assert files == {f"evaluation/{name}": data for name, data in files_in(evaluation).items()}
         assert "evaluation" in run.data.tags
 
     weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
@@ -393,16 +393,16 @@ class Postgres:
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    found = [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
-    if not found and (program := shutil.which("initdb")):
-        found = [Path(program).resolve().parent]
-    if not found:
+    programs = [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    if not programs and (program := shutil.which("initdb")):
+        programs = [Path(program).resolve().parent]
+    if not programs:
         pytest.fail("needs PostgreSQL, the Debian package postgresql")
     # pytest's own temporary folders are closed to other users.
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         if os.getuid() == 0:
             shutil.chown(folder, "postgres")
-        cluster = Postgres(found[-1], Path(folder), free_port())
+        cluster = Postgres(programs[-1], Path(folder), free_port())
         data = f"{folder}/data"
         cluster("initdb", "-D", data, "-U", "mlflow", "--auth=trust", "--no-sync", "-E", "UTF8")
         options = f"-p {cluster.port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
@@ -529,9 +529,9 @@ def test_a_driver_that_dies_leaves_nothing_running_after_sync(
     assert statuses(client, "killed")["RUNNING"] > 0
     sync(start, root, server.uri)
     done = {path.parent.name for path in (root / "runs" / "killed").glob("*/model.safetensors")}
-    found = {run.info.run_name: run.info.status for run in runs_of(client, "killed")}
-    assert {name for name, status in found.items() if status == "FINISHED"} == done
-    assert set(found.values()) == {"FINISHED", "KILLED"}
+    states = {run.info.run_name: run.info.status for run in runs_of(client, "killed")}
+    assert {name for name, status in states.items() if status == "FINISHED"} == done
+    assert set(states.values()) == {"FINISHED", "KILLED"}
     finish(start(stage("train", root, *grid), MLFLOW_TRACKING_URI=server.uri))
     check_study(client, root, "killed", server)
 
@@ -610,10 +610,10 @@ def cells(root: Path, small_cell: Callable[..., Cell]) -> Callable[[str], Cell]:
     """Make a trained and evaluated cell in a study of a given name; it is computed once."""
 
     def cell(study: str) -> Cell:
-        made = small_cell(f"study={study}", root=root)
+        trained = small_cell(f"study={study}", root=root)
         for stage in STAGES.values():
-            stage.perform(made, lambda record: None)
-        return made
+            stage.perform(trained, lambda record: None)
+        return trained
 
     return cell
 

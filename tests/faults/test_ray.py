@@ -1,4 +1,4 @@
-"""Sweeps on Ray: one that is started for them, and a cluster of two nodes of which one dies."""
+"""Sweeps on a Ray that they start themselves, and on a cluster of two nodes of which one dies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SMALL = [
     *("dataset=digits", "network.hidden=[16]", "training.grid_epochs=1000", "runtime.device=cpu"),
     *("runtime.checkpoint_seconds=0", "metric.bound.samples=4"),
 ]
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 Start = Callable[[list[str], dict[str, str]], subprocess.Popen[str]]
 
 
@@ -45,7 +45,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a command in a session of its own; whatever is left of the session is killed at the end."""
+    """Start a command in a session of its own, which is killed at the end."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(command: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
@@ -56,7 +56,7 @@ def start() -> Iterator[Start]:
             text=True,
             env=env,
             start_new_session=True,
-            # A shell ignores Ctrl-C for what it runs in the background, and children inherit that.
+            # A shell ignores Ctrl-C for background processes, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
@@ -75,25 +75,25 @@ def kill(processes: Iterable[psutil.Process]) -> None:
 
 
 def session(leader: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Return what lives of a session; Ray's workers leave their process group, but not their session."""
-    found = []
+    """Return the live processes of a session, which Ray's workers do not leave."""
+    processes = []
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):
             if os.getsid(process.pid) == leader.pid and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def wait_for(
-    condition: Callable[[], Found], during: subprocess.Popen[str] | None = None, seconds: float = 120
-) -> Found:
-    """Wait until `condition` gives something true, and return it; `during` must not end before."""
+    condition: Callable[[], Value], during: subprocess.Popen[str] | None = None, seconds: float = 120
+) -> Value:
+    """Wait until `condition` returns something true, and return it; `during` must not end before."""
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         assert during is None or during.poll() is None, during.communicate()[0]
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, "the condition was never true"
         time.sleep(0.1)
-    return found
+    return value
 
 
 def output_of(process: subprocess.Popen[str], code: int, seconds: float = 240) -> str:
@@ -122,19 +122,19 @@ def results(root: Path) -> dict[str, bytes]:
 
 
 def begun(root: Path) -> list[Path]:
-    """Return the folders of cells that have ended an epoch, in the order in which they began."""
-    found = [path.parent for path in (root / ".cells").glob("*/timings.csv")]
-    return sorted(found, key=lambda folder: (folder / "identity.json").stat().st_mtime_ns)
+    """Return the folders of cells that have finished an epoch, in the order in which they began."""
+    folders = [path.parent for path in (root / ".cells").glob("*/timings.csv")]
+    return sorted(folders, key=lambda folder: (folder / "identity.json").stat().st_mtime_ns)
 
 
 def computing(processes: Iterable[psutil.Process]) -> dict[Path, int]:
-    """Return the folders of cells with a checkpoint that one of `processes` has locked, and which."""
-    found = {}
+    """Return the folders of cells with a checkpoint, and which of `processes` has locked each."""
+    locked = {}
     for process in processes:
         with suppress(psutil.Error):
             locks = [Path(file.path) for file in process.open_files() if file.path.endswith("/lock")]
-            found |= {lock.parent: process.pid for lock in locks if lock.with_name("checkpoint.pt").exists()}
-    return found
+            locked |= {lock.parent: process.pid for lock in locks if lock.with_name("checkpoint.pt").exists()}
+    return locked
 
 
 # Ray for one sweep
@@ -142,7 +142,7 @@ def computing(processes: Iterable[psutil.Process]) -> dict[Path, int]:
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """Give a folder for Ray's sockets, whose paths must be short."""
+    """A folder for Ray's sockets, whose paths must be short."""
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -205,7 +205,7 @@ class Cluster:
     def nodes(self) -> int:
         """Return how many nodes are alive."""
         script = f"import ray; ray.init('{self.address}'); print(sum(n['Alive'] for n in ray.nodes()))"
-        asked = subprocess.run(
+        process = subprocess.run(
             self.inside(sys.executable, "-c", script),
             capture_output=True,
             text=True,
@@ -213,7 +213,7 @@ class Cluster:
             timeout=120,
             check=False,
         )
-        return int(asked.stdout or 0)
+        return int(process.stdout or 0)
 
     def train(self, root: Path, *overrides: str) -> subprocess.Popen[str]:
         where = ["hydra/launcher=ray", f"{ENGINE}.address={self.address}"]
@@ -222,25 +222,25 @@ class Cluster:
 
 @pytest.fixture
 def cluster(temporary: Path, start: Start) -> Cluster:
-    """Give a cluster of one node, with one CPU and a GPU that it only says it has."""
+    """A cluster of one node with one CPU and a pretended GPU."""
     for tool, package in {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2"}.items():
         if shutil.which(tool) is None:
             pytest.fail(f"needs {tool}, of the Debian package {package}")
     if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
         pytest.fail("needs root, and the right to make a network namespace")
-    lonely = "ip link set lo up && echo up && exec sleep 3600"
-    network = start(["unshare", "--net", "sh", "-c", lonely], environment())
+    script = "ip link set lo up && echo up && exec sleep 3600"
+    network = start(["unshare", "--net", "sh", "-c", script], environment())
     assert network.stdout is not None
     assert network.stdout.readline() == "up\n"
     (temporary / "token").write_text(secrets.token_hex(32))
     env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(temporary / "token"))
-    found = Cluster(network.pid, env, start)
-    head = found.node(
+    cluster = Cluster(network.pid, env, start)
+    head = cluster.node(
         *("--head", "--node-ip-address=127.0.0.1", "--port=6379", f"--temp-dir={temporary}"),
         *("--num-cpus=1", "--num-gpus=1", "--include-dashboard=false"),
     )
-    wait_for(lambda: found.nodes() == 1, during=head)
-    return found
+    wait_for(lambda: cluster.nodes() == 1, during=head)
+    return cluster
 
 
 def test_a_node_dies_and_its_cells_go_on_elsewhere(
@@ -259,7 +259,7 @@ def test_a_node_dies_and_its_cells_go_on_elsewhere(
     for folder, text in before.items():
         timings = (folder / "timings.csv").read_text()
         assert timings.startswith(text)
-        assert timings.count("\n1,") == 1  # not begun anew
+        assert timings.count("\n1,") == 1  # it did not start again
 
     other = folder_with_data(prepared_root, tmp_path / "other")
     undisturbed = train(other, *grid, "tracking=none", f"runtime.store={tmp_path / 'store'}")

@@ -47,14 +47,14 @@ def root(prepared_root: Path, tmp_path: Path) -> Path:
 
 
 def settings(objective: str) -> list[str]:
-    """Return a cell that is trained with an objective; with KL warm-up, if it knows it."""
-    known = OmegaConf.load(PROJECT / "conf" / "objective" / f"{objective}.yaml")
-    warmup = ["objective.warmup_epochs=6"] if "warmup_epochs" in known else []
+    """Return the settings of a cell with this objective, and with KL warm-up if the objective has it."""
+    config = OmegaConf.load(PROJECT / "conf" / "objective" / f"{objective}.yaml")
+    warmup = ["objective.warmup_epochs=6"] if "warmup_epochs" in config else []
     return [*CELL, f"objective={objective}", *warmup]
 
 
 class Victim:
-    """One cell in one stage, that is killed and started again.
+    """A stage for one cell that is killed and started again.
 
     Args:
         start: starts a stage.
@@ -71,20 +71,20 @@ class Victim:
 
     @property
     def entries(self) -> list[Path]:
-        """The new folders in the store: of a training one, of an evaluation one more for each metric."""
+        """The new folders in the store: one of a training; of an evaluation one more for each metric."""
         return sorted(set(self.root.glob(".cells/*")) - self.before)
 
     def undisturbed(self) -> tuple[dict[str, str], float]:
-        """Run it once; return all it left, and for how long it worked, in seconds; then forget all."""
+        """Run it once; return its results and how many seconds it took; then remove the results."""
         process = self._begin()
         began = time.monotonic()
         process.end(code=0)
-        found, seconds = self.results(), time.monotonic() - began
+        results, seconds = self.results(), time.monotonic() - began
         self.forget()
-        return found, seconds
+        return results, seconds
 
     def results(self) -> dict[str, str]:
-        """Return the hashes of all that the study and the store have of the cell, by name."""
+        """Return the hashes of all files of the cell in the study and in the store, by name."""
         stored: dict[Path, str] = {}
         for entry in self.entries:
             done = json.loads((entry / "DONE").read_text())
@@ -93,17 +93,17 @@ class Victim:
         assert {path: sha256(path) for path in stored} == stored
         (laid_out,) = (self.root / LAID_OUT[self.stage] / "scratch").glob("[!.]*")
         copies = {path: sha256(path) for path in laid_out.rglob("*") if path.is_file()}
-        found = {**stored, **copies}
-        return {str(path.relative_to(self.root)): digest for path, digest in found.items()}
+        hashes = {**stored, **copies}
+        return {str(path.relative_to(self.root)): digest for path, digest in hashes.items()}
 
     def forget(self) -> None:
-        """Let the next life begin from nothing."""
+        """Remove all results, so that the next process starts from nothing."""
         for entry in self.entries:
             shutil.rmtree(entry)
         shutil.rmtree(self.root / LAID_OUT[self.stage])
 
     def kill(self, moment: float | str) -> bool:
-        """Run it until so many seconds passed, or a file came; kill all of it. Was it still alive then?"""
+        """Run it for some seconds, or until a file appears; kill it; return whether it was alive."""
         if isinstance(moment, float):
             process = self._begin()
             with suppress(subprocess.TimeoutExpired):
@@ -122,24 +122,24 @@ class Victim:
         return code != 0
 
     def _files(self, pattern: str) -> set[Path]:
-        """Return the files whose coming is waited for."""
+        """Return the files of this pattern."""
         laid_out = (self.root / LAID_OUT[self.stage] / "scratch").glob(pattern)
         return {*laid_out, *(path for entry in self.entries for path in entry.glob(pattern))}
 
     def _begin(self) -> Started:
-        """Start it and wait until it works on the cell: then it says again what the cell is."""
-        said = self._identities()
+        """Start it and wait until it works on the cell, when it writes identity.json again."""
+        identities = self._identities()
         process = self.start(self.stage, self.root, *self.overrides)
-        while process.alive and self._identities() == said:
+        while process.alive and self._identities() == identities:
             time.sleep(0.001)  # not less: others need the processor
         return process
 
     def _identities(self) -> set[int]:
-        found: set[int] = set()
+        identities: set[int] = set()
         for entry in self.entries:
             with suppress(FileNotFoundError):
-                found.add((entry / "identity.json").stat().st_ino)
-        return found
+                identities.add((entry / "identity.json").stat().st_ino)
+        return identities
 
     @property
     def epochs(self) -> int:
@@ -149,18 +149,18 @@ class Victim:
 
     @property
     def checkpoint(self) -> bool:
-        """Whether the next process can go on from here."""
+        """Whether the next process can continue from a checkpoint."""
         return any((entry / "checkpoint.pt").exists() for entry in self.entries)
 
     def survive(self, moments: Sequence[float | str], expected: dict[str, str]) -> None:
-        """Kill it at these moments; whenever it is done, and at last, it must have left what is expected."""
+        """Kill it at these moments; whenever it finishes, its results must be the expected ones."""
         for moment in moments:
-            known = self.epochs if self.checkpoint else 0
+            epochs = self.epochs if self.checkpoint else 0
             if not self.kill(moment):
                 assert self.results() == expected
                 self.forget()
             elif "runtime.checkpoint_seconds=0" in self.overrides:
-                assert self.epochs >= known  # or it began from the start
+                assert self.epochs >= epochs  # else it started from nothing
         run(self.stage, self.root, *self.overrides)
         assert self.results() == expected
 

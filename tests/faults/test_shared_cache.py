@@ -96,9 +96,9 @@ def git(project: Path, *command: str) -> str:
     ).stdout
 
 
-def stages(output: str, said: str) -> list[str]:
+def stages(output: str, message: str) -> list[str]:
     """Return the stages of which DVC said this."""
-    return [found[1] for line in output.splitlines() if (found := re.match(rf".*'(\S+)'{said}", line))]
+    return [match[1] for line in output.splitlines() if (match := re.match(rf".*'(\S+)'{message}", line))]
 
 
 def ran(output: str) -> list[str]:
@@ -216,11 +216,11 @@ def finished(*names: str) -> dict[tuple[str, str], int]:
 
 
 def metrics_of(project: Path, cell: str) -> Counter[tuple[str, int, float]]:
-    found = query(
+    rows = query(
         project,
         f"select key, step, value from metrics join runs using (run_uuid) where name = '{cell}'",
     )
-    return Counter(found)
+    return Counter(rows)
 
 
 def expected_metrics(project: Path, study: str, cell: str) -> Counter[tuple[str, int, float]]:
@@ -238,8 +238,8 @@ def expected_metrics(project: Path, study: str, cell: str) -> Counter[tuple[str,
 def pictures_of(project: Path, study: str, cell: str) -> list[str]:
     [(identifier,)] = query(project, f"select run_uuid from runs where name = '{cell}'")
     images = project / "mlartifacts" / study / identifier / "artifacts" / "images"
-    named = (re.match(r"(\w+)\+step\+(\d+)\+.*\.png", path.name) for path in images.iterdir())
-    return sorted(f"{found[1]}-{found[2]}" for found in named if found)
+    matches = (re.match(r"(\w+)\+step\+(\d+)\+.*\.png", path.name) for path in images.iterdir())
+    return sorted(f"{match[1]}-{match[2]}" for match in matches if match)
 
 
 def test_sync_fills_an_empty_mlflow_from_what_was_pulled_and_twice_is_once(second: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps through a real SLURM of one node: jobs cancelled, requeued and timed out; drivers that die."""
+"""Sweeps on a real SLURM of one node: jobs are cancelled, requeued and timed out, and drivers die."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _can_run() -> None:
     if MISSING:
         pytest.fail(f"needs the Debian packages {', '.join(MISSING)}")
     if os.geteuid() != 0:
-        pytest.fail("needs root, as whom SLURM's daemons are started")
+        pytest.fail("needs root, because SLURM's daemons are started as root")
 
 
 CONFIGURATION = """
@@ -76,22 +76,27 @@ SMALL = [
     *("runtime.device=cpu", "runtime.checkpoint_seconds=0"),
     *("hydra.launcher.engine.timeout_min=10", "hydra.launcher.engine.signal_delay_s=120"),
 ]
-"""Cells that compute for a few seconds; at this time limit submitit takes every signal for a time-out."""
+"""Cells of a few seconds; with this time limit submitit takes every signal for a time-out."""
 
 
 UNWANTED = ("MLFLOW_TRACKING_URI", "VAE_LIKELIHOODS_STORE")
 
 
 class Cluster:
-    """A SLURM of one node with three CPUs, on the loopback interface, all of it in one folder."""
+    """A SLURM of one node with three CPUs, on the loopback interface and in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.daemons: list[subprocess.Popen[bytes]] = []
         # This SLURM has no accounting: squeue answers for sacct.
         path = f"{Path(__file__).parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        kept = {key: value for key, value in os.environ.items() if key not in UNWANTED}
-        self.env = {**kept, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": path, "OMP_NUM_THREADS": "1"}
+        variables = {key: value for key, value in os.environ.items() if key not in UNWANTED}
+        self.env = {
+            **variables,
+            "SLURM_CONF": str(folder / "slurm.conf"),
+            "PATH": path,
+            "OMP_NUM_THREADS": "1",
+        }
 
     def start(self) -> None:
         for name in ("state", "spool"):
@@ -136,7 +141,7 @@ class Cluster:
         wait_for(lambda: not self.states())
 
     def ask(self, *command: str) -> str:
-        """Return what one of SLURM's programs prints; nothing if it fails."""
+        """Return the output of one of SLURM's programs; empty if it fails."""
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60, check=False)
         return done.stdout
 
@@ -144,19 +149,19 @@ class Cluster:
         subprocess.run(command, env=self.env, capture_output=True, timeout=60, check=True)
 
     def states(self) -> dict[str, str]:
-        """Return the state of every job that waits, runs or is being ended."""
+        """Return the state of every job that is waiting, running or ending."""
         lines = self.ask("squeue", "--noheader", "--array", "--format=%i %T").splitlines()
         return dict(line.split() for line in lines)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("slurm"))
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"))
     try:
-        made.start()
-        yield made
+        cluster.start()
+        yield cluster
     finally:
-        made.stop()
+        cluster.stop()
 
 
 @pytest.fixture
@@ -167,7 +172,7 @@ def root(prepared_root: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(cluster: Cluster, root: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a driver in a process group of its own; drivers and jobs that are left are ended."""
+    """Start a driver in a process group of its own; drivers and jobs are ended with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(*overrides: str) -> subprocess.Popen[str]:
@@ -192,8 +197,8 @@ def start(cluster: Cluster, root: Path) -> Iterator[Callable[..., subprocess.Pop
 
 
 def command(root: Path, *overrides: str) -> list[str]:
-    said = {override.partition("=")[0] for override in overrides}
-    rest = [setting for setting in SMALL if setting.partition("=")[0] not in said]
+    keys = {override.partition("=")[0] for override in overrides}
+    rest = [setting for setting in SMALL if setting.partition("=")[0] not in keys]
     script = str(PROJECT / "pipelines" / "train.py")
     return [sys.executable, script, "-m", *overrides, f"runtime.root='{root}'", *rest]
 
@@ -206,16 +211,16 @@ def finish(driver: subprocess.Popen[str], code: int = 0) -> str:
 
 def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
     return ports
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, "the condition was never true"
         time.sleep(0.05)
 
 
@@ -228,7 +233,7 @@ def entry(root: Path, latent_dim: int) -> Path | None:
 
 
 def begun(root: Path, latent_dim: int) -> bool:
-    """Whether the cell has a checkpoint."""
+    """Return whether the cell has a checkpoint."""
     folder = entry(root, latent_dim)
     return folder is not None and (folder / "checkpoint.pt").exists()
 
@@ -241,8 +246,8 @@ def timings(root: Path, latent_dim: int) -> list[tuple[str, ...]]:
         return [tuple(row) for row in csv.reader(handle)][1:]
 
 
-def not_begun_anew(root: Path, latent_dim: int) -> bool:
-    """Whether the epoch of a cell's first checkpoint was trained once."""
+def started_once(root: Path, latent_dim: int) -> bool:
+    """Return whether the cell started once: its first epoch was trained once."""
     return [epoch for epoch, *_ in timings(root, latent_dim)].count("1") == 1
 
 
@@ -259,12 +264,14 @@ def runs(root: Path) -> Counter[tuple[str, str]]:
 
 
 def weights(root: Path) -> dict[str, str]:
-    found = (root / "runs" / "scratch").glob("*/model.safetensors")
-    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+    paths = (root / "runs" / "scratch").glob("*/model.safetensors")
+    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def as_they_begin(root: Path, acts: dict[int, Callable[[], None]]) -> dict[int, list[tuple[str, ...]]]:
-    """Do each act as soon as its cell has a checkpoint; return the timings that the cells had until then."""
+def after_the_first_checkpoint(
+    root: Path, acts: dict[int, Callable[[], None]]
+) -> dict[int, list[tuple[str, ...]]]:
+    """Run each action once its cell has a checkpoint; return the timings of the cells before it."""
     before: dict[int, list[tuple[str, ...]]] = {}
 
     def look() -> bool:
@@ -280,14 +287,14 @@ def as_they_begin(root: Path, acts: dict[int, Callable[[], None]]) -> dict[int, 
 
 def process_of(root: Path, task: int) -> psutil.Process:
     """Return the process that computes the job of this number in its array."""
-    (found,) = (
+    (process,) = (
         process
         for process in psutil.process_iter(["cmdline", "environ"])
         if (process.info["cmdline"] or [""])[0] == sys.executable
         and str(root) in process.info["cmdline"][-1]
         and (process.info["environ"] or {}).get("SLURM_ARRAY_TASK_ID") == str(task)
     )
-    return found
+    return process
 
 
 def log_of(root: Path, job: str) -> str:
@@ -318,13 +325,13 @@ def test_cancelled_requeued_and_timed_out_cells_go_on_from_their_checkpoints(
 
     def let_time_out() -> None:
         job = process_of(root, 2)
-        # Still there when its time is up, however fast this machine is: SLURM sends SIGCONT with its signal.
+        # It must not finish before its time is up; SLURM sends SIGCONT with its signal.
         job.suspend()
-        # More than a minute is left, so that SLURM has time to say so; less than signal_delay_s.
+        # Leave more than a minute, so that SLURM can send the signal, and less than signal_delay_s.
         minutes = int((time.time() - job.create_time()) // 60) + 2
         cluster.do("scontrol", "update", f"JobId={timed_out}", f"TimeLimit={minutes}")
 
-    before = as_they_begin(
+    before = after_the_first_checkpoint(
         root,
         {
             2: lambda: cluster.do("scancel", cancelled),
@@ -345,9 +352,9 @@ def test_cancelled_requeued_and_timed_out_cells_go_on_from_their_checkpoints(
     for latent_dim, rows in before.items():
         after = timings(root, latent_dim)
         assert after[: len(rows)] == rows
-        assert not_begun_anew(root, latent_dim)
+        assert started_once(root, latent_dim)
         assert len(rows) < 250
-        # an epoch that was timed but not yet in the checkpoint is there twice
+        # An epoch that was timed and not yet in the checkpoint has two rows.
         assert [int(row[0]) for row in dict.fromkeys(row[:1] for row in after)] == list(range(1, 251))
         assert len(after) <= 252
     names = [f"binomial-{latent_dim}-0" for latent_dim in range(2, 8)]
@@ -366,9 +373,9 @@ def test_the_jobs_of_a_killed_driver_go_on_and_the_same_command_finds_their_cell
 
     def freeze(task: int) -> None:
         processes.append(process_of(root, task))
-        processes[-1].suspend()  # until a second job waits for its lock, however fast this machine is
+        processes[-1].suspend()  # until a second job waits for its lock
 
-    as_they_begin(root, {2: lambda: freeze(0), 3: lambda: freeze(1)})
+    after_the_first_checkpoint(root, {2: lambda: freeze(0), 3: lambda: freeze(1)})
     wait_for(lambda: runs(root) == {(name, "RUNNING"): 1 for name in names})
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait(30)
@@ -390,7 +397,7 @@ def test_an_interrupted_driver_cancels_its_jobs(
     cluster: Cluster, root: Path, start: Callable[..., subprocess.Popen[str]], stop: signal.Signals
 ) -> None:
     driver = start("latent_dim=2,3")
-    as_they_begin(root, {2: lambda: None, 3: lambda: None})
+    after_the_first_checkpoint(root, {2: lambda: None, 3: lambda: None})
     array = next(iter(cluster.states())).partition("_")[0]
     os.killpg(driver.pid, stop)
     output = finish(driver, code=128 + stop)
@@ -410,12 +417,12 @@ def test_a_time_out_that_is_one_too_many_is_no_failure_of_the_cell(
         jobs.extend(cluster.states())
         cluster.do("scancel", "--signal=USR2", *jobs)
 
-    before = as_they_begin(root, {2: announce})
+    before = after_the_first_checkpoint(root, {2: announce})
     output = finish(driver)
     assert f"SLURM job {jobs[0]} was lost: FAILED" in output
     assert "1 done" in output
     assert timings(root, 2)[: len(before[2])] == before[2]
-    assert not_begun_anew(root, 2)
+    assert started_once(root, 2)
     assert runs(root) == {(name, "FINISHED"): 1 for name in ("binomial-2-0", "scratch sweep")}
     assert not rows(root, "select value from tags where key = 'error'")
 
@@ -424,12 +431,12 @@ def test_a_cancelled_cell_of_several_processes_is_lost_and_not_failed(
     cluster: Cluster, root: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     driver = start("latent_dim=2", "runtime.processes=2", "hydra.launcher.engine.cpus_per_task=2")
-    before = as_they_begin(root, {2: lambda: cluster.do("scancel", *cluster.states())})
+    before = after_the_first_checkpoint(root, {2: lambda: cluster.do("scancel", *cluster.states())})
     output = finish(driver)
     assert "was lost: CANCELLED" in output
     assert "1 done" in output
     assert timings(root, 2)[: len(before[2])] == before[2]
-    assert not_begun_anew(root, 2)
+    assert started_once(root, 2)
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,11 @@ def root(fresh: Path, database: Path) -> Path:
 
 
 def complete(root: Path, *overrides: str, within: Sequence[str] = ()) -> str:
-    """Give the same command again; it must end well, with every cell once in MLflow. Return what it said."""
-    said = run("train", root, "-m", *overrides, within=within).stdout
-    assert "failed" not in said
-    assert "missing" not in said
-    return said
+    """Give the same command again, which must succeed, with every cell once in MLflow; return its output."""
+    output = run("train", root, "-m", *overrides, within=within).stdout
+    assert "failed" not in output
+    assert "missing" not in output
+    return output
 
 
 def whole(root: Path) -> None:
@@ -123,9 +123,9 @@ def test_a_cell_whose_worker_always_dies_costs_no_other_cell(
                 if lock in {file.path for file in worker.open_files()}:
                     worker.kill()
         time.sleep(0.02)
-    said = driver.end(code=1)
-    assert "3 done, 1 missing" in said
-    assert "missing  binomial-2-0: its process was lost" in said
+    output = driver.end(code=1)
+    assert "3 done, 1 missing" in output
+    assert "missing  binomial-2-0: its process was lost" in output
     assert not running(root)
     before = done(root)
     assert len(before) == 3
@@ -202,8 +202,8 @@ def test_one_cell_is_interrupted_as_a_sweep_is(root: Path, start: Start) -> None
     process = start("train", root, *cell)
     wait_for(lambda: len(running(root)) == 2)
     process.send(signal.SIGTERM)
-    said = process.end(code=128 + signal.SIGTERM)
-    assert said.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
+    output = process.end(code=128 + signal.SIGTERM)
+    assert output.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
     assert set(runs(root)) == {("scratch sweep", "KILLED"), ("binomial-2-0", "KILLED")}
     run("train", root, *cell)
     assert runs(root) == {("scratch sweep", "FINISHED"): 1, ("binomial-2-0", "FINISHED"): 1}
@@ -254,11 +254,11 @@ def test_one_cell_that_raises_for_good_and_one_for_a_while_among_twenty(
     assert still(root, before)
     names = {f"binomial-2-0-lr={rate}" for rate in rates}
     assert trained(root) == names
-    found = runs(root)
-    assert {name for name, status in found if status == "FINISHED"} == {*names, "scratch sweep"}
-    assert found["binomial-2-0-lr=1e+30", "FAILED"] == 1
+    counts = runs(root)
+    assert {name for name, status in counts if status == "FINISHED"} == {*names, "scratch sweep"}
+    assert counts["binomial-2-0-lr=1e+30", "FAILED"] == 1
     assert not running(root)
-    assert max(found[name, "FINISHED"] for name in names) == 1
+    assert max(counts[name, "FINISHED"] for name in names) == 1
 
 
 # Disks
@@ -266,21 +266,21 @@ def test_one_cell_that_raises_for_good_and_one_for_a_while_among_twenty(
 
 @pytest.fixture(scope="session")
 def unshare() -> list[str]:
-    """What runs a command in mounts of its own, where that is permitted."""
+    """The beginning of a command that runs in a mount namespace of its own, where that is permitted."""
     command = ["unshare", "--mount"]
-    tried = subprocess.run(
+    process = subprocess.run(
         [*command, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True
     )
-    if tried.returncode:
-        pytest.fail(f"needs the right to mount: {tried.stderr.strip()}")
+    if process.returncode:
+        pytest.fail(f"needs the right to mount: {process.stderr.strip()}")
     return command
 
 
 @contextmanager
 def mounted(unshare: list[str], script: str) -> Iterator[tuple[list[str], Path]]:
-    """Mount by a shell script where no other process sees it.
+    """Mount by a shell script in a mount namespace of its own.
 
-    Gives what to put before a command so that it sees it, and the folder in which it is seen from here.
+    Yields the beginning of a command that runs in the namespace, and the folder that shows its files here.
     """
     shell = ["sh", "-c", f"set -e\n{script}\necho mounted\nexec sleep 900"]
     with subprocess.Popen([*unshare, *shell], stdout=subprocess.PIPE, text=True) as holder:
@@ -305,16 +305,16 @@ def test_a_full_disk(fresh: Path, database: Path, unshare: list[str], full: str)
         f"head -c 200k /dev/zero > '{disk}/spare'",
         f"head -c 100m /dev/zero > '{disk}/ballast' 2> /dev/null || rm '{disk}/spare'",
     ]
-    with mounted(unshare, "\n".join(script)) as (within, seen):
+    with mounted(unshare, "\n".join(script)) as (within, mounts):
         first = run("train", root, "-m", *grid, code=1, within=within)
         failed = [line for line in first.stdout.splitlines() if line.startswith("  failed")]
         assert failed
         assert all(f"-0: OSError: [Errno 28] {FULL}" in line for line in failed)
         assert "Traceback" not in first.stdout + first.stderr
-        (seen / str(disk / "ballast").lstrip("/")).unlink()
+        (mounts / str(disk / "ballast").lstrip("/")).unlink()
         complete(root, *grid, within=within)
-        # SQLite follows links itself, and out of the other mounts: it is given a copy.
-        whole(shutil.copytree(seen / str(root).lstrip("/"), fresh.parent / "seen"))
+        # SQLite resolves links itself, and would leave the namespace: it gets a copy.
+        whole(shutil.copytree(mounts / str(root).lstrip("/"), fresh.parent / "copy"))
 
 
 @pytest.mark.parametrize(
@@ -364,10 +364,10 @@ def changed(path: Path) -> None:
 
 
 def results(root: Path, study: str) -> dict[str, str]:
-    """Return the hashes of what all cells of a study left; config.yaml names the study."""
+    """Return the hashes of all results of a study but config.yaml, which names the study."""
     files = (root / "runs" / study).rglob("*.*")
-    found = [path for path in files if path.is_file() and path.name != "config.yaml"]
-    return {path.relative_to(root / "runs" / study).as_posix(): sha256(path) for path in found}
+    results = [path for path in files if path.is_file() and path.name != "config.yaml"]
+    return {path.relative_to(root / "runs" / study).as_posix(): sha256(path) for path in results}
 
 
 def test_damaged_checkpoints_and_results(root: Path, start: Start, tmp_path: Path) -> None:
@@ -400,12 +400,12 @@ def test_damaged_checkpoints_and_results(root: Path, start: Start, tmp_path: Pat
 
 def test_two_sweeps_of_one_grid_at_once(fresh: Path, start: Start) -> None:
     drivers = [start("train", fresh, "-m", *GRID, *SLOW) for _ in range(2)]
-    seen: dict[Path, int] = {}
+    inodes: dict[Path, int] = {}
     while any(driver.alive for driver in drivers):
         for path, inode in done(fresh).items():
-            assert seen.setdefault(path, inode) == inode  # or it was made twice
+            assert inodes.setdefault(path, inode) == inode  # else it was made twice
         time.sleep(0.02)
     for driver in drivers:
-        said = driver.end(code=0)
-        assert "failed" not in said
+        output = driver.end(code=0)
+        assert "failed" not in output
     whole(fresh)

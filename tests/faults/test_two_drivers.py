@@ -46,10 +46,10 @@ def at_once(stage: str, root: Path, *studies: str) -> list[str]:
 
 def whole(root: Path, folder: str) -> None:
     """Check that every cell lies there as the store has it, and nothing else does."""
-    results = [each.entry.files() for each in inventory(root / ".cells")[0] if each.state == "done"]
+    results = [item.entry.files() for item in inventory(root / ".cells")[0] if item.state == "done"]
     laid_out = {path.name: hashes(path) for path in (root / folder).iterdir()}
     assert laid_out.keys() == CELLS
-    assert all(any(files.items() <= found.items() for files in results) for found in laid_out.values())
+    assert all(any(files.items() <= cell.items() for files in results) for cell in laid_out.values())
 
 
 @pytest.mark.parametrize("studies", [("same", "same"), ("one", "other")])

@@ -144,8 +144,8 @@ def move_record(project: Path, reports: str = "reports") -> None:
     """Say that the results were computed on another machine."""
     path = project / reports / "environment.json"
     record = json.loads(path.read_text())
-    for one in record:
-        one["environment"]["platform"]["processor"] = ELSEWHERE
+    for entry in record:
+        entry["environment"]["platform"]["processor"] = ELSEWHERE
     path.write_text(json.dumps(record, indent=2) + "\n")
 
 
@@ -156,19 +156,19 @@ def edited(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
     saved = tmp_path_factory.mktemp("saved") / "evaluations"
     shutil.copytree(project / "evaluations", saved)
 
-    def made(*edits: Callable[[Path], None]) -> str:
+    def commit_of(*edits: Callable[[Path], None]) -> str:
         for edit in edits:
             edit(project)
         if edits != (move_record,):
             python(project, "-m", "dvc", "commit", "--force", "evaluate@tiny", "report")
         assert "up to date" in python(project, "-m", "dvc", "status", "dvc.yaml")
-        done = commit(project, "Edited by hand")
+        edited_commit = commit(project, "Edited by hand")
         run(project, "git", "reset", "--quiet", "--hard", computed)
         shutil.rmtree(project / "evaluations")
         shutil.copytree(saved, project / "evaluations")
-        return done
+        return edited_commit
 
-    return made
+    return commit_of
 
 
 @pytest.fixture(scope="module")
@@ -178,15 +178,15 @@ def failed(project: Path, edited: Callable[..., str]) -> tuple[str, Path]:
     run(project, "git", "reset", "--quiet", "--hard", edited(edit_headline))
     output = verify(project, code=1)
     run(project, "git", "reset", "--quiet", "--hard", base)
-    kept = output.splitlines()[-1].partition("the clone is kept in ")[2]
-    return output, Path(kept) / "clone"
+    folder = output.splitlines()[-1].partition("the clone is kept in ")[2]
+    return output, Path(folder) / "clone"
 
 
 def files_of(project: Path) -> dict[str, int]:
     """Return path -> time of change of all files but git's own and Python's."""
-    found = (path for path in project.rglob("*") if path.is_file() and not path.is_symlink())
-    outside = (path for path in found if not {".git", "__pycache__"} & set(path.parts))
-    return {str(path): path.stat().st_mtime_ns for path in outside}
+    files = (path for path in project.rglob("*") if path.is_file() and not path.is_symlink())
+    own = (path for path in files if not {".git", "__pycache__"} & set(path.parts))
+    return {str(path): path.stat().st_mtime_ns for path in own}
 
 
 def test_the_commit_is_reproduced_byte_for_byte_whatever_lies_beside_it(project: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_number_beyond_the_tolerance_is_caught_elsewhere(
     printed, faults = judged(edit, move_record)
     assert "comparing numbers within 0.05" in printed
     assert f"platform processor: {ELSEWHERE} in the commit" in printed
-    assert [one for one in faults if one.startswith(f"default studies: {fault}")]
+    assert [line for line in faults if line.startswith(f"default studies: {fault}")]
 
 
 def test_last_digits_pass_elsewhere_and_the_tolerance_is_the_users(
