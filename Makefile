@@ -64,7 +64,8 @@ test-faults: setup ## real servers, schedulers and processes that die: half an h
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3,faults,slurm,ray,postgres]'
 	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile
 
-check: setup ## what pre-commit runs, over everything
+check: setup ## format, lint, types and spelling of everything, as pre-commit checks what a commit changes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	git ls-files -z | xargs -0 $(BIN)/codespell
