@@ -100,7 +100,7 @@ def folder_aside(target: Path) -> Iterator[Path]:
 
 
 def _replace(target: Path, new: Path) -> None:
-    """Rename the folder `new` to `target`; the folder there, which may change meanwhile, is moved beside `new`."""
+    """Rename `new` to `target`; the folder there, which may change meanwhile, is moved beside `new`."""
     for attempt in itertools.count():
         try:
             new.rename(target)
@@ -123,7 +123,7 @@ def _exchanged(left: Path, right: Path) -> bool:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return the sha256 of every file in `folder` by its path in it; none if a file cannot be read, or vanishes."""
+    """Return the sha256 of each file in `folder` by its path; none if a file is unreadable or vanishes."""
     try:
         paths = [path for path in folder.rglob("*") if path.is_file()]
         return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}

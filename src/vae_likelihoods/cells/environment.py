@@ -38,7 +38,7 @@ def environment(threads: int, device: torch.device) -> dict[str, Any]:
         threads: of one cell.
         device: where the cell is computed.
     """
-    versions = {name: metadata.version(name) for name in PACKAGES}
+    versions = {name: _version(name) for name in PACKAGES}
     return {
         "platform": {
             "system": platform.system(),
@@ -57,6 +57,14 @@ def environment(threads: int, device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {"torch": str(torch.__version__), **versions},
     }
+
+
+def _version(name: str) -> str | None:
+    """Return the version of a package; None if it is not installed, as training needs only some of them."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def record(folder: Path, runtime: Runtime) -> None:
