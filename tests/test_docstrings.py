@@ -14,9 +14,9 @@ from hydra_plugins.vae_likelihoods_sweeps import launcher
 MODULES = [
     launcher.__name__,
     *(
-        found.name
-        for found in pkgutil.walk_packages(vae_likelihoods.__path__, f"{vae_likelihoods.__name__}.")
-        if not found.ispkg
+        module.name
+        for module in pkgutil.walk_packages(vae_likelihoods.__path__, f"{vae_likelihoods.__name__}.")
+        if not module.ispkg
     ),
 ]
 

@@ -18,8 +18,8 @@ STUDIES: dict[str, Any] = {**PARAMS["studies"], **PARAMS["optional"]}
 
 
 def stages(pipeline: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((PROJECT / pipeline).read_text())["stages"]
-    return {name: stage.get("do", stage) for name, stage in found.items()}
+    loaded: dict[str, Any] = yaml.safe_load((PROJECT / pipeline).read_text())["stages"]
+    return {name: stage.get("do", stage) for name, stage in loaded.items()}
 
 
 DEFAULT, OPTIONAL = stages("dvc.yaml"), stages("optional/dvc.yaml")
@@ -47,8 +47,8 @@ def outs(stage: dict[str, Any]) -> list[str]:
 def test_every_module_that_a_stage_imports_is_among_its_deps(stage: dict[str, Any]) -> None:
     deps, script = stage["deps"], shlex.split(stage["cmd"])[1]
     plugins = "src/hydra_plugins"
-    found = list((PROJECT / plugins).rglob("*.py")) if covers(deps, plugins) else []
-    for path in closure([PROJECT / script, *found]):
+    loaded = list((PROJECT / plugins).rglob("*.py")) if covers(deps, plugins) else []
+    for path in closure([PROJECT / script, *loaded]):
         name = path.relative_to(PROJECT).as_posix()
         assert covers(deps, name), f"{script} imports {name}, no dep covers it"
     assert script in deps
@@ -94,14 +94,14 @@ def test_optional_studies_are_run_as_the_default_ones_are() -> None:
 
 def test_the_default_stages_need_nothing_of_the_optional_ones() -> None:
     """A dep that holds an out of a stage makes DVC run that stage first, whichever file it stands in."""
-    made = [
+    written = [
         out.replace("${key}", study)
         for stage in OPTIONAL.values()
         for out in outs(stage)
         for study in PARAMS["optional"]
     ]
     for name, stage in DEFAULT.items():
-        assert not [out for out in made if covers(stage["deps"], out)], name
+        assert not [out for out in written if covers(stage["deps"], out)], name
 
 
 def test_the_report_needs_every_default_study() -> None:

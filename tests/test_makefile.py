@@ -62,5 +62,5 @@ def test_a_target_calls_the_command_of_its_name(
     (line,) = re.findall(r"^.*\.venv/bin/vae-likelihoods (.*)$", make("--dry-run", *arguments), re.MULTILINE)
     words = shlex.split(line)
     assert words[0] == arguments[0]
-    found = parse(words)
-    assert {name: found[name] for name in expected} == expected
+    parsed = parse(words)
+    assert {name: parsed[name] for name in expected} == expected

@@ -315,7 +315,9 @@ class Outcome(NamedTuple):
 
     def of(self, test: str) -> list[str]:
         """The results of the cases of a test."""
-        return [said for name, (said, _) in self.results.items() if test in (name, name.partition("[")[0])]
+        return [
+            verdict for name, (verdict, _) in self.results.items() if test in (name, name.partition("[")[0])
+        ]
 
 
 def outcome_of(tests: tuple[str, ...], mutant: Mutant | None = None) -> Outcome:
@@ -357,7 +359,7 @@ def run(copy: Path, tests: tuple[str, ...]) -> Outcome:
         timeout=300,
     )
     imported, _, report = done.stdout.partition("\n")
-    results = {name: (said, why) for said, name, why in REPORTED.findall(report)}
+    results = {name: (verdict, why) for verdict, name, why in REPORTED.findall(report)}
     own = Path(imported) == copy / PACKAGE / "__init__.py"
     return Outcome(done.returncode, own, results, done.stdout + done.stderr)
 
@@ -373,9 +375,9 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Outcom
     mine = [item for item in request.session.items if item.parent is request.node]
     asked = [item.callspec.params["mutant"] for item in mine if hasattr(item, "callspec")]
     with ThreadPoolExecutor(2) as pool:
-        found = {"": pool.submit(outcome_of, named())}
-        found |= {mutant.name: pool.submit(outcome_of, mutant.tests, mutant) for mutant in asked}
-        yield found
+        pending = {"": pool.submit(outcome_of, named())}
+        pending |= {mutant.name: pool.submit(outcome_of, mutant.tests, mutant) for mutant in asked}
+        yield pending
         pool.shutdown(cancel_futures=True)
 
 
@@ -398,5 +400,5 @@ def test_a_mutant_is_seen(mutant: Mutant, outcomes: dict[str, Future[Outcome]]) 
     assert outcome.from_the_copy, outcome.output
     for test in mutant.tests:
         assert "FAILED" in outcome.of(test), outcome.output
-    for said, why in outcome.results.values():
-        assert said == "PASSED" or (said == "FAILED" and SEEN.match(why)), outcome.output
+    for verdict, why in outcome.results.values():
+        assert verdict == "PASSED" or (verdict == "FAILED" and SEEN.match(why)), outcome.output

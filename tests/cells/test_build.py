@@ -30,20 +30,20 @@ def settings(configuration: Callable[..., DictConfig]) -> Callable[..., Settings
 
 
 def test_parts_are_built_from_their_targets(settings: Callable[..., Settings]) -> None:
-    found = settings("levels=5", "latent_dim=3", "objective.beta=0.5")
-    model = build_model(found, (3, 8, 8))
+    composed = settings("levels=5", "latent_dim=3", "objective.beta=0.5")
+    model = build_model(composed, (3, 8, 8))
     assert (model.latent_dim, model.likelihood.levels, model.likelihood.channels) == (3, 5, 3)
     outputs = model.decode(torch.zeros(2, 3))
     assert outputs.shape == (2, model.likelihood.output_channels, 8, 8)
-    assert build_objective(found) == ELBO(beta=0.5, warmup_epochs=0)
+    assert build_objective(composed) == ELBO(beta=0.5, warmup_epochs=0)
 
 
 def test_the_optimiser_has_every_parameter_those_of_the_likelihood_too(
     settings: Callable[..., Settings],
 ) -> None:
-    found = settings("likelihood=gaussian_learned", "optimizer.lr=0.25")
-    model = build_model(found, (1, 8, 8))
-    optimizer = build_optimizer(found, model)
+    composed = settings("likelihood=gaussian_learned", "optimizer.lr=0.25")
+    model = build_model(composed, (1, 8, 8))
+    optimizer = build_optimizer(composed, model)
     (group,) = optimizer.param_groups
     assert {id(p) for p in group["params"]} == {id(p) for p in model.parameters()}
     assert any(p is model.likelihood.scale.log_excess for p in group["params"])
@@ -85,9 +85,9 @@ REFUSED = [
 def test_settings_that_a_class_refuses_are_one_line(
     settings: Callable[..., Settings], choice: str, override: str, message: str
 ) -> None:
-    def build_all(found: Settings) -> None:
-        build_objective(found)
-        build_optimizer(found, build_model(found, (1, 8, 8)))
+    def build_all(composed: Settings) -> None:
+        build_objective(composed)
+        build_optimizer(composed, build_model(composed, (1, 8, 8)))
 
     with pytest.raises(SettingError) as caught:
         build_all(settings(choice, override))
@@ -96,8 +96,8 @@ def test_settings_that_a_class_refuses_are_one_line(
 
 def test_what_is_given_is_not_copied() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(2))]
-    made = build("optimizer", {"_target_": "torch.optim.SGD", "lr": 0.5}, params=parameters)
-    assert made.param_groups[0]["params"][0] is parameters[0]
+    part = build("optimizer", {"_target_": "torch.optim.SGD", "lr": 0.5}, params=parameters)
+    assert part.param_groups[0]["params"][0] is parameters[0]
 
 
 class Spring:
@@ -148,8 +148,8 @@ def test_what_is_given_keeps_its_own_key_and_the_part_as_a_whole_has_its_path() 
 
 
 def test_parts_in_lists_are_built() -> None:
-    made = build("x", {"_target_": f"{__name__}.Clock", "springs": [spring(1), [spring(2)], 3, {"a": 1}]})
-    first, (second,), *rest = made.springs
+    part = build("x", {"_target_": f"{__name__}.Clock", "springs": [spring(1), [spring(2)], 3, {"a": 1}]})
+    first, (second,), *rest = part.springs
     assert isinstance(first, Spring)
     assert isinstance(second, Spring)
     assert rest == [3, {"a": 1}]

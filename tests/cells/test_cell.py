@@ -67,15 +67,15 @@ def test_stochastic_pixels_are_another_cell(cell: Callable[..., Cell]) -> None:
 
 
 def test_cells_of_different_likelihoods_hang_on_different_code(cell: Callable[..., Cell]) -> None:
-    one, other = (
+    first, other = (
         cell(f"likelihood={name}").training_identity.code.definitions for name in ("binomial", "kumaraswamy")
     )
-    assert "vae_likelihoods.likelihoods.binomial:Binomial" in one.keys() - other.keys()
-    assert "vae_likelihoods.likelihoods.kumaraswamy:Kumaraswamy" in other.keys() - one.keys()
+    assert "vae_likelihoods.likelihoods.binomial:Binomial" in first.keys() - other.keys()
+    assert "vae_likelihoods.likelihoods.kumaraswamy:Kumaraswamy" in other.keys() - first.keys()
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("likelihood=bernoulli", "likelihood=bernoulli: cannot model levels=17"),
         ("levels=18", "levels=18"),
@@ -91,11 +91,11 @@ def test_cells_of_different_likelihoods_hang_on_different_code(cell: Callable[..
     ],
 )
 def test_a_cell_that_cannot_be_is_refused_by_name(
-    cell: Callable[..., Cell], override: str, said: str
+    cell: Callable[..., Cell], override: str, message: str
 ) -> None:
     with pytest.raises(SettingError) as refusal:
         cell(*override.split())
-    assert said in str(refusal.value)
+    assert message in str(refusal.value)
 
 
 def test_the_refusal_of_a_likelihood_lists_those_that_can(cell: Callable[..., Cell]) -> None:
@@ -106,19 +106,19 @@ def test_the_refusal_of_a_likelihood_lists_those_that_can(cell: Callable[..., Ce
 
 
 def test_evaluation_wants_the_cell_that_was_trained(cell: Callable[..., Cell]) -> None:
-    one = cell("study=checks", "seed=5")
+    first = cell("study=checks", "seed=5")
     with pytest.raises(SettingError, match="does not exist"):
-        one.evaluated  # noqa: B018
-    STAGES["train"].perform(one.named(one.name), lambda record: None)
-    assert len(cell("study=checks", "seed=5", f"cell={one.name}").evaluated.folder.name) == 64
+        first.evaluated  # noqa: B018
+    STAGES["train"].perform(first.named(first.name), lambda record: None)
+    assert len(cell("study=checks", "seed=5", f"cell={first.name}").evaluated.folder.name) == 64
     with pytest.raises(SettingError, match=r"training\.epochs=1, this configuration says 2"):
         cell("study=checks", "seed=5", "training.epochs=2").evaluated  # noqa: B018
 
 
 def test_a_laid_out_cell_is_read_back(cell: Callable[..., Cell], prepared_root: Path) -> None:
-    one = cell("study=checks", "seed=6")
-    STAGES["train"].perform(one, lambda record: None)
-    assert Cell.laid_out(one.run_folder, prepared_root).key == one.key
+    first = cell("study=checks", "seed=6")
+    STAGES["train"].perform(first, lambda record: None)
+    assert Cell.laid_out(first.run_folder, prepared_root).key == first.key
 
 
 def test_differences_name_the_path() -> None:

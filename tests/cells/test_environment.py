@@ -37,17 +37,17 @@ def runtime(threads: int) -> Runtime:
 
 
 def test_an_environment_says_what_decides_numbers_and_nothing_of_where_and_when() -> None:
-    found = environment(3, torch.device("cpu"))
-    assert found["threads"] == 3
-    assert found["device"] == "cpu"
-    assert found["packages"]["torch"] == torch.__version__
-    assert found["kernels"]["cpu"] == torch.backends.cpu.get_cpu_capability()
-    assert found["platform"]["system"] == platform.system()
-    assert found["platform"]["processor"]
-    text = json.dumps(found)
+    content = environment(3, torch.device("cpu"))
+    assert content["threads"] == 3
+    assert content["device"] == "cpu"
+    assert content["packages"]["torch"] == torch.__version__
+    assert content["kernels"]["cpu"] == torch.backends.cpu.get_cpu_capability()
+    assert content["platform"]["system"] == platform.system()
+    assert content["platform"]["processor"]
+    text = json.dumps(content)
     for private in (socket.gethostname(), str(Path.cwd()), sys.prefix, time.strftime("%Y-%m-%d")):
         assert private not in text
-    assert found == environment(3, torch.device("cpu"))
+    assert content == environment(3, torch.device("cpu"))
 
 
 def test_a_limit_of_the_kernels_is_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:

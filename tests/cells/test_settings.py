@@ -114,10 +114,10 @@ ACCEPTED = [
 
 @pytest.mark.parametrize(("key", "value"), ACCEPTED, ids=lambda part: repr(part))
 def test_what_can_be_is_taken(composed: DictConfig, key: str, value: object) -> None:
-    found: object = read(changed(composed, key, value))
+    setting: object = read(changed(composed, key, value))
     for part in key.split("."):
-        found = getattr(found, part)
-    assert found == value
+        setting = getattr(setting, part)
+    assert setting == value
 
 
 @pytest.mark.parametrize("key", ["training.epochs", "levels", "runtime"])

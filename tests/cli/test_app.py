@@ -101,8 +101,8 @@ def read(screen: int) -> bytes:
 
 def test_nothing_slow_is_imported_before_a_command_runs() -> None:
     slow = {"torch", "mlflow", "pandas", "numpy", "matplotlib", "dvc", "fsspec", "rich"}
-    found = f"{EVERY_HELP}\nimport sys\nsys.exit(', '.join({slow} & sys.modules.keys()) or 0)"
-    done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, check=False)
+    program = f"{EVERY_HELP}\nimport sys\nsys.exit(', '.join({slow} & sys.modules.keys()) or 0)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -29,10 +29,10 @@ def test_the_wrong_bound_is_a_harmonic_mean_by_hand() -> None:
 
 
 def test_the_right_bound_rises_to_log_p_and_the_wrong_one_falls(rows: dict[str, GalleryRow]) -> None:
-    one, ten, hundred, _ = rows["weights_from_loss"].findings
-    assert one.right == one.wrong < 0
-    assert one.right < ten.right < hundred.right < 0.01
-    assert one.wrong > ten.wrong > hundred.wrong
+    single, ten, hundred, _ = rows["weights_from_loss"].findings
+    assert single.right == single.wrong < 0
+    assert single.right < ten.right < hundred.right < 0.01
+    assert single.wrong > ten.wrong > hundred.wrong
 
 
 def test_the_worst_draw_weighs_least_or_most(rows: dict[str, GalleryRow]) -> None:

@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from torch.distributions import MultivariateNormal
 
 from families import gaussian, learned_gaussian
-from metrics.given import given
+from metrics.given import given, measure
 from training_settings import training
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.metrics.latents import Latents
@@ -163,7 +163,7 @@ def test_at_the_optimum_a_latent_carries_half_the_log_of_eigenvalue_over_varianc
     digits: torch.Tensor, optimal: VAE
 ) -> None:
     with torch.no_grad():
-        measured = Latents(threshold=0.01, batch_size=2000)(optimal, given(digits, 17), generator(0, "m"))
+        measured = measure(Latents(threshold=0.01, batch_size=2000), optimal, given(digits, 17), "m")
     eigenvalues, variance = covariance_eigenvalues(digits, 16)[:3], optimal.likelihood.scale.value.item() ** 2
     expected = (0.5 * (eigenvalues / variance).log()).flip(0).tolist()
     assert measured.values["kl_per_latent_nats"] == pytest.approx(expected, abs=1e-4)

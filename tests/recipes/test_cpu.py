@@ -53,7 +53,7 @@ print(torch.get_num_threads(), int((average == 0).all()))
 GROW = """
 import psutil, torch
 from vae_likelihoods.recipes.cpu import prepare_cpu
-from vae_likelihoods.sweeps.job import give_back_memory
+from vae_likelihoods.sweeps.job import return_memory
 prepare_cpu(threads=1)
 size = lambda: psutil.Process().memory_info().rss
 before = size()
@@ -61,7 +61,7 @@ parts = [torch.ones(2_000_000) for _ in range(60)]  # 8 MB each
 last = torch.ones(10)
 del parts
 kept = size() - before
-give_back_memory()
+return_memory()
 print(kept, size() - before)
 """
 

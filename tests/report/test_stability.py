@@ -17,8 +17,8 @@ POINTS = {
 
 
 def order(label: str, error: float = 0.0, **scores: float) -> Order:
-    def interval(one: str, other: str) -> Interval:
-        difference = scores[one] - scores[other]
+    def interval(left: str, other: str) -> Interval:
+        difference = scores[left] - scores[other]
         return Interval(difference - error, difference + error)
 
     return Order(label, scores, interval)

@@ -75,10 +75,10 @@ def test_plots_hold_one_row_a_setting(recommendations, tmp_path):
     ]  # fmt: skip
     assert set(rows["unit"]) == {UNIT}
     assert len(rows) == 12
-    one = rows.query("likelihood == 'gaussian' and latent_dim == 8").iloc[0]
-    assert one["bits_per_dim"] == pytest.approx(7.9)
-    assert one["behind"] == pytest.approx(7.9 - 1.261)
-    assert one["behind_low"] < one["behind"] < one["behind_high"]
+    row = rows.query("likelihood == 'gaussian' and latent_dim == 8").iloc[0]
+    assert row["bits_per_dim"] == pytest.approx(7.9)
+    assert row["behind"] == pytest.approx(7.9 - 1.261)
+    assert row["behind_low"] < row["behind"] < row["behind_high"]
     assert rows["best_share"].sum() == pytest.approx(1)
 
 

@@ -148,25 +148,25 @@ def started_holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def entry(tmp_path: Path) -> Entry:
     """A finished result of two files."""
-    made = Entry(tmp_path / ".cells" / "key")
-    with made.locked():
-        (made.folder / "grids").mkdir()
-        (made.folder / "weights").write_bytes(b"\x00\x01\x02")
-        (made.folder / "grids" / "a.png").write_bytes(b"picture")
-        (made.folder / "scratch").write_text("no result")
-        made.finish(["weights", "grids/a.png"])
-    return made
+    unfinished = Entry(tmp_path / ".cells" / "key")
+    with unfinished.locked():
+        (unfinished.folder / "grids").mkdir()
+        (unfinished.folder / "weights").write_bytes(b"\x00\x01\x02")
+        (unfinished.folder / "grids" / "a.png").write_bytes(b"picture")
+        (unfinished.folder / "scratch").write_text("no result")
+        unfinished.finish(["weights", "grids/a.png"])
+    return unfinished
 
 
 def finished(folder: Path, content: bytes) -> Entry:
     """A result of three files that all have the same content."""
-    made = Entry(folder)
-    with made.locked():
-        (made.folder / "grids").mkdir()
+    unfinished = Entry(folder)
+    with unfinished.locked():
+        (unfinished.folder / "grids").mkdir()
         for name in ("weights", "history", "grids/a.png"):
-            (made.folder / name).write_bytes(content)
-        made.finish(["weights", "history", "grids/a.png"])
-    return made
+            (unfinished.folder / name).write_bytes(content)
+        unfinished.finish(["weights", "history", "grids/a.png"])
+    return unfinished
 
 
 def laid_out(entry: Entry) -> dict[str, bytes]:
@@ -344,15 +344,15 @@ def test_what_is_damaged_after_it_was_checked_is_not_laid_out(
 def test_a_process_killed_at_any_step_of_laying_out_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     old, new = finished(tmp_path / "old", b"old" * 9), finished(tmp_path / "new", b"new" * 9)
     target = tmp_path / "runs" / "cell"
-    found = steps(KILLED_WHILE_IT_LAYS_OUT, old.folder, new.folder, target)
+    states = steps(KILLED_WHILE_IT_LAYS_OUT, old.folder, new.folder, target)
     hashed = [
         {name: hashlib.sha256(content).hexdigest() for name, content in laid_out(entry).items()}
         for entry in (old, new)
     ]
-    assert [each for each in found if each not in hashed] == []
-    assert found.count(hashed[0]) > 5
-    assert found.count(hashed[1]) > 5  # what was replaced is removed after the new is in place
-    assert found[-1] == hashed[1]
+    assert [each for each in states if each not in hashed] == []
+    assert states.count(hashed[0]) > 5
+    assert states.count(hashed[1]) > 5  # what was replaced is removed after the new is in place
+    assert states[-1] == hashed[1]
 
 
 def steps(program: str, *arguments: Path) -> list[Any]:
@@ -439,13 +439,13 @@ def mixed_in(target: Path) -> list[set[bytes]]:
     """Look into the folder that stands at `target` now, wherever it goes meanwhile."""
     folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        found = set()
+        states = set()
         for name in ("weights", "history", "grids/a.png", "config.yaml"):
             with suppress(FileNotFoundError):  # replaced, and being removed
                 content = os.open(name, os.O_RDONLY, dir_fd=folder)
-                found.add(os.read(content, 1))
+                states.add(os.read(content, 1))
                 os.close(content)
-        return [found] if len(found) > 1 else []
+        return [states] if len(states) > 1 else []
     finally:
         os.close(folder)
 
@@ -484,11 +484,11 @@ def test_what_another_process_begins_while_an_entry_is_removed_stays(
 
 
 def test_a_process_killed_at_any_step_of_removing_leaves_nothing_that_looks_done(tmp_path: Path) -> None:
-    found = steps(KILLED_WHILE_IT_REMOVES, tmp_path / "key")
-    assert all(finished == done for _, finished, done, _ in found)
-    assert not any(busy for *_, busy in found)
-    assert len([done for _, _, done, _ in found if done]) < len(found) / 2
-    assert found[-1] == [False, False, False, False]
+    states = steps(KILLED_WHILE_IT_REMOVES, tmp_path / "key")
+    assert all(finished == done for _, finished, done, _ in states)
+    assert not any(busy for *_, busy in states)
+    assert len([done for _, _, done, _ in states if done]) < len(states) / 2
+    assert states[-1] == [False, False, False, False]
 
 
 def test_one_process_at_a_time_holds_a_lock_that_is_removed_again_and_again(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def names(root: Path, **axes: Any) -> list[str]:
 
 
 def test_every_axis_is_expanded(tmp_path: Path) -> None:
-    found = names(tmp_path, likelihood="binomial,gaussian", latent_dim="range(2,4)", seed="0,5")
-    assert found == [
+    places = names(tmp_path, likelihood="binomial,gaussian", latent_dim="range(2,4)", seed="0,5")
+    assert places == [
         f"{likelihood}-{latent_dim}-{seed}"
         for likelihood in ("binomial", "gaussian")
         for latent_dim in (2, 3)

@@ -120,7 +120,7 @@ def test_every_number_of_the_files_is_a_metric_under_the_name_that_people_know(
     others = {"kl_per_latent_nats", "importance_samples"}  # a list, and a setting
     measured = {name for name in declared if "unit" in declared[name]} - others
     tested = {TEST_METRICS.get(name, f"test/{name}") for name in measured}
-    assert {key for key, *_ in history} == {*EPOCH_METRICS.values(), "train/sigma", *tested}
+    assert {key for key, *_ in history} == {*EPOCH_METRICS.values(), "train/scale", *tested}
     assert TEST_METRICS.keys() <= measured
 
 
@@ -189,15 +189,15 @@ def test_a_mirror_may_be_cut_off_at_any_call(uri: str, tmp_path: Path, cell: Cel
     call, cut_off = 0, True
     while cut_off:
         study = f"cut{call}"
-        one = in_study(cell, study)
+        shared = in_study(cell, study)
         mirror, cut_off = Mirror(uri, tmp_path, study), False
         mirror.experiment.client = Cut(mirror.experiment.client, call, obeyed)  # type: ignore[assignment]
         try:
-            mirror_all(mirror, one)
+            mirror_all(mirror, shared)
         except MlflowException:
             cut_off = True
             mirror.forget()
-            mirror_all(mirror, one)
+            mirror_all(mirror, shared)
         assert [what for _, *what in contents(uri, study)] == whole, f"after call {call}"
         call += 1
     assert call > 20

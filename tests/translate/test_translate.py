@@ -52,22 +52,22 @@ def grey(**settings: Any) -> tuple[Reading, Reading]:
     ],
 )
 def test_sigma_of_known_losses(settings: dict[str, Any], sigma: float) -> None:
-    found = only(loss="mse", **settings)
-    assert (found.likelihood, found.beta) == ("gaussian", 1)
-    assert found.sigma == pytest.approx(sigma, rel=5e-4)
-    assert found.sigma_levels == pytest.approx(255 * sigma, rel=5e-4)
+    meaning = only(loss="mse", **settings)
+    assert (meaning.likelihood, meaning.beta) == ("gaussian", 1)
+    assert meaning.sigma == pytest.approx(sigma, rel=5e-4)
+    assert meaning.sigma_levels == pytest.approx(255 * sigma, rel=5e-4)
 
 
 def test_sigma_one_lacks_its_normaliser() -> None:
-    found = only(loss="mse", reconstruction_weight=0.5)
-    assert found.missing_nats == pytest.approx(-720.45, abs=0.01)
-    assert not found.missing_is_least
+    meaning = only(loss="mse", reconstruction_weight=0.5)
+    assert meaning.missing_nats == pytest.approx(-720.45, abs=0.01)
+    assert not meaning.missing_is_least
 
 
 def test_mean_cross_entropy_on_binary_pixels_is_beta_d() -> None:
-    found = only(loss="bce", reduction="mean", levels=2)
-    assert (found.likelihood, found.beta, found.missing_nats) == ("bernoulli", 784, 0)
-    assert found.overrides == "levels=2 likelihood=bernoulli objective.beta=784"
+    meaning = only(loss="bce", reduction="mean", levels=2)
+    assert (meaning.likelihood, meaning.beta, meaning.missing_nats) == ("bernoulli", 784, 0)
+    assert meaning.overrides == "levels=2 likelihood=bernoulli objective.beta=784"
 
 
 def test_cross_entropy_on_grey_pixels_is_beta_255_or_lacks_its_normaliser() -> None:
@@ -144,41 +144,41 @@ RANGES = [(0, 1), (-1, 1), (0, 255)]
 @pytest.mark.parametrize("seed", SEEDS)
 def test_squared_error_is_the_negative_elbo_of_a_normal(seed: int, pixel_range: tuple[float, float]) -> None:
     batch = Batch("mse", 256, seed, pixel_range)
-    (found,) = batch.readings()
+    (meaning,) = batch.readings()
     outputs = batch.outputs[0].requires_grad_()
-    assert found.sigma_pixels is not None
-    law = Normal(batch.low + batch.width * outputs, found.sigma_pixels)
+    assert meaning.sigma_pixels is not None
+    law = Normal(batch.low + batch.width * outputs, meaning.sigma_pixels)
     nelbo = -law.log_prob(batch.low + batch.width * batch.x).sum() / B + batch.rate
     loss = batch.loss(outputs)
-    torch.testing.assert_close(loss / found.loss_per_nat - found.missing_nats, nelbo)
-    assert found.loss_per_nat == pytest.approx(batch.kl_weight)
+    torch.testing.assert_close(loss / meaning.loss_per_nat - meaning.missing_nats, nelbo)
+    assert meaning.loss_per_nat == pytest.approx(batch.kl_weight)
     theirs, ours = (torch.autograd.grad(value, outputs)[0] for value in (loss, nelbo))
-    torch.testing.assert_close(theirs, found.loss_per_nat * ours)
+    torch.testing.assert_close(theirs, meaning.loss_per_nat * ours)
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_cross_entropy_is_the_negative_elbo_at_beta_of_scipys_binomial(seed: int, levels: int) -> None:
     batch = Batch("bce", levels, seed)
-    found, n, k = batch.readings()[0], levels - 1, batch.k.numpy().astype(float)
+    meaning, n, k = batch.readings()[0], levels - 1, batch.k.numpy().astype(float)
     rho = batch.outputs[0].sigmoid().numpy()
     coefficients = float(np.sum(np.log(special.binom(n, k)))) / B
-    nelbo = -float(np.sum(stats.binom.logpmf(k, n, rho))) / B + found.beta * batch.rate
+    nelbo = -float(np.sum(stats.binom.logpmf(k, n, rho))) / B + meaning.beta * batch.rate
     loss = batch.loss(batch.outputs[0]).item()
-    assert loss / found.loss_per_nat - coefficients == pytest.approx(nelbo, rel=1e-9)
-    assert found.missing_is_least == (coefficients > found.missing_nats)
+    assert loss / meaning.loss_per_nat - coefficients == pytest.approx(nelbo, rel=1e-9)
+    assert meaning.missing_is_least == (coefficients > meaning.missing_nats)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_cross_entropy_on_grey_pixels_is_a_continuous_bernoulli_less_its_normaliser(seed: int) -> None:
     batch = Batch("bce", 256, seed)
-    found = batch.readings()[1]
+    meaning = batch.readings()[1]
     for outputs, least in ((batch.outputs[0], False), (torch.zeros_like(batch.outputs[0]), True)):
         law = ContinuousBernoulli(logits=outputs)
-        nelbo = -law.log_prob(batch.x).sum().item() / B + found.beta * batch.rate
-        missing = batch.loss(outputs).item() / found.loss_per_nat - nelbo
-        assert missing > found.missing_nats - 1e-6
-        assert (missing == pytest.approx(found.missing_nats)) == least
+        nelbo = -law.log_prob(batch.x).sum().item() / B + meaning.beta * batch.rate
+        missing = batch.loss(outputs).item() / meaning.loss_per_nat - nelbo
+        assert missing > meaning.missing_nats - 1e-6
+        assert (missing == pytest.approx(meaning.missing_nats)) == least
 
 
 CASES = [
@@ -198,17 +198,17 @@ def test_the_overrides_train_the_same_loss_here(
 ) -> None:
     """The step from one decoder to another, and the weight of the KL against it, are those of the loss."""
     batch = Batch(loss, levels, seed, pixel_range)
-    for found in batch.readings():
-        settings = read(configuration("dataset=mnist5k", *found.overrides.split()))
+    for meaning in batch.readings():
+        settings = read(configuration("dataset=mnist5k", *meaning.overrides.split()))
         likelihood, objective = build_likelihood(settings, channels=2), build_objective(settings)
-        assert (settings.names["likelihood"], settings.levels) == (found.likelihood, levels)
-        assert likelihood.trained_on == ("mass" if found.bin_nats is None else "density")
+        assert (settings.names["likelihood"], settings.levels) == (meaning.likelihood, levels)
+        assert likelihood.trained_on == ("mass" if meaning.bin_nats is None else "density")
         ours = [-likelihood.log_prob(outputs, batch.k).mean().item() for outputs in batch.outputs]
         theirs = [batch.loss(outputs).item() for outputs in batch.outputs]
-        step = found.loss_per_nat * (ours[1] - ours[0])
-        assert (theirs[1] - theirs[0] == pytest.approx(step, rel=1e-3)) == found.same_optimum
+        step = meaning.loss_per_nat * (ours[1] - ours[0])
+        assert (theirs[1] - theirs[0] == pytest.approx(step, rel=1e-3)) == meaning.same_optimum
         assert isinstance(objective, ELBO)
-        assert found.loss_per_nat * objective.beta == pytest.approx(batch.kl_weight, rel=1e-4)
+        assert meaning.loss_per_nat * objective.beta == pytest.approx(batch.kl_weight, rel=1e-4)
 
 
 def test_the_same_model_on_pixels_of_another_range() -> None:
@@ -235,11 +235,11 @@ def test_the_same_model_on_pixels_of_another_range() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_elbo_of_a_log_is_that_of_the_bernoulli_here(seed: int, configuration: Configuration) -> None:
     batch = Batch("bce", 2, seed)
-    (found,) = batch.scored()
-    settings = read(configuration("dataset=mnist5k", *found.overrides.split()))
+    (meaning,) = batch.scored()
+    settings = read(configuration("dataset=mnist5k", *meaning.overrides.split()))
     distortion = -build_likelihood(settings, channels=2).log_mass(batch.outputs[0], batch.k).mean().item()
-    assert found.elbo_nats == pytest.approx(-distortion - batch.rate, rel=1e-6)
-    assert found.bits_per_dim == pytest.approx((distortion + batch.rate) / (32 * math.log(2)), rel=1e-6)
+    assert meaning.elbo_nats == pytest.approx(-distortion - batch.rate, rel=1e-6)
+    assert meaning.bits_per_dim == pytest.approx((distortion + batch.rate) / (32 * math.log(2)), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -252,12 +252,12 @@ def test_the_elbo_of_a_log_on_grey_pixels_lacks_only_what_depends_on_image_and_d
     bce = F.binary_cross_entropy_with_logits(batch.outputs[0], batch.x, reduction="none")
     normaliser = ContinuousBernoulli(logits=batch.outputs[0]).log_prob(batch.x) + bce
     beyond_half = (normaliser - math.log(2)).sum().item() / B
-    for found, rest, tolerance in ((binomial, coefficients, 1e-3), (continuous, beyond_half, 0.02)):
-        settings = read(configuration("dataset=mnist5k", *found.overrides.split()))
+    for meaning, rest, tolerance in ((binomial, coefficients, 1e-3), (continuous, beyond_half, 0.02)):
+        settings = read(configuration("dataset=mnist5k", *meaning.overrides.split()))
         mass = build_likelihood(settings, channels=2).log_mass(batch.outputs[0], batch.k).mean().item()
-        assert found.elbo_nats is not None
+        assert meaning.elbo_nats is not None
         assert rest > 0
-        assert found.elbo_nats + rest == pytest.approx(mass - batch.rate, abs=tolerance)
+        assert meaning.elbo_nats + rest == pytest.approx(mass - batch.rate, abs=tolerance)
 
 
 @pytest.mark.parametrize("pixel_range", RANGES)
@@ -276,18 +276,18 @@ def test_the_elbo_of_a_log_is_nearly_that_of_the_gaussian_here(
     batch.k = batch.k // 2 + 64
     batch.x = batch.k.double() / 255
     batch.outputs = batch.x + 0.05 * batch.outputs.clamp(-1, 1)
-    (found,) = batch.scored()
-    settings = read(configuration("dataset=mnist5k", *found.overrides.split()))
+    (meaning,) = batch.scored()
+    settings = read(configuration("dataset=mnist5k", *meaning.overrides.split()))
     mass = build_likelihood(settings, channels=2).log_mass(batch.outputs[0], batch.k).mean().item()
-    assert found.elbo_nats == pytest.approx(mass - batch.rate, abs=32 * 0.05)
+    assert meaning.elbo_nats == pytest.approx(mass - batch.rate, abs=32 * 0.05)
 
 
 def test_a_density_sharper_than_a_bin_is_no_probability_and_says_so() -> None:
     """theory.md, section 4: sigma = 0.001, K = 256 gives the "probability" 1.558."""
     sharp: dict[str, Any] = {"loss": "mse", "reduction": "sum", "dimensions": 1, "kl_weight": 2e-6}
-    found = translate(**sharp, reconstruction=0, kl=0)
-    assert found.readings[0].elbo_nats == pytest.approx(math.log(1.558), abs=1e-3)
-    assert any("bins" in warning for warning in found.warnings)
+    meaning = translate(**sharp, reconstruction=0, kl=0)
+    assert meaning.readings[0].elbo_nats == pytest.approx(math.log(1.558), abs=1e-3)
+    assert any("bins" in warning for warning in meaning.warnings)
 
 
 def test_warnings() -> None:
@@ -306,8 +306,8 @@ def test_warnings() -> None:
 
 def test_a_wide_sigma_bounds_the_rate_of_probabilistic_pca() -> None:
     """The most that the KL can be is for pixels that are all black or all white together: variance D/4."""
-    found = translate(loss="mse", reduction="sum", dimensions=D, kl_weight=40)
-    (wide,) = (warning for warning in found.warnings if "KL <=" in warning)
+    meaning = translate(loss="mse", reduction="sum", dimensions=D, kl_weight=40)
+    (wide,) = (warning for warning in meaning.warnings if "KL <=" in warning)
     bound = float(wide.partition("KL <= ")[2].split()[0])
     rate = 0.5 * math.log(D / 4 / 20)  # sigma^2 = 20
     assert 0 < rate < bound == pytest.approx(D / 4 / 20 / 2)
@@ -334,9 +334,9 @@ def test_what_the_help_says_of_loops_is_true(
     x, y = torch.rand(2, B, D, generator=generator(0), dtype=torch.float64)
     kl = torch.rand(B, L, generator=generator(1), dtype=torch.float64).requires_grad_()
     y.requires_grad_()
-    found = only(loss="mse", **settings)
-    assert found.sigma is not None
-    nelbo = -Normal(y, found.sigma).log_prob(x).sum() + kl.sum()
+    meaning = only(loss="mse", **settings)
+    assert meaning.sigma is not None
+    nelbo = -Normal(y, meaning.sigma).log_prob(x).sum() + kl.sum()
     theirs, ours = (
         torch.cat([g.flatten() for g in torch.autograd.grad(f, (y, kl))]) for f in (loop(x, y, kl), nelbo)
     )
@@ -384,7 +384,7 @@ EXAMPLE = ("--loss", "mse", "--reduction", "mean", "--kl-weight", "0.00025", "--
 def test_the_command_line_says_what_translate_says(capsys: pytest.CaptureFixture[str]) -> None:
     more = ("--pixel-range", "-1", "1", "--reconstruction", "0.01", "--kl", "20")
     assert main([*EXAMPLE, *more, "--json"]) == 0
-    found = translate(
+    meaning = translate(
         loss="mse",
         reduction="mean",
         kl_weight=0.00025,
@@ -393,7 +393,7 @@ def test_the_command_line_says_what_translate_says(capsys: pytest.CaptureFixture
         reconstruction=0.01,
         kl=20,
     )
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(asdict(found)))
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(asdict(meaning)))
     assert main(EXAMPLE) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["likelihood", "gaussian"]
@@ -450,8 +450,10 @@ def test_what_the_command_line_cannot_read_is_one_line_and_exit_code_2(
 
 def test_it_answers_without_torch() -> None:
     answer = "import sys; from vae_likelihoods.cli.app import main; main(['translate', *sys.argv[1:]])"
-    said = f"{answer}; sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", said, *EXAMPLE], capture_output=True, text=True, check=False)
+    program = f"{answer}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *EXAMPLE], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -123,14 +123,14 @@ def test_the_same_settings_are_nearer_than_fewer_differences(tmp_path: Path) -> 
     older = put(tmp_path, 3, torch="1", data="0")
     newer = put(tmp_path, 2, torch="2", data="0")
     half = put(tmp_path, 1, done=False, torch="3", data="0")
-    one = put(tmp_path, 9, torch="4")
-    assert order(tmp_path, identity()) == [one, newer, older]
+    first = put(tmp_path, 9, torch="4")
+    assert order(tmp_path, identity()) == [first, newer, older]
     assert half not in order(tmp_path, identity())
 
 
 def test_else_the_fewest_differences_are_nearest(tmp_path: Path) -> None:
     two = put(tmp_path, 1, settings=settings(seed=1, latent_dim=3))
-    one = put(tmp_path, 2, settings=settings(seed=1))
+    first = put(tmp_path, 2, settings=settings(seed=1))
     put(tmp_path, 3, kind="evaluation", metric={})
-    assert order(tmp_path, identity()) == [one, two]
+    assert order(tmp_path, identity()) == [first, two]
     assert order(tmp_path, identity(settings=settings(seed=1))) == [two]  # not itself

@@ -107,19 +107,19 @@ def judge(clone: Path, study: str, tolerance: float) -> list[str]:
     label, reports = study or "default studies", f"reports/{study}".rstrip("/")
     commit, folder = of_commit(clone), of_folder(clone)
     recorded, here = (environments(read(f"{reports}/{ENVIRONMENT}")) for read in (commit, folder))
-    committed, found = (table(read(f"{reports}/summary.csv")) for read in (commit, folder))
-    numbers = differences(committed, found, declared(clone / "evaluations", found))
+    committed, computed = (table(read(f"{reports}/summary.csv")) for read in (commit, folder))
+    numbers = differences(committed, computed, declared(clone / "evaluations", computed))
     other = other_bytes(clone, study, reports)
     if reasons := unlike(recorded, here):
         say(f"{label}: comparing numbers within {tolerance:g}, for the bytes need not agree:")
         print("\n".join(f"  {reason}" for reason in reasons))
         say(f"{label}: {f'{len(other)} stages and files differ' if other else 'yet every byte is the same'}")
-        faults = [str(one) for one in numbers if not one.size <= tolerance]
+        faults = [str(difference) for difference in numbers if not difference.size <= tolerance]
     else:
         say(f"{label}: comparing byte for byte, for this is the recorded platform, torch and thread count")
         versions = other_versions(recorded, here)
-        faults = [*other, *(f"versions differ too: {one}" for one in versions if other)]
-    largest = max(numbers, key=lambda one: one.size)
+        faults = [*other, *(f"versions differ too: {difference}" for difference in versions if other)]
+    largest = max(numbers, key=lambda difference: difference.size)
     say(f"{label}: largest difference of {len(numbers)} values: {largest if largest.size else 'none'}")
     headlines, plots = commit(f"{reports}/metrics.json"), commit(f"{reports}/plots/bits_per_dim.csv")
     faults += contradictions(committed, json.loads(headlines), table(plots))
@@ -128,16 +128,20 @@ def judge(clone: Path, study: str, tolerance: float) -> list[str]:
 
 def other_bytes(clone: Path, study: str, reports: str) -> list[str]:
     """Return the stages whose entry in the lock files, and the reports whose text, is not the commit's."""
-    committed, found = (
+    committed, computed = (
         {**stages(read(DEFAULT)), **(stages(read(OPTIONAL)) if study else {})}
         for read in (of_commit(clone), of_folder(clone))
     )
     if study:
-        names = needed(found, f"report@{study}") | {name for name in committed if name.endswith(f"@{study}")}
-        committed, found = ({k: v for k, v in side.items() if k in names} for side in (committed, found))
+        names = needed(computed, f"report@{study}") | {
+            name for name in committed if name.endswith(f"@{study}")
+        }
+        committed, computed = (
+            {k: v for k, v in side.items() if k in names} for side in (committed, computed)
+        )
     lines = git(clone, "status", "--porcelain", "--untracked-files=all", "--", reports).splitlines()
     files = [line[3:] for line in lines if Path(line[3:]).name != ENVIRONMENT]
-    return [*unlike_stages(committed, found), *(f"{file} is not what the stages write" for file in files)]
+    return [*unlike_stages(committed, computed), *(f"{file} is not what the stages write" for file in files)]
 
 
 def table(text: str) -> pd.DataFrame:
@@ -147,14 +151,14 @@ def table(text: str) -> pd.DataFrame:
 
 def stages(text: str) -> Stages:
     """Return the entries of a lock file."""
-    found: Stages = yaml.safe_load(text)["stages"] if text else {}
-    return found
+    computed: Stages = yaml.safe_load(text)["stages"] if text else {}
+    return computed
 
 
 def environments(text: str) -> Environments:
     """Return the content of an environment.json."""
-    found: Environments = json.loads(text) if text else []
-    return found
+    computed: Environments = json.loads(text) if text else []
+    return computed
 
 
 def of_commit(repository: Path) -> Read:

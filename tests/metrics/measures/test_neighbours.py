@@ -54,8 +54,8 @@ def test_sets_of_one_law_have_the_coverage_and_density_that_are_expected() -> No
     count, k = 200, 5
     repeats = [likeness(*torch.from_numpy(rng.normal(size=(2, count, 3))).unbind(0), k) for _ in range(30)]
     below = np.prod([(count - i) / (2 * count - i) for i in range(1, k + 1)])
-    assert np.mean([one.coverage for one in repeats]) == pytest.approx(1 - below, abs=0.005)
-    assert np.mean([one.density for one in repeats]) == pytest.approx(1.0, abs=0.03)
+    assert np.mean([repeat.coverage for repeat in repeats]) == pytest.approx(1 - below, abs=0.005)
+    assert np.mean([repeat.density for repeat in repeats]) == pytest.approx(1.0, abs=0.03)
 
 
 def test_more_neighbours_than_there_are_are_all_there_are() -> None:
