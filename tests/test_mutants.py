@@ -2,18 +2,15 @@
 
 A mutant is one replacement of text. It is made in a copy of the project in a temporary folder, in which a
 process of its own runs the tests that are named beside it. They must fail there, by an assertion of theirs,
-and pass where nothing was replaced.
+and pass where nothing was replaced. The processes are forked, for most of their time would go into imports.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from vae_likelihoods.gallery.rows import ROWS
+from forked import forking, run_pytest
 
 PROJECT = Path(__file__).parents[1]
 PACKAGE = Path("src", "vae_likelihoods")
@@ -300,7 +297,6 @@ MUTANTS = (
     ),
 )
 
-RUN = "import sys, pytest, vae_likelihoods as v; print(v.__file__); sys.exit(pytest.main(sys.argv[1:]))"
 REPORTED = re.compile(r"^(PASSED|FAILED|ERROR) (\S+)(?: - (.*))?$", re.MULTILINE)
 SEEN = re.compile(r"assert |AssertionError|Failed: DID NOT RAISE")
 
@@ -342,7 +338,6 @@ def mutate(path: Path, mutant: Mutant) -> None:
 def run(copy: Path, tests: tuple[str, ...]) -> Outcome:
     """Run tests in a folder with its own package."""
     environment = {
-        **os.environ,
         "PYTHONPATH": str(copy / "src"),  # before the project itself, which is installed
         "OMP_NUM_THREADS": "1",
         "PYTEST_ADDOPTS": "",
@@ -350,18 +345,9 @@ def run(copy: Path, tests: tuple[str, ...]) -> Outcome:
         "CI": "1",  # or the summary shortens what an assertion says
     }
     options = ["-rpfE", "--tb=short", "--color=no", "-p", "no:cacheprovider", f"--basetemp={copy / 'tmp'}"]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *options, *tests],
-        cwd=copy,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    imported, _, report = done.stdout.partition("\n")
+    code, package, report = run_pytest(copy, [*options, *tests], environment)
     results = {name: (verdict, why) for verdict, name, why in REPORTED.findall(report)}
-    own = Path(imported) == copy / PACKAGE / "__init__.py"
-    return Outcome(done.returncode, own, results, done.stdout + done.stderr)
+    return Outcome(code, package == copy / PACKAGE / "__init__.py", results, report)
 
 
 def named() -> tuple[str, ...]:
@@ -374,7 +360,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Outcom
     """The outcomes that the tests of this run ask for, two computed at a time; the unmutated one is ''."""
     mine = [item for item in request.session.items if item.parent is request.node]
     asked = [item.callspec.params["mutant"] for item in mine if hasattr(item, "callspec")]
-    with ThreadPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, forking(), max_tasks_per_child=1) as pool:
         pending = {"": pool.submit(outcome_of, named())}
         pending |= {mutant.name: pool.submit(outcome_of, mutant.tests, mutant) for mutant in asked}
         yield pending
@@ -382,6 +368,8 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Outcom
 
 
 def test_every_row_of_the_gallery_has_a_mutant() -> None:
+    from vae_likelihoods.gallery.rows import ROWS
+
     assert {entry.name for entry in ROWS} <= {mutant.name.partition("-")[0] for mutant in MUTANTS}
 
 

@@ -18,7 +18,13 @@ from documents.sections import Block, sections
 from processes import PROJECT
 
 DOCUMENTS = {name: sections(PROJECT / "docs" / f"{name}.md") for name in ("adding", "data")}
-SECTIONS = [(name, title) for name, parts in DOCUMENTS.items() for title, blocks in parts.items() if blocks]
+SLOW = {"A study", "An experiment"}
+SECTIONS = [
+    pytest.param(name, title, marks=[pytest.mark.slow] if title in SLOW else [])
+    for name, parts in DOCUMENTS.items()
+    for title, blocks in parts.items()
+    if blocks
+]
 # So that a command takes seconds. What the document itself sets is left as it is.
 SMALL = (
     *("dataset=digits", "levels=17", "tracking=none", "runtime.device=cpu", "runtime.cells_at_once=2"),
