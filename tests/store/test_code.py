@@ -196,6 +196,124 @@ OTHER = {
 }
 
 
+# Files, and an edit of one of them, after which the digest must be another one.
+EDITS = {
+    "what a name is bound to again after its import": (
+        {
+            "run.py": """
+                import functools
+                from PACKAGE.laws import rate
+                rate = functools.cache(rate)
+                def run(x):
+                    return rate(x)
+                """
+        },
+        ("laws.py", "helper(x)", "helper(x) + 1"),
+    ),
+    "what a name is bound to before its import": (
+        {
+            "run.py": """
+                rate = None
+                from PACKAGE.laws import rate
+                def run(x):
+                    return rate(x)
+                """
+        },
+        ("laws.py", "helper(x)", "helper(x) + 1"),
+    ),
+    "a call whose result is given a name that nobody reads": (
+        {"base.py": FILES["base.py"] + "\n        import sys\n        _old = sys.setrecursionlimit(100)"},
+        ("base.py", "100", "200"),
+    ),
+    "a call of a function of one's own whose result is given a name": (
+        {"base.py": FILES["base.py"] + "\n        from PACKAGE.lazy import wait\n        TIME = wait(3)"},
+        ("base.py", "wait(3)", "wait(4)"),
+    ),
+    "a call in the condition of a block": (
+        {
+            "base.py": FILES["base.py"]
+            + "\n        from PACKAGE.lazy import wait\n        if wait(3):\n            X = 1"
+        },
+        ("base.py", "wait(3)", "wait(4)"),
+    ),
+    "a class of whose definition its base class is told": (
+        {
+            "base.py": """
+                KNOWN = []
+                class Base:
+                    order = 1
+                    def __init_subclass__(cls):
+                        KNOWN.append(cls)
+                """,
+            "lazy.py": """
+                from PACKAGE.laws import Law
+                class Late(Law):
+                    width = 7
+                def wait(x):
+                    return x
+                """,
+        },
+        ("lazy.py", "width = 7", "width = 8"),
+    ),
+    "a class with a metaclass of one's own": (
+        {
+            "base.py": """
+                KNOWN = []
+                class Meta(type):
+                    def __init__(cls, *arguments):
+                        KNOWN.append(cls)
+                class Base:
+                    order = 1
+                """,
+            "lazy.py": """
+                from PACKAGE.base import Meta
+                class Late(metaclass=Meta):
+                    width = 7
+                def wait(x):
+                    return x
+                """,
+        },
+        ("lazy.py", "width = 7", "width = 8"),
+    ),
+    "a function that a library registers": (
+        {
+            "lazy.py": """
+                import atexit
+                @atexit.register
+                def leave():
+                    return 7
+                def wait(x):
+                    return x
+                """
+        },
+        ("lazy.py", "return 7", "return 8"),
+    ),
+    "a name that the module makes when it is asked for": (
+        {
+            "run.py": """
+                from PACKAGE.lazy import made_up
+                def run():
+                    return made_up
+                """,
+            "lazy.py": """
+                scale = 7
+                def __getattr__(name):
+                    return scale
+                """,
+        },
+        ("lazy.py", "scale = 7", "scale = 8"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EDITS)
+def test_what_runs_on_import_counts_however_it_is_written(folder: Path, case: str) -> None:
+    files, (path, old, new) = EDITS[case]
+    text = files.get(path, FILES[path])
+    assert old in text
+    assert digest(folder, {**files, path: text.replace(old, new)}) != digest(folder, files)
+
+
 @pytest.mark.parametrize("change", SAME)
 def test_where_the_code_stands_and_how_it_is_laid_out_does_not_count(folder: Path, change: str) -> None:
     assert digest(folder, SAME[change]) == digest(folder)

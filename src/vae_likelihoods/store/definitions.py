@@ -14,6 +14,12 @@ from vae_likelihoods.store import modules
 from vae_likelihoods.store.modules import Alias, Definition, Module
 
 WHOLE = ""  # stands for all definitions of a module
+# Decorators of libraries that keep nothing of what they decorate, nor tell anybody of it.
+HARMLESS = {
+    *("abstractmethod", "cache", "cached_property", "classmethod", "contextmanager", "dataclass", "final"),
+    *("inference_mode", "lru_cache", "no_grad", "overload", "override", "property", "runtime_checkable"),
+    *("setter", "staticmethod", "total_ordering", "wraps"),
+}
 
 
 class Place(NamedTuple):
@@ -132,7 +138,11 @@ class Reader:
         """Return what an import stands for."""
         if not self.covers(alias.module):
             return External(f"{alias.module}.{alias.name}" if alias.name else alias.module)
-        return alias if alias.name is None else self.bound(self._module(alias.module), alias.name)
+        if alias.name is None:
+            return alias
+        target = self.bound(self._module(alias.module), alias.name)
+        # What a module does not bind, its `__getattr__` may give: then all of the module counts.
+        return target if not isinstance(target, External) else Place(alias.module, WHOLE)
 
     def _module(self, name: str) -> Module:
         source = modules.module(name)
@@ -141,6 +151,7 @@ class Reader:
         return source
 
     def _has_effect(self, statement: ast.AST, source: Module) -> bool:
+        """Whether a statement does more than bind names."""
         match statement:
             case ast.Expr(value=ast.Constant()):
                 return False
@@ -149,22 +160,65 @@ class Reader:
             case ast.Expr() | ast.Delete() | ast.Assert() | ast.Raise():
                 return True
             case ast.Assign(targets=targets):
-                return any(not isinstance(target, ast.Name | ast.Tuple) for target in targets)
+                return not all(map(_binds, targets)) or self._runs(statement, source)
             case ast.AugAssign(target=target) | ast.AnnAssign(target=target):
-                return not isinstance(target, ast.Name)
+                return not _binds(target) or self._runs(statement, source)
+            case ast.ClassDef() if self._is_told_of_subclasses(statement, source):
+                return True
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 return any(self._registers(each, source) for each in statement.decorator_list)
             case ast.If() | ast.Try() | ast.TryStar() | ast.With() | ast.For() | ast.While() | ast.Match():
-                return any(self._has_effect(each, source) for each in _children(statement))
+                heads = [each for each in ast.iter_child_nodes(statement) if not isinstance(each, ast.stmt)]
+                return any(self._calls(each, source) for each in heads) or any(
+                    self._has_effect(each, source) for each in _children(statement)
+                )
             case _:
                 return False
 
+    def _runs(self, node: ast.Assign | ast.AugAssign | ast.AnnAssign, source: Module) -> bool:
+        """Whether the value of an assignment is computed for more than the names that it is bound to."""
+        if node.value is None or not any(isinstance(each, ast.Call) for each in _evaluated(node.value)):
+            return False
+        names = modules.bound_names([node])
+        unread = all(name.startswith("_") and name not in _read_names(source) for name in names)
+        return unread or self._calls(node.value, source)
+
+    def _calls(self, node: ast.AST, source: Module) -> bool:
+        """Whether code calls a function that is followed: it may register something."""
+        calls = (each.func for each in _evaluated(node) if isinstance(each, ast.Call))
+        targets = (self._followed(each, source) for each in calls)
+        return any(target is not None and not self._classes(target) for target in targets)
+
     def _registers(self, decorator: ast.expr, source: Module) -> bool:
-        """Whether a decorator is of code that is followed: it may register what it decorates."""
-        names = _chain(decorator.func if isinstance(decorator, ast.Call) else decorator)
-        return names is not None and isinstance(
-            self.target(self.bound(source, names[0]), names[1:])[0], Place
+        """Whether a decorator may register what it decorates: all but well-known ones of libraries."""
+        function = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if self._followed(function, source) is not None:
+            return True
+        return (_chain(function) or [""])[-1] not in HARMLESS
+
+    def _is_told_of_subclasses(self, node: ast.ClassDef, source: Module) -> bool:
+        """Whether a base class or a metaclass that is followed runs when the class is defined."""
+        if any(self._followed(each.value, source) is not None for each in node.keywords):
+            return True
+        bases = (self._followed(each, source) for each in node.bases)
+        return any(
+            any(getattr(each, "name", "") == "__init_subclass__" for each in base.body)
+            or self._is_told_of_subclasses(base, self._module(place.module))
+            for place in bases
+            if place is not None
+            for base in self._classes(place)
         )
+
+    def _followed(self, node: ast.expr, source: Module) -> Place | None:
+        """Return the definition that a name, or a chain of attributes, stands for, if it is followed."""
+        names = _chain(node)
+        target = self.target(self.bound(source, names[0]), names[1:])[0] if names else None
+        return target if isinstance(target, Place) else None
+
+    def _classes(self, place: Place) -> list[ast.ClassDef]:
+        """Return the classes that a definition is."""
+        statements = self._module(place.module).definitions.get(place.name, [])
+        return [each for each in statements if isinstance(each, ast.ClassDef)]
 
 
 Scope = Mapping[str, Alias | None]
@@ -209,7 +263,7 @@ class _Writer:
             case ast.AST():
                 return self._fields(node, scopes)
             case list():
-                return [self._node(each, scopes) for each in _said(node)]
+                return [self._node(each, scopes) for each in _meaningful(node)]
             case _:
                 return repr(node)
 
@@ -270,8 +324,26 @@ def _functions(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
     return tuple(scope for scope in scopes if not isinstance(scope, _ClassScope))
 
 
-def _said(nodes: Sequence[Any]) -> Iterator[Any]:
-    """Yield what of a list runs and says something: no docstring, no block for type checking."""
+def _binds(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name | ast.Tuple)
+
+
+def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield an expression and what is in it, functions left out: they do not run yet."""
+    if not isinstance(node, ast.Lambda | ast.stmt):
+        yield node
+        for each in ast.iter_child_nodes(node):
+            yield from _evaluated(each)
+
+
+def _read_names(source: Module) -> set[str]:
+    """Return the names that are read anywhere in a module."""
+    nodes = (node for statement in source.statements for node in ast.walk(statement))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def _meaningful(nodes: Sequence[Any]) -> Iterator[Any]:
+    """Yield what of a list can change a result: no docstring, no block for type checking."""
     for node in modules.executed(nodes):
         text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if not text or not isinstance(node.value.value, str):  # type: ignore[attr-defined]

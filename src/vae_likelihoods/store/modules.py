@@ -13,6 +13,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Import = ast.Import | ast.ImportFrom
 Compound = ast.If | ast.Try | ast.TryStar | ast.With | ast.For | ast.While | ast.Match
 
 
@@ -31,7 +32,7 @@ class Module:
     Attributes:
         name: in full, such as ``vae_likelihoods.units``.
         path: its file.
-        definitions: name -> the statements that bind it, in order.
+        definitions: name -> the statements that bind it, in order; also its imports, if it is bound again.
         aliases: name -> what an import binds it to.
         stars: modules whose names are all imported.
         statements: everything that runs on import, blocks for type checking left out.
@@ -88,6 +89,9 @@ def module(name: str) -> Module | None:
     parsed.statements = list(executed(tree.body))
     for statement in parsed.statements:
         _bind(statement, parsed)
+    for statement in (each for each in parsed.statements if isinstance(each, Import)):
+        for name in parsed.definitions.keys() & imported(statement, parsed.package).keys():
+            parsed.definitions[name].append(statement)  # such as `f` in `f = cache(f)`
     return parsed
 
 
@@ -143,7 +147,7 @@ def absolute(name: str, level: int, package: str) -> str:
 
 
 def _bind(statement: ast.stmt, parsed: Module) -> None:
-    if isinstance(statement, ast.Import | ast.ImportFrom):
+    if isinstance(statement, Import):
         for name, alias in imported(statement, parsed.package).items():
             if name == "*":
                 parsed.stars.append(alias.module)
