@@ -196,6 +196,33 @@ OTHER = {
 }
 
 
+@pytest.mark.parametrize("imports", ["from . import space", "from PACKAGE.rooms import space"])
+def test_a_package_that_imports_its_own_parts_is_followed(folder: Path, imports: str) -> None:
+    files = {
+        "rooms/__init__.py": imports,
+        "run.py": FILES["run.py"].replace("rooms.space(LIMIT)", "rooms.space.space(LIMIT)"),
+    }
+    edit = {"rooms/space.py": FILES["rooms/space.py"].replace("limit + 0.5", "limit + 0.25")}
+    assert digest(folder, files) != digest(folder, {**files, **edit})
+
+
+def test_imports_in_a_circle_end(folder: Path) -> None:
+    files = {"laws.py": "from PACKAGE.base import run", "base.py": "from PACKAGE.laws import run"}
+    with pytest.raises(ModuleNotFoundError, match="defines no such thing"):
+        digest(folder, files, entry="laws.run")
+
+
+def test_a_package_that_pip_installed_in_any_folder_is_a_library(folder: Path) -> None:
+    name = package(folder)
+    reader = Reader(frozenset())
+    assert reader.covers(f"{name}.laws")
+    record = folder / "clockwork-1.0.dist-info" / "RECORD"
+    record.parent.mkdir()
+    record.write_text(f"{name}/laws.py,sha256=0,0\n")
+    code.forget()
+    assert not reader.covers(f"{name}.laws")
+
+
 # Files, and an edit of one of them, after which the digest must be another one.
 EDITS = {
     "what a name is bound to again after its import": (

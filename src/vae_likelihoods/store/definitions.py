@@ -120,13 +120,26 @@ class Reader:
             return External(".".join([start.name, *left])), []
         return start, left
 
-    def bound(self, source: Module, name: str) -> Place | Alias | External:
-        """Return what a top-level name of a module stands for; modules that are followed are aliases."""
+    def bound(
+        self, source: Module, name: str, before: frozenset[Alias] = frozenset()
+    ) -> Place | Alias | External:
+        """Return what a top-level name of a module stands for; modules that are followed are aliases.
+
+        Args:
+            source: the module.
+            name: the name.
+            before: the imports that led here: `from . import part` in a package leads to itself.
+        """
         if name in source.definitions:
             return Place(source.name, name)
-        if name in source.aliases:
-            return self.imported(source.aliases[name])
-        starred = (self.bound(self._module(each), name) for each in source.stars if self.covers(each))
+        alias = source.aliases.get(name)
+        if alias is not None and alias not in before:
+            return self.imported(alias, before)
+        starred = (
+            self.bound(self._module(each), name, before | {Alias(each, name)})
+            for each in source.stars
+            if self.covers(each) and Alias(each, name) not in before
+        )
         for target in starred:
             if not isinstance(target, External):
                 return target
@@ -134,13 +147,13 @@ class Reader:
             return self.imported(Alias(f"{source.name}.{name}"))
         return External(name)
 
-    def imported(self, alias: Alias) -> Place | Alias | External:
+    def imported(self, alias: Alias, before: frozenset[Alias] = frozenset()) -> Place | Alias | External:
         """Return what an import stands for."""
         if not self.covers(alias.module):
             return External(f"{alias.module}.{alias.name}" if alias.name else alias.module)
         if alias.name is None:
             return alias
-        target = self.bound(self._module(alias.module), alias.name)
+        target = self.bound(self._module(alias.module), alias.name, before | {alias})
         # What a module does not bind, its `__getattr__` may give: then all of the module counts.
         return target if not isinstance(target, External) else Place(alias.module, WHOLE)
 

@@ -72,10 +72,22 @@ def source_path(name: str) -> Path | None:
 
 @cache
 def is_library(path: Path) -> bool:
-    """Whether a file belongs to Python itself or to an installed package."""
+    """Whether a file belongs to Python itself or to an installed package, in whatever folder it is."""
     standard = [Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib")]
     installed = {"site-packages", "dist-packages"} & set(path.parts)
-    return bool(installed) or any(path.resolve().is_relative_to(folder) for folder in standard)
+    return (
+        bool(installed)
+        or any(path.resolve().is_relative_to(folder) for folder in standard)
+        or any(path.relative_to(folder).parts[0] in installed_in(folder) for folder in path.parents)
+    )
+
+
+@cache
+def installed_in(folder: Path) -> frozenset[str]:
+    """Return the files and folders that pip installed in a folder, such as one of `pip install --target`."""
+    records = folder.glob("*.dist-info/RECORD")
+    lines = (line for record in records for line in record.read_text(encoding="utf-8").splitlines())
+    return frozenset(line.partition("/")[0].partition(",")[0] for line in lines)
 
 
 @cache
@@ -99,6 +111,8 @@ def forget() -> None:
     """Forget all parsed modules: for processes in which sources change."""
     module.cache_clear()
     specification.cache_clear()
+    is_library.cache_clear()
+    installed_in.cache_clear()
 
 
 def executed(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
