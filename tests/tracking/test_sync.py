@@ -52,7 +52,27 @@ def test_an_address_that_mlflow_does_not_know_is_one_line(
     for command in ("sync", "ui"):
         assert main([command, "--root", str(tiny_root), "--uri", "ftp://x"]) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"{command}: tracking.uri=ftp://x: is no address of an MLflow store")
+        assert line.startswith(f"{command}: uri=ftp://x: is not the address of an MLflow store")
+
+
+def test_ui_refuses_the_address_of_a_server(tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ui", "--root", str(tiny_root), "--uri", "http://x"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("ui: uri=http://x: is not a database; a server has a page of its own")
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////proc/absent/mlflow.db?mode=ro", "mysql+absent://me:secret@x/y"])
+def test_ui_says_in_one_line_that_a_database_cannot_be_opened(
+    tiny_root: Path, capsys: pytest.CaptureFixture[str], uri: str
+) -> None:
+    assert main(["ui", "--root", str(tiny_root), "--uri", uri]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("ui: MLflow cannot open ")
+    assert "secret" not in printed.err
 
 
 def test_a_port_in_use_is_refused_with_another(

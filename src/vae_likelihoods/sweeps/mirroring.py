@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.errors import under
 from vae_likelihoods.tracking.connection import refusal, store_uri
 from vae_likelihoods.tracking.experiment import Status
 from vae_likelihoods.tracking.mirror import Mirror
@@ -26,7 +27,8 @@ def mirror_for(sweep: Sweep, command: Sequence[str], extra: Sequence[str]) -> Ca
     cell = sweep.cells[0]
     if cell.settings.tracking.uri == "none":
         return lambda sweep, last: None
-    uri = store_uri(cell.settings.tracking.uri, cell.root)
+    with under("tracking"):
+        uri = store_uri(cell.settings.tracking.uri, cell.root)
     return Guard(SweepMirror(Mirror(uri, cell.root, cell.study), sweep, command, extra))
 
 

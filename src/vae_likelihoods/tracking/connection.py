@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from vae_likelihoods.errors import SettingError
+from vae_likelihoods.errors import require
 from vae_likelihoods.files import write_whole
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ LOGGED = {
     "alembic": logging.WARNING,
     "urllib3": logging.ERROR,
 }
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SERVERS = ("http", "https")
 _drivers: dict[Path, tuple[str, FileLock]] = {}
 
 
@@ -41,14 +43,23 @@ def store_uri(uri: str | None, root: Path) -> str:
     """Return the address of MLflow: `uri`, or the database in the folder of results.
 
     Raises:
-        SettingError: MLflow has no store at such an address.
+        SettingError: if MLflow has no store at such an address.
     """
     if uri is None:
         return f"sqlite:///{root / 'mlflow.db'}"
-    schemes = ("sqlite", "postgresql", "mysql", "mssql", "http", "https")
-    if uri.partition(":")[0].partition("+")[0] not in schemes:
-        raise SettingError("tracking.uri", uri, "is no address of an MLflow store", [*schemes, "none"])
+    schemes = (*DATABASES, *SERVERS)
+    require(scheme_of(uri) in schemes, "uri", uri, "is not the address of an MLflow store", schemes)
     return uri
+
+
+def scheme_of(uri: str) -> str:
+    """Return the first part of an address, without its driver.
+
+    Example:
+        >>> scheme_of("postgresql+psycopg://user@host/database")
+        'postgresql'
+    """
+    return uri.partition(":")[0].partition("+")[0]
 
 
 def lock_of(root: Path, name: str) -> FileLock:
@@ -134,13 +145,28 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def refusal(uri: str, error: Exception) -> str:
     """Return one line that says that MLflow did not take the results, and what to do."""
-    address = re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", uri)
-    reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-    return f"MLflow at {address} did not take the results; `make sync` does it later ({reason})"
+    reason = first_line(error)
+    return f"MLflow at {shown(uri)} did not take the results; `make sync` does it later ({reason})"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, at most 80 characters, or the error's class."""
+    return str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+
+
+def shown(uri: str) -> str:
+    """Return an address without its password.
+
+    Example:
+        >>> shown("postgresql://user:secret@host/database")
+        'postgresql://user:***@host/database'
+    """
+    return re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", uri)
 
 
 def mlflow_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that MLflow raises if a store does not answer, or refuses."""
+    """Return the errors that MLflow raises if a store does not answer, refuses or lacks its driver."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
-    return MlflowException, OSError
+    return MlflowException, SQLAlchemyError, ImportError, OSError

@@ -9,8 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from vae_likelihoods.errors import require
-from vae_likelihoods.tracking.connection import connect
+from vae_likelihoods.errors import UnavailableError, require
+from vae_likelihoods.tracking.connection import (
+    DATABASES,
+    connect,
+    first_line,
+    mlflow_errors,
+    scheme_of,
+    shown,
+)
 from vae_likelihoods.tracking.view import VIEW
 
 HOST = "127.0.0.1"
@@ -20,14 +27,21 @@ def addresses(root: Path, uri: str, port: int) -> Iterator[str]:
     """Yield the address of the server and that of each study's prepared view.
 
     Raises:
-        SettingError: if another program uses the port.
+        SettingError: if `uri` is not a database, or another program uses the port.
+        UnavailableError: if MLflow cannot open the database.
     """
+    server = "is not a database; a server has a page of its own: open its address in a browser"
+    require(scheme_of(uri) in DATABASES, "uri", shown(uri), server)
     with socket.socket() as probe:
         taken = probe.connect_ex((HOST, port)) == 0
     require(not taken, "port", port, f"another program uses it; try make ui PORT={port + 1}")
+    try:
+        studies = connect(uri, root).search_experiments()
+    except mlflow_errors() as error:
+        raise UnavailableError(f"MLflow cannot open {shown(uri)} ({first_line(error)})") from error
     address = f"http://{HOST}:{port}"
-    yield f"MLflow serves {uri} on {address} (Ctrl-C ends it)"
-    for study in connect(uri, root).search_experiments():
+    yield f"MLflow serves {shown(uri)} on {address} (Ctrl-C ends it)"
+    for study in studies:
         if study.name != "Default":
             page = f"{address}/#/experiments/{study.experiment_id}/runs"
             yield f"  {study.name:<12} {page}?viewStateShareKey={VIEW}"
