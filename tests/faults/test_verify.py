@@ -300,7 +300,7 @@ def test_an_optional_study_is_reproduced_elsewhere(project: Path) -> None:
 
 def test_a_study_that_cannot_be_checked_is_refused_at_once(project: Path) -> None:
     output = verify(project, "--study", "nosuch", code=1)
-    assert "study=nosuch: is no optional study of the last commit. Choices: digits." in output
+    assert output == "verify: study=nosuch: is not an optional study of the last commit. Choices: digits.\n"
     assert "study=tiny: is checked without --study" in verify(project, "--study", "tiny", code=1)
     assert "clone" not in output
 

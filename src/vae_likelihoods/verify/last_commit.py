@@ -36,11 +36,14 @@ def check(studies: Sequence[str], tolerance: float) -> int:
 
     Args:
         studies: optional ones of the last commit; none: the default ones.
-        tolerance: of numbers, where bytes need not agree.
+        tolerance: how far a number may differ where bytes need not agree.
+
+    Raises:
+        SettingError: if a name is not an optional study of the last commit.
     """
+    check_studies(studies)
     folder: Path | None = None
     try:
-        check_studies(studies)
         folder = Path(tempfile.mkdtemp(prefix="vae-likelihoods-verify-"))
         faults = verify(folder, studies, tolerance)
     except SettingError as error:
@@ -71,18 +74,18 @@ def verify(folder: Path, studies: Sequence[str], tolerance: float) -> list[str]:
 
 
 def check_studies(studies: Sequence[str]) -> None:
-    """Refuse a folder without a commit, and what is no optional study of the commit.
+    """Refuse a folder without a commit, and a name that is not an optional study of the commit.
 
     Raises:
         SettingError: naming the choices.
     """
     text = of_commit(PROJECT)("params.yaml")
-    require(bool(text), "project", PROJECT, "is no git repository with a commit; verify compares with one")
+    require(bool(text), "project", PROJECT, "is not a git repository with a commit; verify compares with one")
     params = yaml.safe_load(text)
     choices = list(params["optional"])
     for study in studies:
         default = study in params["studies"]
-        reason = "is checked without --study" if default else "is no optional study of the last commit"
+        reason = "is checked without --study" if default else "is not an optional study of the last commit"
         require(study in choices, "study", study, reason, choices)
         there = bool(of_commit(PROJECT)(f"reports/{study}/summary.csv"))
         require(there, "study", study, f"has no results in the last commit; make study STUDY={study}")
