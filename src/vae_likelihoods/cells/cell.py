@@ -23,7 +23,7 @@ from vae_likelihoods.cells.identity import Identity, without_modules
 from vae_likelihoods.cells.settings import Settings, read
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import check_levels
-from vae_likelihoods.errors import SettingError
+from vae_likelihoods.errors import SettingError, under
 from vae_likelihoods.files import PROJECT, sha256
 from vae_likelihoods.store.entry import Entry
 
@@ -52,7 +52,8 @@ class Cell:
 
     def _build_once(self) -> None:
         settings = self.settings
-        settings.runtime.torch_device  # noqa: B018 - refuses a device that is not there
+        with under("runtime"):
+            settings.runtime.torch_device  # noqa: B018 - refuses a device that is not there
         build_objective(settings)
         build_metrics(settings)
         build_likelihood(settings, channels=1)

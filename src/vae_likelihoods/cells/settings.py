@@ -50,10 +50,10 @@ class Runtime(Section):
         """
         there = available_devices()
         if self.device != "auto" and self.device not in there:
-            raise SettingError("runtime.device", self.device, "is not on this machine", ["auto", *there])
+            raise SettingError("device", self.device, "is not on this machine", ["auto", *there])
         device = torch.device(there[0] if self.device == "auto" else self.device)
         if self.processes > 1 and (reason := cannot_join(device.type, self.processes)):
-            raise SettingError("runtime.processes", self.processes, reason)
+            raise SettingError("processes", self.processes, reason)
         return device
 
     @property

@@ -12,6 +12,7 @@ from typing_extensions import override
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.environment import copy_record, record
 from vae_likelihoods.cells.identity import Identity
+from vae_likelihoods.errors import under
 from vae_likelihoods.recipes.distributed import train_together
 from vae_likelihoods.recipes.evaluation import evaluate
 from vae_likelihoods.recipes.keeping import keep_in, stored_measurement
@@ -61,7 +62,8 @@ class Stage(ABC):
 
         def compute(folder: Path) -> list[str]:
             runtime = cell.settings.runtime
-            record(folder, runtime)
+            with under("runtime"):
+                record(folder, runtime)
             with own_gpus(runtime.torch_device, self.processes(cell), runtime.cells_per_gpu) as gpus:
                 return self.work(cell, folder, tell, gpus)
 
