@@ -47,7 +47,7 @@ def report(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report; return 0, or 1 after one line that says what is missing or damaged."""
-    return run(app, arguments, "report")
+    return run(app, arguments, "pipelines/report.py")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ def test_a_table_of_what_was_not_evaluated_names_the_cell(
     arguments = ["experiment", "dont_blame_the_elbo", "--table", "seed=0", f"runtime.root={tmp_path}"]
     assert main(arguments) == 1
     message = (
-        "cell=dont_blame_the_elbo/gaussian-20-0-scale=2.4: was not evaluated; run `vae-likelihoods experiment"
+        "cell=dont_blame_the_elbo/gaussian-20-0-scale=2.4: was not evaluated; "
+        "run `.venv/bin/vae-likelihoods experiment dont_blame_the_elbo`"
     )
     assert message in capsys.readouterr().err
 

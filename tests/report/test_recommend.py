@@ -222,9 +222,8 @@ def test_a_number_that_the_model_does_not_have_is_a_dash(root, study):
 
 
 @pytest.fixture
-def command(root, monkeypatch):
-    monkeypatch.chdir(root)
-    return lambda *arguments: main(["recommend", *arguments])
+def command(root):
+    return lambda *arguments: main(["recommend", "--root", str(root), *arguments])
 
 
 def test_the_command_prints_paragraph_and_table(command, capsys):
@@ -248,10 +247,9 @@ def test_the_command_prints_paragraph_and_table(command, capsys):
 
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}], ids=str)
 def test_an_ascii_terminal_gets_the_same_in_ascii(root, command, capsys, variables):
-    arguments = ["-m", "vae_likelihoods", "recommend", "--study", "grey"]
+    arguments = ["-m", "vae_likelihoods", "recommend", "--study", "grey", "--root", str(root)]
     done = subprocess.run(
         [sys.executable, *arguments],
-        cwd=root,
         env={**os.environ, **variables},
         capture_output=True,
         check=False,

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from vae_likelihoods.cli.options import PARAMS, Params
+from vae_likelihoods.cli.options import PARAMS, Params, Root
 from vae_likelihoods.cli.terminal import printable
+from vae_likelihoods.files import PROJECT
 
 
 def recommend(
-    study: Annotated[str, typer.Option(metavar="NAME", help="A folder of evaluations/.")],
-    evaluations: Annotated[Path, typer.Option(help="The evaluated cells.")] = Path("evaluations"),
+    study: Annotated[str, typer.Option(metavar="NAME", help="The study, a folder of evaluations/.")],
+    root: Root = PROJECT,
 ) -> None:
     """Print the likelihood and latent size that a study recommends.
 
@@ -25,11 +26,13 @@ def recommend(
     """
     from vae_likelihoods.report.printing import recommendation
 
-    print(recommendation(study, evaluations, printable))
+    print(recommendation(study, root / "evaluations", printable))
 
 
 def study(
-    name: Annotated[str, typer.Argument(metavar="STUDY", help="One that params.yaml has under optional:")],
+    name: Annotated[
+        str, typer.Argument(metavar="STUDY", help="The name of a study under `optional` in params.yaml.")
+    ],
     params: Params = PARAMS,
 ) -> None:
     """Run an optional study of params.yaml.
@@ -46,13 +49,13 @@ def study(
 
 
 def experiment(
-    name: Annotated[str, typer.Argument(help="A YAML of conf/experiment.")],
+    name: Annotated[str, typer.Argument(help="The name of a YAML file in conf/experiment.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Further settings, for every cell.")
     ] = None,
-    table: Annotated[bool, typer.Option("--table", help="Run nothing, print what was evaluated.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Run nothing; print what was evaluated.")] = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A page that gets the table, too.")
+        Path | None, typer.Option(metavar="FILE", help="A page into which the table is also written.")
     ] = None,
 ) -> None:
     """Repeat a published protocol.
@@ -76,9 +79,13 @@ def experiment(
 def verify(
     study: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="An optional study, may be given again; the default ones if none."),
+        typer.Option(
+            metavar="NAME", help="An optional study; may be given again. Without it: the default ones."
+        ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Of numbers, where bytes need not agree.")] = 0.05,
+    tolerance: Annotated[
+        float, typer.Option(help="How far a number may differ where bytes need not agree.")
+    ] = 0.05,
 ) -> None:
     """Compute the studies of the last commit again, and compare.
 

@@ -8,6 +8,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TextIO
 
 import typer
@@ -34,7 +35,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None, program: str = PROGRA
     for stream in (sys.stdout, sys.stderr):
         _replace_unprintable(stream)
     command = typer.main.get_command(app)
-    name = next((word for word in words if word in getattr(command, "commands", ())), program)
+    name = next((word for word in words if word in getattr(command, "commands", ())), PurePath(program).stem)
     try:
         code = command.main(words, prog_name=program, standalone_mode=False)
     except typer.TyperException as error:

@@ -75,7 +75,7 @@ def collect(name: str, overrides: Sequence[str]) -> pd.DataFrame:
     for part in (name, *experiment.parts):
         for cell in grid(part, overrides):
             path = cell.evaluation_folder / "metrics.json"
-            command = f"run `vae-likelihoods experiment {name}`"
+            command = f"run `.venv/bin/vae-likelihoods experiment {name}`"
             require(path.is_file(), "cell", f"{cell.study}/{cell.name}", f"was not evaluated; {command}")
             metrics = json.loads(path.read_text(encoding="utf-8"))
             rows.append({**facts(cell, metrics), **experiment.row(cell, metrics)})
