@@ -20,15 +20,22 @@ def report(
     study: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="This study, in reports/NAME/; given again: these, in the first's."
+            metavar="NAME",
+            help="A study, reported in reports/NAME/. If given again: all in the folder of the first.",
         ),
     ] = None,
     readme: Annotated[Path | None, typer.Option(help="A page whose results section is replaced.")] = None,
-    params: Annotated[Path, typer.Option(help="The studies.")] = Path("params.yaml"),
-    runs: Annotated[Path, typer.Option(help="The trained cells.")] = Path("runs"),
-    evaluations: Annotated[Path, typer.Option(help="The evaluated cells.")] = Path("evaluations"),
-    reports: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("reports"),
-    logs: Annotated[Path, typer.Option(help="Where the cells were computed.")] = Path("logs"),
+    params: Annotated[Path, typer.Option(help="The params.yaml of the studies.")] = Path("params.yaml"),
+    runs: Annotated[Path, typer.Option(help="The folder of the trained cells.")] = Path("runs"),
+    evaluations: Annotated[Path, typer.Option(help="The folder of the evaluated cells.")] = Path(
+        "evaluations"
+    ),
+    reports: Annotated[Path, typer.Option(help="The folder into which the report is written.")] = Path(
+        "reports"
+    ),
+    logs: Annotated[Path, typer.Option(help="The folder that records where the cells were computed.")] = Path(
+        "logs"
+    ),
 ) -> None:
     """Write reports/ from evaluations/.
 

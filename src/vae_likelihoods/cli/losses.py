@@ -12,27 +12,34 @@ from vae_likelihoods.files import PROJECT
 
 
 def translate(
-    loss: Annotated[str, typer.Option(help="What R is: mse, squared error, or bce, binary cross-entropy.")],
-    reduction: Annotated[str, typer.Option(help="Of R over pixels and channels: sum or mean.")],
-    shape: Annotated[str | None, typer.Option(metavar="HxWxC", help="Of an image, such as 64x64x3.")] = None,
-    dimensions: Annotated[
-        int | None, typer.Option(metavar="D", help="In place of it: pixels times channels.")
+    loss: Annotated[str, typer.Option(help="What R is: mse (squared error) or bce (binary cross-entropy).")],
+    reduction: Annotated[str, typer.Option(help="How R is reduced over pixels and channels: sum or mean.")],
+    shape: Annotated[
+        str | None, typer.Option(metavar="HxWxC", help="Shape of an image, such as 64x64x3.")
     ] = None,
-    reconstruction_weight: Annotated[float, typer.Option(help="Of R.")] = 1.0,
-    kl_weight: Annotated[float, typer.Option(help="Of the KL.")] = 1.0,
-    kl_reduction: Annotated[str, typer.Option(help="Of the KL over latents: sum or mean.")] = "sum",
+    dimensions: Annotated[
+        int | None, typer.Option(metavar="D", help="Pixels times channels, instead of --shape.")
+    ] = None,
+    reconstruction_weight: Annotated[float, typer.Option(help="Weight of R in the loss.")] = 1.0,
+    kl_weight: Annotated[float, typer.Option(help="Weight of the KL in the loss.")] = 1.0,
+    kl_reduction: Annotated[
+        str, typer.Option(help="How the KL is reduced over latents: sum or mean.")
+    ] = "sum",
     latent_dim: Annotated[
-        int | None, typer.Option(help="How many latents; needed for --kl-reduction mean.")
+        int | None, typer.Option(help="Number of latents; needed for --kl-reduction mean.")
     ] = None,
     pixel_range: Annotated[
         tuple[float, float], typer.Option(metavar="LOW HIGH", help="Values of black and white, such as -1 1.")
     ] = (0.0, 1.0),
-    levels: Annotated[int, typer.Option(help="How many a pixel can have: 2 if binary.")] = 256,
+    levels: Annotated[int, typer.Option(help="Number of values that a pixel can have: 2 if binary.")] = 256,
     reconstruction: Annotated[
-        float | None, typer.Option(help="R as logged: reduced, not weighted; gives the ELBO.")
+        float | None,
+        typer.Option(help="R as it was logged, reduced and not weighted. With --kl it gives the ELBO."),
     ] = None,
-    kl: Annotated[float | None, typer.Option(help="The KL of the same log.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+    kl: Annotated[
+        float | None, typer.Option(help="The KL as it was logged, reduced and not weighted.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Say which likelihood a loss is.
 
@@ -73,15 +80,15 @@ def translate(
 
 
 def gallery(
-    dataset: Annotated[str, typer.Option(help="A prepared data set.")] = "mnist5k",
+    dataset: Annotated[str, typer.Option(help="Name of a prepared data set.")] = "mnist5k",
     rows: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this row; may be given again.")
+        list[str] | None, typer.Option(metavar="NAME", help="Compute only this row; may be given again.")
     ] = None,
     cheap: Annotated[bool, typer.Option("--cheap", help="Leave out the rows that train.")] = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A page that gets the table, too.")
+        Path | None, typer.Option(metavar="FILE", help="A page into which the table is also written.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Everything random comes from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     root: Root = PROJECT,
 ) -> None:
     """Compute the gallery of wrong losses.

@@ -12,14 +12,17 @@ from vae_likelihoods.files import PROJECT
 Uri = Annotated[
     str | None,
     typer.Option(
-        envvar="MLFLOW_TRACKING_URI", show_default="mlflow.db beside the results", help="MLflow's store."
+        envvar="MLFLOW_TRACKING_URI",
+        show_default="mlflow.db beside the results",
+        help="Address of MLflow's store.",
     ),
 ]
 
 
 def sync(
     studies: Annotated[
-        list[str] | None, typer.Argument(metavar="STUDY", help="Only these; all if none is named.")
+        list[str] | None,
+        typer.Argument(metavar="STUDY", help="Studies to bring up to date; all if none is named."),
     ] = None,
     root: Root = PROJECT,
     uri: Uri = None,
@@ -41,7 +44,9 @@ def sync(
 
 
 def ui(
-    port: Annotated[int, typer.Option(help="Of the server.")] = 5000, root: Root = PROJECT, uri: Uri = None
+    port: Annotated[int, typer.Option(help="Port of the server.")] = 5000,
+    root: Root = PROJECT,
+    uri: Uri = None,
 ) -> None:
     """Open MLflow's UI on 127.0.0.1.
 

@@ -23,7 +23,7 @@ Store = Annotated[
     typer.Option(
         envvar="VAE_LIKELIHOODS_STORE",
         show_default=".cells in the project",
-        help="The folder of results by key.",
+        help="The folder that has the results by key.",
     ),
 ]
 
@@ -37,10 +37,12 @@ Examples:
 
 
 def why(
-    a: Annotated[str, typer.Argument(metavar="A", help="A key, the beginning of one, or <study>/<cell>.")],
-    b: Annotated[str | None, typer.Argument(metavar="B", help="Another one to compare with.")] = None,
+    a: Annotated[str, typer.Argument(metavar="A", help="A key, the beginning of a key, or <study>/<cell>.")],
+    b: Annotated[
+        str | None, typer.Argument(metavar="B", help="What to compare it with, written in the same way.")
+    ] = None,
     evaluation: Annotated[
-        bool, typer.Option("--evaluation", help="Ask for the evaluation of a cell.")
+        bool, typer.Option("--evaluation", help="Ask for the evaluation of a cell, not its training.")
     ] = False,
     root: Root = PROJECT,
     params: Params = PARAMS,
@@ -49,7 +51,7 @@ def why(
 
     With a second key it says what differs between the two.
 
-    <study>/<cell> is the key that the present code gives a cell of params.yaml, or one that lies in runs/.
+    <study>/<cell> stands for the key that the present code gives to a cell of params.yaml or of runs/.
 
     \b
     Examples:
@@ -64,15 +66,15 @@ def why(
 def gc(
     drop: Annotated[bool, typer.Option("--drop", help="Remove what is listed.")] = False,
     older_than: Annotated[
-        float, typer.Option(metavar="DAYS", show_default=False, help="List only what is older.")
+        float, typer.Option(metavar="DAYS", show_default=False, help="List only results that are older.")
     ] = 0.0,
     root: Root = PROJECT,
     params: Params = PARAMS,
 ) -> None:
     """List or remove the results in the store that nothing uses.
 
-    Used is what the present code would take for a cell of params.yaml, default or optional, and what a
-    folder in runs/ or evaluations/ was laid out from.
+    A result is used if the present code would take it for a cell of params.yaml, default or optional, or if
+    a folder in runs/ or evaluations/ is a copy of it.
 
     \b
     Examples:
