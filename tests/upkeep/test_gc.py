@@ -54,7 +54,7 @@ def listed(output: str) -> set[tuple[str, ...]]:
 def test_what_is_used_is_counted_and_not_listed(run: Run) -> None:
     output = run("--drop")
     assert listed(output) == set()
-    assert "everything in it is used" in output
+    assert "every entry is used" in output
     assert "used      10 entries, " in output
     assert "not used  0 entries, 0.0 MB" in output
     assert "dropped   0 entries, 0.0 MB" in output
@@ -131,7 +131,7 @@ def test_a_study_whose_data_are_not_prepared_keeps_all_with_its_settings(run: Ru
     (run.root / "data").unlink()
     output = run("--drop")
     assert listed(output) == set()
-    assert "kept: all with the settings of study tiny" in output
+    assert "kept: every result with the settings of study tiny" in output
     assert "pipelines/prepare.py dataset=digits" in output
     assert len(inventory(run.root / ".cells")[0]) == 10
 
@@ -160,7 +160,7 @@ def test_what_is_no_entry_is_left_alone_and_named(run: Run) -> None:
     run.no_study()
     output = run("--drop")
     for name in ("notes.txt", "folder", "a" * 64):
-        assert f"left alone: {name} is no entry of the store" in output
+        assert f"left alone: {name} is not an entry of the store" in output
     assert {path.name for path in store.iterdir()} == {"notes.txt", "folder", "a" * 64}
     assert (run.root / "data" / "prepared" / "digits" / "manifest.json").is_file()
 
@@ -197,4 +197,4 @@ def test_a_store_elsewhere_is_looked_after_and_its_other_users_are_mentioned(
     monkeypatch.setenv("VAE_LIKELIHOODS_STORE", str(tmp_path / "elsewhere"))
     output = run()
     assert "used      10 entries" in output
-    assert f"only {run.root} was looked at" in output
+    assert f"only results in {run.root} were checked" in output

@@ -87,14 +87,16 @@ def test_a_definition_that_moved_is_the_same() -> None:
     moved = {"vae_likelihoods.units:Unit": "1", "vae_likelihoods.fitting:Trainer": "2", "gone:law": "3"}
     assert lines(identity(), identity(moved, "b", code="ef" * 32)) == [("gone: law", "only in b")]
     swapped = identity(code="ef" * 32)
-    assert lines(identity(), swapped) == [("code", "refers to other definitions of the same names")]
+    assert lines(identity(), swapped) == [
+        ("code", "differs in which of several definitions with the same name is used")
+    ]
 
 
 def test_an_entry_that_records_no_definitions_cannot_tell_which() -> None:
     older = identity(None, "b", code="ef" * 32)
-    assert lines(identity(), older) == [("code", "differs (b does not record which definitions)")]
+    assert lines(identity(), older) == [("code", "differs (b does not record the definitions)")]
     assert lines(older, older) == []
-    both = "differs (b and c do not record which definitions)"
+    both = "differs (b and c do not record the definitions)"
     assert lines(older, identity(None, "c")) == [("code", both)]
 
 

@@ -127,9 +127,9 @@ def test_an_evaluation_is_compared_with_its_like(run: Run) -> None:
     key = run.entry("tiny/gaussian-2-0").key
     assert differing(run(key[:20], "tiny/gaussian-2-0"))[-1] == ["metric.bound.samples", "8 | 16"]
     (error,) = run(key, run.entry("gaussian-2-0").key, code=1)
-    assert error.startswith(f"why: A={key}: is the key of evaluation")
+    assert error.startswith(f"why: A={key}: is of kind evaluation; it cannot be compared with training")
     (error,) = run(run.entry("gaussian-2-0").key, "--evaluation", code=1)
-    assert "is the key of training" in error
+    assert "is of kind training; it cannot be compared with evaluation" in error
 
 
 def test_what_shall_be_evaluated_and_was_trained_otherwise_is_one_line(run: Run) -> None:
@@ -148,7 +148,7 @@ def test_other_data_another_torch_and_an_older_entry(run: Run) -> None:
     unlike = differing(run("tiny/binomial-2-0"))
     assert [name for name, _ in unlike] == ["data", "torch", "code"]
     assert unlike[0][1].endswith(" | abababababab")
-    assert unlike[2][1] == f"differs ({short} does not record which definitions)"
+    assert unlike[2][1] == f"differs ({short} does not record the definitions)"
 
 
 @pytest.mark.parametrize("state", ["failed", "half done", "damaged"])
@@ -183,20 +183,26 @@ def test_an_empty_store_is_said(run: Run) -> None:
     lines = run("tiny/gaussian-2-0")
     assert lines[1:] == ["it is not in the store", "the store has no other training"]
     (error,) = run("abc", code=1)
-    assert error.startswith("why: A=abc: begins no key in the store and is no <study>/<cell>. Choices: tiny/")
+    assert error.startswith(
+        "why: A=abc: is neither the beginning of a key in the store nor <study>/<cell>. Choices: tiny/"
+    )
 
 
 def test_what_is_not_there_is_one_line_with_what_there_is(run: Run) -> None:
     entries, _ = inventory(run.root / ".cells")
     keys = {each.key for each in entries if each.kind != "measurement"}
     (error,) = run("xyz", code=1)
-    assert error.startswith("why: A=xyz: begins no key in the store and is no <study>/<cell>. Choices: ")
+    assert error.startswith(
+        "why: A=xyz: is neither the beginning of a key in the store nor <study>/<cell>. Choices: "
+    )
     assert all(key[:12] in error for key in keys)
     assert "tiny/<cell>" in error
     (error,) = run("tiny/gaussian-2-0", "", code=1)
-    assert error.startswith("why: B=(none): begins no key")
+    assert error.startswith("why: B=(none): is neither the beginning of a key")
     (error,) = run("tiny/laplace-2-0", code=1)
-    assert "A=tiny/laplace-2-0: is no cell of tiny. Choices: tiny/binomial-2-0, tiny/gaussian-2-0." in error
+    assert (
+        "A=tiny/laplace-2-0: is not a cell of tiny. Choices: tiny/binomial-2-0, tiny/gaussian-2-0." in error
+    )
     (error,) = run("huge/laplace-2-0", code=1)
     assert "there is no study huge. Choices: tiny." in error
     for text in ("../x", "/", "tiny/", "tiny/../tiny/gaussian-2-0", "tiny/a/b"):
@@ -208,12 +214,12 @@ def test_the_beginning_of_several_keys_is_one_line_with_those(run: Run) -> None:
     other = first[:8] + ("0" if first[8] != "0" else "1") + first[9:]
     (run.root / ".cells" / other).mkdir()
     (error,) = run(first[:8], code=1)
-    assert error.startswith(f"why: A={first[:8]}: begins several keys. Choices: ")
+    assert error.startswith(f"why: A={first[:8]}: is the beginning of several keys. Choices: ")
     assert first[:12] in error
     assert other[:12] in error
     assert run(first[:9])[-1] == DONE
     (error,) = run(other[:9], code=1)
-    assert error == f"why: A={other[:9]}: is empty and does not say which result it is."
+    assert error == f"why: A={other[:9]}: is empty and does not record which result it is."
 
 
 def test_data_that_are_not_prepared_are_one_line(run: Run) -> None:

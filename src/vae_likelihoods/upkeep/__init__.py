@@ -1,4 +1,4 @@
-"""The upkeep of the store: what is in it, what is used, why a result is not taken from it.
+"""The upkeep of the store: which results it has, which are used, and why a result is not found in it.
 
-Knows studies and the store, and computes no result.
+This package knows the studies and the store. It computes no result.
 """

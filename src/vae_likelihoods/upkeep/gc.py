@@ -1,4 +1,4 @@
-"""The results in the store that no study, folder of results or process uses: listed, or removed."""
+"""List or remove the results in the store that no study, no folder of results and no process uses."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from vae_likelihoods.upkeep.inventory import SHORT, Stored, inventory
 
 
 def collect_garbage(root: Path, params: Path, older_than_days: float, drop: bool) -> Iterator[str]:
-    """Yield lines that list every unused result, and with `drop` remove these.
+    """Yield lines that list every unused result; with `drop`, also remove the listed results.
 
-    Used is what the present code would take for a cell of params.yaml, default or optional, and what a
-    folder in runs/ or evaluations/ was laid out from.
+    A result is used if the present code would take it for a cell of params.yaml, default or optional, or if
+    a folder in runs/ or evaluations/ is a copy of it.
 
     Args:
         root: the folder of runs/ and the store.
         params: the params.yaml of the studies.
-        older_than_days: younger results are counted, neither listed nor removed.
-        drop: whether to remove what is listed.
+        older_than_days: younger results are counted, but neither listed nor removed.
+        drop: whether to remove the listed results.
 
     Raises:
         SettingError: if a study cannot be composed; then nothing is removed.
@@ -46,11 +46,11 @@ def collect_garbage(root: Path, params: Path, older_than_days: float, drop: bool
     if drop:
         yield from _dropped(old)
     elif old:
-        yield "make gc DROP=yes drops what is not used"
+        yield "make gc DROP=yes removes the results that are not used"
 
 
 def table(entries: Sequence[Stored]) -> str:
-    """Return a line for each entry."""
+    """Return a text table with a row for each entry."""
     rows = [("key", "kind", "cell", "state", "age", "size")]
     rows += [
         (entry.key[:SHORT], entry.kind, entry.name, entry.state, entry.age, size(entry.size_bytes))
@@ -58,11 +58,11 @@ def table(entries: Sequence[Stored]) -> str:
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines) if entries else "everything in it is used"
+    return "\n".join(line.rstrip() for line in lines) if entries else "every entry is used"
 
 
 def total(entries: Sequence[Stored]) -> str:
-    """Return how many entries there are, and how large they are together."""
+    """Return the number of entries and their total size, in words."""
     noun = "entry" if len(entries) == 1 else "entries"
     return f"{len(entries)} {noun}, {size(sum(entry.size_bytes for entry in entries))}"
 
@@ -73,19 +73,19 @@ def size(count: int) -> str:
 
 
 def _remarks(store: Path, root: Path, used_by: usage.Usage, foreign: Sequence[str]) -> Iterator[str]:
-    """Yield what was not looked at, kept in doubt or is no result."""
+    """Yield a line for each folder, study and file of which gc does not know everything."""
     if not store.is_relative_to(root):
-        yield f"of the folders of results that may use this store, only {root} was looked at"
+        yield f"only results in {root} were checked; other folders may use this store, too"
     for study, reason in used_by.unprepared.items():
-        yield f"kept: all with the settings of study {study}, whose keys are not known ({reason})"
+        yield f"kept: every result with the settings of study {study}, as its keys are unknown ({reason})"
     for name in foreign:
-        yield f"left alone: {name} is no entry of the store"
+        yield f"left alone: {name} is not an entry of the store"
 
 
 def _dropped(entries: Sequence[Stored]) -> Iterator[str]:
-    """Remove entries; yield which of them are in use by now, and how many were removed."""
+    """Remove entries; yield a line for each entry that is in use by now, and one with the number removed."""
     dropped = usage.drop(entries)
     for entry in entries:
         if entry not in dropped:
-            yield f"left alone: {entry.key[:SHORT]} ({entry.name}) is used by now"
+            yield f"left alone: {entry.key[:SHORT]} ({entry.name}) is in use by now"
     yield f"dropped   {total(dropped)}"

@@ -1,4 +1,4 @@
-"""What the key of a result is made of, in the store or by the present code; how two differ."""
+"""The data from which the key of a result is computed, and how the data of two results differ."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.upkeep.inventory import SHORT, Stored
 
 STAGE_OF = {"training": STAGES["train"], "evaluation": STAGES["evaluate"]}
-SETTINGS = ("settings", "cell", "metric")  # the rest of an identity are hashes and versions
-NEAREST = 3  # so many entries are compared
+SETTINGS = ("settings", "cell", "metric")  # all other fields of an identity are hashes and versions
+NEAREST = 3  # number of entries that a result is compared with
 
 
 @dataclass(frozen=True)
 class KeyedResult:
-    """A result, there or not, and all that its key is made of.
+    """A result, which need not exist yet, with the data from which its key is computed.
 
     Args:
-        label: what to call it.
+        label: the name of the result in messages.
         kind: training, evaluation, ...
-        content: what is hashed.
-        definitions: the code that `content["code"]` stands for, by ``module:name``; None if it is not known.
+        content: the data whose hash is the key.
+        definitions: the hash of each definition of the code, by ``module:name``; None if they are unknown.
     """
 
     label: str
@@ -37,15 +37,15 @@ class KeyedResult:
 
     @classmethod
     def stored(cls, stored: Stored) -> KeyedResult:
-        """Return that of an entry of the store that says what it is of."""
+        """Return the result of an entry of the store. The entry must record its identity."""
         return cls(stored.key[:SHORT], stored.kind, stored.identity, stored.definitions)
 
     @classmethod
     def present(cls, cell: Cell, kind: str) -> KeyedResult:
-        """Return that which the present code gives `cell`.
+        """Return the result that the present code computes for `cell`.
 
         Raises:
-            SettingError: if its data are not prepared, or what shall be evaluated was not trained.
+            SettingError: if the data of the cell are not prepared, or it must be trained before evaluation.
         """
         identity = STAGE_OF[kind].identity(cell)
         return cls(f"{cell.study}/{cell.name}", kind, identity.content, identity.code.definitions)
@@ -58,7 +58,7 @@ class KeyedResult:
 
 @dataclass(frozen=True)
 class IdentityDifference:
-    """One thing in which two identities differ."""
+    """One setting, hash, version or definition in which two identities differ."""
 
     name: str
     text: str
@@ -71,18 +71,18 @@ class IdentityDifference:
 def differences(left: KeyedResult, right: KeyedResult) -> list[IdentityDifference]:
     """Return everything in which two results of one kind differ, settings first."""
     a, b = (flat(without_modules(each.content)) for each in (left, right))
-    unlike = [
+    found = [
         IdentityDifference(name, f"{_shown(a.get(name))} | {_shown(b.get(name))}", _setting(name))
         for name in sorted({*a, *b} - {"code"}, key=lambda name: (not _setting(name), name))
         if a.get(name) != b.get(name)
     ]
     if a["code"] != b["code"]:
-        unlike += [IdentityDifference(name, text, False) for name, text in _of_code(left, right)]
-    return unlike
+        found += [IdentityDifference(name, text, False) for name, text in _of_code(left, right)]
+    return found
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, str]:
-    """Return the leaves of nested mappings as JSON, which is what a key is made of: there 1 is not 1.0.
+    """Return the leaves of nested mappings as JSON. A key is computed from JSON, in which 1 is not 1.0.
 
     Example:
         >>> flat({"a": {"b": 1, "c": [2, None]}, "d": {}})
@@ -98,22 +98,22 @@ def flat(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def _of_code(left: KeyedResult, right: KeyedResult) -> Iterator[tuple[str, str]]:
-    """Yield each definition that differs, or that only one of the two reaches; one that moved is the same."""
+    """Yield each definition that differs or that only one result uses; a moved definition is the same."""
     if left.definitions is None or right.definitions is None:
-        silent = [each.label for each in (left, right) if each.definitions is None]
-        records = "do not record" if len(silent) > 1 else "does not record"
-        yield "code", f"differs ({' and '.join(silent)} {records} which definitions)"
+        unknown = [each.label for each in (left, right) if each.definitions is None]
+        records = "do not record" if len(unknown) > 1 else "does not record"
+        yield "code", f"differs ({' and '.join(unknown)} {records} the definitions)"
         return
     here, there = (_unmatched(*pair) for pair in ((left, right), (right, left)))
     for place in sorted({*here, *there}):
         only = left.label if place not in there else right.label
         yield _file_and_name(place), "changed" if place in here and place in there else f"only in {only}"
     if not here and not there:
-        yield "code", "refers to other definitions of the same names"
+        yield "code", "differs in which of several definitions with the same name is used"
 
 
 def _unmatched(result: KeyedResult, other: KeyedResult) -> set[str]:
-    """Return the places of definitions that the other does not have, wherever they stand there."""
+    """Return the places of the definitions that `other` does not have at any place."""
     assert result.definitions is not None
     assert other.definitions is not None
     known = {(place.rpartition(":")[2], digest) for place, digest in other.definitions.items()}
@@ -125,7 +125,7 @@ def _unmatched(result: KeyedResult, other: KeyedResult) -> set[str]:
 
 
 def _file_and_name(place: str) -> str:
-    """Return a place as people read it: the file from the project's folder, or the module, and the name."""
+    """Return a place in readable form: the file (of another package: the module) and the name."""
     module, _, name = place.rpartition(":")
     path = source_path(module)
     if path is not None and path.is_relative_to(PROJECT):
@@ -138,7 +138,7 @@ def _setting(name: str) -> bool:
 
 
 def _shown(leaf: str | None) -> str:
-    """Return a leaf as people read it: strings without quotes, hashes cut, what is not there as "-"."""
+    """Return a leaf in readable form: strings without quotes, hashes cut, a missing leaf as "-"."""
     if leaf is None:
         return "-"
     value = json.loads(leaf)
@@ -149,13 +149,13 @@ def _shown(leaf: str | None) -> str:
 
 
 def nearest(result: KeyedResult, entries: Sequence[Stored]) -> list[tuple[Stored, list[IdentityDifference]]]:
-    """Return the entries of the same kind with the same settings, or else those that differ least; three."""
+    """Return up to `NEAREST` entries of the same kind: with the same settings, else with few differences."""
     same_kind = [each for each in entries if each.kind == result.kind and each.key != result.key]
     candidates = [(each, differences(result, KeyedResult.stored(each))) for each in same_kind]
     same_settings = [candidate for candidate in candidates if not any(each.setting for each in candidate[1])]
 
     def distance(candidate: tuple[Stored, list[IdentityDifference]]) -> tuple[int, bool, float]:
-        stored, unlike = candidate
-        return len(unlike), not stored.entry.finished, stored.age_seconds
+        stored, found = candidate
+        return len(found), not stored.entry.finished, stored.age_seconds
 
     return sorted(same_settings or candidates, key=distance)[:NEAREST]

@@ -1,4 +1,4 @@
-"""What lies in the store: every entry's kind, name, state, age and size."""
+"""The entries of the store: their kind, name, state, age and size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vae_likelihoods.files import PROJECT
 from vae_likelihoods.store.entry import IDENTITY, LOCK, Entry
 
 KEY = re.compile(r"[0-9a-f]{64}")
-SHORT = 12  # so many digits of a key are shown
+SHORT = 12  # number of digits of a key that are shown
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One entry of the store; what is read of it is read once, when it is asked for."""
+    """One entry of the store. Its files are read when they are first needed, and only once."""
 
     entry: Entry
 
@@ -43,29 +43,30 @@ class Stored:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the key is made of; empty if the entry does not say, or says what does not fit its key."""
+        """The data from which the key is computed; empty if they are not recorded or do not give this key."""
         return content_in(self._recorded)
 
     @property
     def definitions(self) -> dict[str, str] | None:
-        """The code that is part of the key, by definition; None where an older version recorded none."""
+        """The hash of each definition of the code; None if an older version recorded no definitions."""
         return self._recorded.get("definitions")
 
     @property
     def measurements(self) -> set[str]:
-        """The keys of the measurements that an evaluation was put together from."""
+        """The keys of the measurements of which an evaluation consists."""
         return set(self._recorded.get("measurements", {}).values())
 
     @property
     def kind(self) -> str:
-        """What it is: training, evaluation, measurement or kept; unknown where nothing says so."""
+        """The kind: training, evaluation, measurement or kept; unknown if the entry does not record it."""
         return str(self.identity.get("kind", "unknown"))
 
     @property
     def name(self) -> str:
-        """What it is of.
+        """The name of the cell, of the metric or of what was kept.
 
-        An evaluation has the names of its study and cell, a training run that which it has in most studies.
+        An evaluation records the names of its study and cell. A training run does not: it gets the name that
+        a cell with its settings has by default.
         """
         match self.kind:
             case "unknown":
@@ -80,7 +81,7 @@ class Stored:
 
     @cached_property
     def state(self) -> str:
-        """How far it is; "damaged" is what was done, but whose files have changed."""
+        """The state of the entry; "damaged" means that it was done, but that its files have changed since."""
         if self.entry.busy:
             return "running"
         if self.entry.finished:
@@ -97,12 +98,12 @@ class Stored:
 
     @property
     def newest(self) -> float:
-        """When its last file was written, in seconds since 1970; 0 if it has none."""
+        """The time at which its newest file was written, in seconds since 1970; 0 without files."""
         return max((written for written, _ in self._stats), default=0.0)
 
     @property
     def age_seconds(self) -> float:
-        """How long ago its last file was written, or the folder if it has none."""
+        """The seconds since its newest file was written; without files: since the folder was changed."""
         return time.time() - (self.newest or self.entry.folder.stat().st_mtime)
 
     @property
@@ -114,12 +115,12 @@ class Stored:
 
     @property
     def size_bytes(self) -> int:
-        """What its files hold together."""
+        """The total size of its files."""
         return sum(size for _, size in self._stats)
 
 
 def inventory(store: Path) -> tuple[list[Stored], list[str]]:
-    """Return the entries of a store by key, and the names of whatever else lies there"""
+    """Return the entries of a store, sorted by key, and the names of all other files and folders in it."""
     paths = sorted(store.iterdir()) if store.is_dir() else []
     mine = [path for path in paths if KEY.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
     foreign = [path.name for path in paths if path not in mine]
@@ -127,7 +128,9 @@ def inventory(store: Path) -> tuple[list[Stored], list[str]]:
 
 
 def likelihood_name(settings: Mapping[str, Any]) -> str:
-    """Return the YAML of conf/likelihood/ that `settings` come from: of the same classes, the most alike.
+    """Return the name of the YAML in conf/likelihood/ that fits `settings` best.
+
+    It has the same class and, where possible, the same classes of parts and the fewest other values.
 
     Example:
         >>> likelihood_name({"_target_": "LocationScale", "law": {"_target_": "Laplace"}, "scale": 0.3})
@@ -146,7 +149,7 @@ def likelihood_name(settings: Mapping[str, Any]) -> str:
 
 
 def _classes(node: Any) -> list[str]:
-    """Return the classes that a part and the parts within it name."""
+    """Return the names of the classes of a part and of all parts inside it."""
     if not isinstance(node, Mapping):
         return []
     return [node.get("_target_", ""), *(name for value in node.values() for name in _classes(value))]

@@ -1,4 +1,4 @@
-"""What is meant by a key, the beginning of one, or <study>/<cell>."""
+"""Find the result that a user names by a key, by the beginning of a key, or by <study>/<cell>."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from vae_likelihoods.files import hashes
 from vae_likelihoods.sweeps import studies
 from vae_likelihoods.upkeep.inventory import SHORT, Stored
 
-LISTED = 8  # so many keys are named in a message
+LISTED = 8  # number of keys that a message names
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """Where to look.
+    """The results among which a name is looked up.
 
     Args:
-        root: folder of all results.
+        root: the folder of all results.
         params: the params.yaml of the studies.
-        entries: of the store.
+        entries: the entries of the store.
     """
 
     root: Path
@@ -33,12 +33,13 @@ class Lookup:
         """Return the one entry whose key begins with `text`.
 
         Raises:
-            SettingError: naming what there is, if there is none or are several.
+            SettingError: if no key or several keys begin with `text`; the message lists the choices.
         """
         matches = [each for each in self.entries if text and each.key.startswith(text)]
         if len(matches) == 1:
             return matches[0]
-        reason = "begins several keys" if matches else "begins no key in the store and is no <study>/<cell>"
+        unknown = "is neither the beginning of a key in the store nor <study>/<cell>"
+        reason = "is the beginning of several keys" if matches else unknown
         shown = matches or [each for each in self.entries if each.kind != "measurement"]
         newest = sorted(shown, key=lambda each: each.age_seconds)
         named = [f"{each.key[: max(SHORT, len(text) + 4)]} ({each.name})" for each in newest[:LISTED]]
@@ -47,7 +48,7 @@ class Lookup:
         raise SettingError(argument, text or "(none)", reason, [*named, *more, *cells])
 
     def state(self, key: str) -> str | None:
-        """Return how far the entry with this key is, and why it failed if it did; None if there is none."""
+        """Return the state of the entry with this key and the reason of a failure; None without an entry."""
         stored = next((each for each in self.entries if each.key == key), None)
         if stored is None:
             return None
@@ -55,10 +56,10 @@ class Lookup:
         return ": ".join([stored.state, *reason])
 
     def cell(self, argument: str, text: str, kind: str) -> Cell:
-        """Return the cell `<study>/<cell>`: of params.yaml as it is now, or else one that lies in runs/.
+        """Return the cell `<study>/<cell>` of the present params.yaml, or else of runs/.
 
         Raises:
-            SettingError: naming what there is.
+            SettingError: if there is no such cell; the message lists the choices.
         """
         study, _, name = text.partition("/")
         if study not in self._studies():
@@ -66,20 +67,22 @@ class Lookup:
         axes = studies.axes(self.params)
         grid = studies.grid(study, axes[study], self.root) if study in axes else []
         composed = {cell.name: cell for cell in grid}
-        lying = {path.parent.name: path.parent for path in (self.root / "runs" / study).glob("*/config.yaml")}
+        laid_out = {
+            path.parent.name: path.parent for path in (self.root / "runs" / study).glob("*/config.yaml")
+        }
         if name in composed:
             return composed[name]
-        if name in lying:
-            return self._laid_out(lying[name], kind)
-        choices = [f"{study}/{each}" for each in sorted({*composed, *lying})]
-        raise SettingError(argument, text, f"is no cell of {study}", choices)
+        if name in laid_out:
+            return self._read(laid_out[name], kind)
+        choices = [f"{study}/{each}" for each in sorted({*composed, *laid_out})]
+        raise SettingError(argument, text, f"is not a cell of {study}", choices)
 
     def _studies(self) -> list[str]:
-        lying = [path.name for path in (self.root / "runs").glob("[!.]*")]
-        return sorted({*studies.axes(self.params), *lying})
+        laid_out = [path.name for path in (self.root / "runs").glob("[!.]*")]
+        return sorted({*studies.axes(self.params), *laid_out})
 
-    def _laid_out(self, folder: Path, kind: str) -> Cell:
-        """Read a cell of runs/; its metrics are those of its evaluation, else the default ones."""
+    def _read(self, folder: Path, kind: str) -> Cell:
+        """Read a cell of runs/, with the metrics of its evaluation or, without one, the default metrics."""
         cell = Cell.laid_out(folder, self.root)
         if kind == "training":
             return cell

@@ -1,7 +1,8 @@
-"""Finished results, copied between the store and a folder or bucket.
+"""Copy finished results between the store and a folder or bucket.
 
-`dvc pull` brings a study as it was; this brings the cells that it is made of, so that a study which is
-changed on another machine trains only what is new. A result travels under its key, as one zip.
+`dvc pull` copies a whole study as it was committed. These functions copy single results, so that a study
+which is changed on another machine trains only its new cells. A result is copied as one zip with its key as
+name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ ZIP_NAME = re.compile(r"([0-9a-f]{64})\.zip")
 
 @dataclass
 class Copied:
-    """What one way of copying did: results copied, results that were there before, and what went wrong."""
+    """The number of results copied, the number that were already there, and the problems, a line each."""
 
     copied: int = 0
     present: int = 0
@@ -66,7 +67,7 @@ def push(store: Path, address: str) -> Copied:
 
 
 def pull(store: Path, address: str) -> Copied:
-    """Copy every result at `address` that `store` does not have; skip what is being computed at the moment.
+    """Copy every result at `address` that `store` does not have, except those that are being computed now.
 
     Raises:
         SettingError: if the address cannot be read.
@@ -92,7 +93,7 @@ def keys_in(files: AbstractFileSystem, folder: str) -> set[str]:
 
 
 def pack(entry: Entry, archive: Path) -> None:
-    """Write a result's files, their list and what its key is made of into one zip."""
+    """Write the files of a result, their list and the data from which its key is computed into one zip."""
     records = [RECORD] if (entry.folder / RECORD).exists() else []
     with zipfile.ZipFile(archive, "w") as target:
         for name in (*entry.files(), IDENTITY, *records, DONE):
@@ -100,7 +101,7 @@ def pack(entry: Entry, archive: Path) -> None:
 
 
 def place(archive: Path, files: AbstractFileSystem, target: str) -> None:
-    """Put the zip in place in one step, as a bucket does by itself."""
+    """Copy the zip to `target` in one step, so that no reader sees a part of it."""
     if isinstance(files, LocalFileSystem):
         write_whole(Path(target), lambda aside: shutil.copyfile(archive, aside))
     else:
@@ -112,7 +113,7 @@ def fetch(entry: Entry, files: AbstractFileSystem, source: str) -> None:
 
     Raises:
         BusyError: if another process computes it at the moment.
-        DamagedError: if it is not whole, or not the one that its key names.
+        DamagedError: if a file is missing or changed, or the content does not fit the key.
     """
     with entry.locked(wait_seconds=0), beside(entry.folder) as temporary:
         if not entry.done():  # it may have been finished a moment ago
@@ -121,10 +122,10 @@ def fetch(entry: Entry, files: AbstractFileSystem, source: str) -> None:
 
 
 def unpack(archive: Path, aside: Path, entry: Entry) -> None:
-    """Put a result into the store, if it is whole and is the one that its key names.
+    """Put a result into the store.
 
     Raises:
-        DamagedError: if it is not.
+        DamagedError: if a file is missing or changed, or the content does not fit the key.
     """
     key = entry.folder.name
     try:
@@ -141,8 +142,8 @@ def unpack(archive: Path, aside: Path, entry: Entry) -> None:
 
 @contextmanager
 def _named(address: str) -> Iterator[None]:
-    """Turn whatever goes wrong inside the block into one line that names the address."""
+    """Turn every error inside the block into one line that names the address."""
     try:
         yield
-    except Exception as error:  # each kind of place raises its own
+    except Exception as error:  # each file system has errors of its own
         raise SettingError("", address, f"{type(error).__name__}: {error}") from error

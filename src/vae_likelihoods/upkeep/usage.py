@@ -1,4 +1,4 @@
-"""Which entries of the store something uses: a study, a folder that was laid out, a process."""
+"""Which entries of the store are used by a study, by a folder of results or by a process."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from vae_likelihoods.upkeep.inventory import Stored
 
 
 class Usage:
-    """What the studies and the folders of results use.
+    """The entries that the studies and the folders of results use.
 
-    Where in doubt, an entry is used. The key of a cell whose data are not prepared is not known, so all
-    entries with its settings are; where neither runs/ nor the store has a cell's weights, its evaluations
-    are, whatever the weights. What one metric measured is used by the evaluations that hold it, what was kept
-    of a data set as long as a study has these data.
+    An entry counts as used whenever that is in doubt:
+
+    - If the data of a cell are not prepared, its key is unknown. All entries with its settings are used.
+    - If neither runs/ nor the store has the weights of a cell, all its evaluations are used.
+    - A measurement is used if an evaluation that contains it is used.
+    - What was kept of a data set is used if a study has these data.
 
     Args:
         root: the folder of runs/ and evaluations/.
-        cells: of all studies.
-        entries: of the store.
+        cells: the cells of all studies.
+        entries: the entries of the store.
 
     Attributes:
-        unprepared: for each study whose data are not prepared, why not.
+        unprepared: the reason, for each study whose data are not prepared.
     """
 
     def __init__(self, root: Path, cells: Iterable[Cell], entries: Iterable[Stored]) -> None:
@@ -64,7 +66,7 @@ class Usage:
 
 
 def drop(entries: Iterable[Stored]) -> list[Stored]:
-    """Remove entries, each with its lock held, and return them; not those that were begun anew meanwhile."""
+    """Remove entries and return them, except those on which a process has worked since they were listed."""
     dropped = []
     for stored in entries:
         seen = stored.newest
@@ -76,7 +78,7 @@ def drop(entries: Iterable[Stored]) -> list[Stored]:
 
 
 def _evaluations(cell: Cell) -> set[str]:
-    """Return the keys that the cell's evaluation may have; that of no weights if none are known."""
+    """Return the keys that the evaluation of a cell may have; without known weights: the key for none."""
     path = cell.run_folder / WEIGHTS
     laid_out = sha256(path) if path.is_file() else None
     known = {weights for weights in (laid_out, cell.trained.files().get(WEIGHTS)) if weights}

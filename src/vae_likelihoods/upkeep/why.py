@@ -1,4 +1,4 @@
-"""Why a result is not taken from the store, or what differs between two keys."""
+"""Why a result is not found in the store, or what differs between two keys."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vae_likelihoods.upkeep.lookup import Lookup
 
 
 def reasons(first: str, second: str | None, evaluation: bool, root: Path, params: Path) -> list[str]:
-    """Return lines that say why a result is not taken from the store, or what differs between two.
+    """Return lines that say why a result is not found in the store, or how two results differ.
 
     Args:
-        first: `<study>/<cell>`, a key of the store, or the beginning of one.
-        second: another one; None: the first is compared with the nearest entries of the store.
-        evaluation: whether cells are meant as evaluated ones.
+        first: `<study>/<cell>`, a key of the store, or the beginning of a key.
+        second: the same for another result; None: compare with the nearest entries of the store.
+        evaluation: whether `<study>/<cell>` means the evaluation of the cell, not its training.
         root: the folder of runs/ and the store.
         params: the params.yaml of the studies.
 
     Raises:
-        SettingError: if one of them does not exist, or a training run would be compared with an evaluation.
+        SettingError: if a result does not exist, or the two are of different kinds.
     """
     lookup = Lookup(root, params, inventory(runtime(root).cell_store)[0])
     names = {"A": first} if second is None else {"A": first, "B": second}
@@ -33,26 +33,32 @@ def reasons(first: str, second: str | None, evaluation: bool, root: Path, params
 
 
 def keyed_results(lookup: Lookup, names: Mapping[str, str], evaluation: bool) -> list[KeyedResult]:
-    """Return what the keys are made of; cells are evaluated ones if a key beside them is that of one.
+    """Return the named results. A cell that is compared with an evaluation means its evaluation, too.
 
     Args:
         lookup: the store, the studies and the folders of results.
-        names: the name of each argument, and what it says.
-        evaluation: whether cells are meant as evaluated ones.
+        names: each argument's name and its value.
+        evaluation: whether `<study>/<cell>` means the evaluation of the cell, not its training.
 
     Raises:
-        SettingError: if one does not exist, or they are of different kinds.
+        SettingError: if a result does not exist, or the results are of different kinds.
     """
     entries = {name: lookup.stored(name, text) for name, text in names.items() if "/" not in text}
     kinds = {entry.kind for entry in entries.values()} | ({"evaluation"} if evaluation else set())
     for name, entry in entries.items():
-        state = f"is {entry.state} and does not say which result it is"
+        state = f"is {entry.state} and does not record which result it is"
         require(entry.kind != "unknown", name, names[name], state)
-        reason = f"is the key of {entry.kind}, not of the kind that it is compared with"
+        others = sorted(kinds - {entry.kind})
+        reason = f"is of kind {entry.kind}; it cannot be compared with {' and '.join(others)}"
         require(len(kinds) == 1, name, names[name], reason)
     (kind,) = kinds or {"training"}
     for name in names.keys() - entries.keys():
-        require(kind != "measurement", name, names[name], "has a measurement for every metric: give its key")
+        require(
+            kind != "measurement",
+            name,
+            names[name],
+            "has a measurement for every metric; give the key of one",
+        )
     return [
         KeyedResult.stored(entries[name])
         if name in entries
@@ -62,7 +68,7 @@ def keyed_results(lookup: Lookup, names: Mapping[str, str], evaluation: bool) ->
 
 
 def against_the_store(lookup: Lookup, result: KeyedResult) -> Iterator[str]:
-    """Yield why the result would not be taken from the store."""
+    """Yield lines that say why the result is not found in the store."""
     yield f"{result.label}: {result.kind}, key {result.key[:SHORT]}"
     state = lookup.state(result.key)
     if state == "done":
@@ -72,13 +78,13 @@ def against_the_store(lookup: Lookup, result: KeyedResult) -> Iterator[str]:
     neighbours = nearest(result, lookup.entries)
     if not neighbours:
         yield f"the store has no other {result.kind}"
-    for entry, unlike in neighbours:
+    for entry, found in neighbours:
         yield f"beside {entry.key[:SHORT]} ({entry.name}, {entry.state}, {entry.age} old):"
-        yield from (f"  {difference}" for difference in unlike)
+        yield from (f"  {difference}" for difference in found)
 
 
 def against_each_other(lookup: Lookup, left: KeyedResult, right: KeyedResult) -> Iterator[str]:
-    """Yield what differs between two keys."""
+    """Yield lines that say how two results differ."""
     for name, result in (("A", left), ("B", right)):
         yield f"{name}  {result.label}: {result.kind}, key {result.key[:SHORT]}"
     state = lookup.state(left.key)
