@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import yaml
+from tabulate import tabulate
 
 from vae_likelihoods.cells.build import build
 from vae_likelihoods.cells.cell import Cell
@@ -32,7 +33,7 @@ CONFIGS = {path.stem: path for path in sorted((PROJECT / "conf" / "metric").glob
 def main() -> None:
     """Print a row for every cell, a column for every metric."""
     options = arguments()
-    print("|".join(["cell", *options.metrics, "sum"]))
+    rows = []
     for name in options.cells:
         cell = Cell.laid_out(options.root / "runs" / name, options.root)
         trained = Trained(cell)
@@ -40,7 +41,8 @@ def main() -> None:
         if options.store is not None:
             data = Data(data.prepared, data.levels, data.binarize, data.device, options.store)
         costs = [cost(metric, cell, trained.model, data) for metric in options.metrics]
-        print("|".join([name, *(f"{seconds:.2f}" for seconds in [*costs, sum(costs)])]), flush=True)
+        rows.append([name, *costs, sum(costs)])
+    print(tabulate(rows, ["cell", *options.metrics, "sum"], tablefmt="pipe", floatfmt=".2f"))
 
 
 def arguments() -> argparse.Namespace:

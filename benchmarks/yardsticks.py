@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from tabulate import tabulate
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +26,7 @@ from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.seeding import generator
 
 NEIGHBOURS, QUANTILE = 5, 0.05
+NUMBERS = ("frechet", "precision", "recall", "density", "coverage", "share memorised")
 
 
 def main() -> None:
@@ -46,12 +48,13 @@ def main() -> None:
     features = {name: classifier.features(split) for name, split in points.items()}
     count = min(options.images, *(len(split) for split in points.values()))
     test, limit = features["test"][:count], nearest(features["test"], features["train"]).quantile(QUANTILE)
-    print(f"{count} images: frechet, precision, recall, density, coverage, share memorised")
+    rows = []
     for name, images in kinds(points["train"][:count], points["validation"][:count]):
         samples = classifier.features(images)
         memorised = float((nearest(samples, features["train"]) <= limit).double().mean())
-        row = (frechet_distance(samples, test), *likeness(test, samples, NEIGHBOURS), memorised)
-        print(f"| {name} | {' | '.join(f'{value:.3f}' for value in row)} |", flush=True)
+        distance = frechet_distance(samples, test)
+        rows.append([name, distance, *likeness(test, samples, NEIGHBOURS), memorised])
+    print(tabulate(rows, [f"{count} images", *NUMBERS], tablefmt="pipe", floatfmt=".3f"))
     for part in (count // 4, count // 2, count):
         distance = frechet_distance(features["train"][:part], test[:part])
         print(f"frechet of {part} train and {part} test images: {distance:.3f}")

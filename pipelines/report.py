@@ -20,8 +20,7 @@ def report(
     study: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME",
-            help="A study, reported in reports/NAME/. If given again: all in the folder of the first.",
+            metavar="NAME", help="A study; may be given again. Reported in reports/NAME/ of the first one."
         ),
     ] = None,
     readme: Annotated[Path | None, typer.Option(help="A page whose results section is replaced.")] = None,

@@ -442,7 +442,10 @@ def test_a_cancelled_cell_of_several_processes_is_lost_and_not_failed(
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (["partition=nope"], ["hydra.launcher.engine.partition=nope: is no partition here. Choices: all."]),
+        (
+            ["partition=nope"],
+            ["hydra.launcher.engine.partition=nope: is not a partition of this cluster. Choices: all."],
+        ),
         (["mem_gb=1000000"], ["hydra.launcher.engine=", "'mem_gb': 1000000", "SLURM did not take the jobs"]),
         (["setup='module load x'"], ["hydra.launcher.engine.setup=module load x: must be a list"]),
         (["timeout_min=0"], ["hydra.launcher.engine.timeout_min=0: must be a whole number, at least 1."]),

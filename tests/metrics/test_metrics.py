@@ -231,7 +231,7 @@ class Wrong(Metric):
         ({"good": 0.5, "odd": 1.0}, "odd=1.0: is measured but not declared. Choices: good, count."),
         ({"good": math.nan}, "good=nan: is not finite."),
         ({"good": np.array([1.0, math.inf])}, "good=inf: is not finite."),
-        ({"count": 2.5}, "count=2.5: is no whole number, as its format 'd' says."),
+        ({"count": 2.5}, "count=2.5: is not a whole number, as its format 'd' says."),
     ],
 )
 def test_a_number_that_is_not_as_declared_is_refused(

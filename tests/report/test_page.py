@@ -212,5 +212,5 @@ def test_a_number_that_some_cells_lack_is_a_dash_and_one_line_says_in_how_many(r
 def test_no_line_on_missing_numbers_where_none_is_missing(report, root, capsys):
     assert report() == 0
     (printed,) = capsys.readouterr().out.splitlines()
-    assert printed == "24 cells of 1 studies: reports/index.html"
+    assert printed == "24 cells of 1 study: reports/index.html"
     assert "missing" not in " ".join(Page(root / "reports/index.html").text)

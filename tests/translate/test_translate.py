@@ -301,7 +301,7 @@ def test_warnings() -> None:
     ).warnings
     assert "78.4 times" in averages
     (grey_pixels,) = translate(loss="bce", reduction="sum", dimensions=D).warnings
-    assert "no log-likelihood" in grey_pixels
+    assert "not a log-likelihood" in grey_pixels
 
 
 def test_a_wide_sigma_bounds_the_rate_of_probabilistic_pca() -> None:
@@ -420,7 +420,7 @@ def test_the_command_line_prints_both_repairs_and_the_elbo_of_a_log(
         ([*EXAMPLE, "--kl-weight", "-1"], "translate: kl_weight=-1.0: need a finite weight above 0."),
         (
             [*EXAMPLE, "--loss", "l1"],
-            "translate: loss=l1: is no loss that can be translated. Choices: mse, bce.",
+            "translate: loss=l1: is not a loss that can be translated. Choices: mse, bce.",
         ),
         ([*EXAMPLE, "--shape", "64xx3"], "translate: shape=64xx3: need sizes such as 64x64x3."),
         ([*EXAMPLE, "--shape", "0x3"], "translate: dimensions=0: must be a whole number, at least 1."),

@@ -185,7 +185,9 @@ def _check_slurm(partition: str | None) -> None:
         raise UnavailableError(f"SLURM does not answer: {output}")
     partitions = sorted(set(output.split()))
     for name in (partition or "").split(","):
-        require(name in ("", *partitions), "partition", name, "is no partition here", partitions)
+        require(
+            name in ("", *partitions), "partition", name, "is not a partition of this cluster", partitions
+        )
     # As submitit will call it: only sacct tells it that a job was cancelled.
     code, output = _run("sacct", "-o", "JobID,State,NodeList", "--parsable2", "-j", "1")
     need = "without it a cancelled job is not noticed; see docs/running.md"

@@ -137,7 +137,7 @@ def cores() -> int:
 
 
 def cannot_join(kind: str, processes: int) -> str | None:
-    """Say why so many processes cannot train one cell on this kind of device; None if they can."""
+    """Return why `processes` processes cannot train one cell on such a device; None if they can."""
     if kind == "mps":
         return "on mps a cell is trained by one process"
     gpus = torch.cuda.device_count() if kind == "cuda" else processes

@@ -21,7 +21,7 @@ def parse_idx(content: bytes) -> NDArray[Any]:
     dimension as a big-endian 32-bit integer; the values follow, big-endian, the last index fastest.
 
     Raises:
-        ValueError: if this is no IDX file, or its length does not match its header.
+        ValueError: if this is not an IDX file, or its length does not match its header.
 
     Example:
         >>> parse_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9])).tolist()

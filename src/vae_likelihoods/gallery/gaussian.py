@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import GalleryRow, Price, difference, factor
+from vae_likelihoods.gallery.record import Finding, GalleryRow, difference, factor
 
 Floats = NDArray[np.float64]
 LogForm = Callable[[Floats, float], Floats]
@@ -58,7 +58,7 @@ def fitted_variance(log_form: LogForm, residuals: Floats) -> float:
 
 
 def missing_half(images: Images, seed: int) -> GalleryRow:
-    """Return the price of the Gaussian exponent without its 1/2."""
+    """Return the damage of the Gaussian exponent without its 1/2."""
     residuals = (images.points(images.train) - images.pixel_means()).numpy()
     right, wrong = (integral(form) for form in (log_density, log_density_without_half))
     lost = images.dimensions * math.log(right / wrong)
@@ -69,14 +69,14 @@ def missing_half(images: Images, seed: int) -> GalleryRow:
         written="`exp(-(x - mu)² / sigma²) / (sigma sqrt(2 pi))`",
         right="`exp(-(x - mu)² / (2 sigma²)) / (sigma sqrt(2 pi))`",
         findings=(
-            Price("integral over a pixel", right, wrong, lost, "nats an image"),
+            Finding("integral over a pixel", right, wrong, lost, "nats an image"),
             factor("sigma² fitted to the train images less their pixel means", right_fit, wrong_fit),
         ),
     )
 
 
 def power_outside_log(images: Images, seed: int) -> GalleryRow:
-    """Return the price of (log c)^D in place of D log c."""
+    """Return the damage of (log c)^D in place of D log c."""
     return GalleryRow(
         written="`log(c)^D`, c = 1 / sqrt(2 pi)",
         right="`log(c^D) = D log(c)`",

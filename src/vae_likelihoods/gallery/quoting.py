@@ -28,7 +28,7 @@ def bits_of_density_times_width(log_density: Tensor, width: float) -> float:
 
 
 def no_bin_width(images: Images, seed: int) -> GalleryRow:
-    """Return the price of a density on [-1, 1] that is quoted as bits per dimension."""
+    """Return the damage of a density on [-1, 1] that is quoted as bits per dimension."""
     means = images.pixel_means()
     sigma = (images.points(images.train) - means).square().mean().sqrt()
     log_density = Normal(2 * means - 1, 2 * sigma).log_prob(2 * images.points(images.test) - 1)
@@ -53,7 +53,7 @@ def no_bin_width(images: Images, seed: int) -> GalleryRow:
 
 
 def divided_by_latents(images: Images, seed: int) -> GalleryRow:
-    """Return the price of bits per dimension that divide by the dimensions of z."""
+    """Return the damage of bits per dimension that divide by the dimensions of z."""
     binary = images.at(2)
     likelihood = Bernoulli(levels=2, channels=binary.shape[0])
     nats = -likelihood.log_mass(binary.pixel_logits()[None], binary.test).double().mean().item()

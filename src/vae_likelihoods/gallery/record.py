@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Price:
+class Finding:
     """One number, computed in the right way and in the wrong way."""
 
     measured: str  # what the numbers are, with their unit
@@ -18,18 +18,18 @@ class Price:
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """One error: what people write, what is right, and numbers that show what the difference costs."""
+    """One error: what people write, what is right, and numbers that show the damage."""
 
     written: str
     right: str
-    findings: tuple[Price, ...]
+    findings: tuple[Finding, ...]
 
 
-def difference(measured: str, right: float, wrong: float, unit: str) -> Price:
-    """Return a price whose damage is |wrong - right|."""
-    return Price(measured, right, wrong, abs(wrong - right), unit)
+def difference(measured: str, right: float, wrong: float, unit: str) -> Finding:
+    """Return a finding whose damage is |wrong - right|."""
+    return Finding(measured, right, wrong, abs(wrong - right), unit)
 
 
-def factor(measured: str, right: float, wrong: float) -> Price:
-    """Return a price whose damage is wrong / right."""
-    return Price(measured, right, wrong, wrong / right, "times")
+def factor(measured: str, right: float, wrong: float) -> Finding:
+    """Return a finding whose damage is wrong / right."""
+    return Finding(measured, right, wrong, wrong / right, "times")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import write_text
-from vae_likelihoods.gallery.record import GalleryRow, Price
+from vae_likelihoods.gallery.record import Finding, GalleryRow
 from vae_likelihoods.gallery.rows import GalleryEntry
 
 BEGIN, END = "<!-- gallery -->", "<!-- /gallery -->"
@@ -20,11 +20,11 @@ HEAD = (
 
 
 def lines(entry: GalleryEntry, row: GalleryRow) -> Iterator[str]:
-    """Yield a line of the table for every price; the first one also describes the error."""
+    """Yield a line of the table for every finding; the first one also describes the error."""
     first = (f"`{entry.name}`", "trained" if entry.trains else "scored", row.written, row.right)
-    for index, price in enumerate(row.findings):
-        numbers = (price.measured, digits(price.right), digits(price.wrong))
-        damage = f"{digits(rounded_damage(price))} {price.unit}"
+    for index, finding in enumerate(row.findings):
+        numbers = (finding.measured, digits(finding.right), digits(finding.wrong))
+        damage = f"{digits(rounded_damage(finding))} {finding.unit}"
         cells = (*(first if index == 0 else [""] * 4), *numbers, damage)
         yield f"| {' | '.join(cells)} |"
 
@@ -34,12 +34,12 @@ def digits(value: float) -> str:
     return f"{value + 0.0:.{DIGITS}g}"  # + 0.0: a zero gets no minus sign
 
 
-def rounded_damage(price: Price) -> float:
+def rounded_damage(finding: Finding) -> float:
     """Return the damage, rounded to the last digit that is printed of the larger number."""
-    largest = max(abs(price.right), abs(price.wrong))
+    largest = max(abs(finding.right), abs(finding.wrong))
     if largest == 0:
-        return price.damage
-    return round(price.damage, DIGITS - 1 - math.floor(math.log10(largest)))
+        return finding.damage
+    return round(finding.damage, DIGITS - 1 - math.floor(math.log10(largest)))
 
 
 def check_page(page: Path) -> None:

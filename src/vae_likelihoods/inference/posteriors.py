@@ -3,7 +3,7 @@
 The ELBO is below log p(x) by KL(q(z | x) to p(z | x)), the inference gap. Cremer et al. 2018
 (arXiv:1801.03558) split it at the best Gaussian of each image (`optimised`): the gap that remains with it is
 the approximation gap, the rest is the amortisation gap of the encoder. Training the encoder further
-(`refitted`) closes a part of the latter; the remainder is the price of one network for all images.
+(`refitted`) closes a part of the latter; the remainder is the cost of one network for all images.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from vae_likelihoods.likelihoods.tensors import uniform_like
 class Bernoulli(Likelihood):
     """P(k = 1) = sigmoid(eta); minus the binary cross-entropy, summed over pixels.
 
-    For K = 2 only: on grey pixels cross-entropy is no log-probability; the likelihood that it comes from is
-    `binomial`.
+    For K = 2 only: on grey pixels cross-entropy is not a log-probability; the likelihood that it comes from
+    is `binomial`.
 
     Raises:
         UnsupportedLevels: K is not 2.

@@ -31,8 +31,8 @@ class ScaledLikelihood(DensityLikelihood):
         trained_on: ``density`` or ``mass``.
 
     Raises:
-        SettingError: law is no `Law`, min_scale is not positive, scale is not above it, or a fixed scale has
-            settings of a learned one.
+        SettingError: law is not a `Law`, min_scale is not positive, scale is not above it, or a fixed scale
+            has settings of a learned one.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ def checked_law(law: Any) -> Law:
     """Return `law`.
 
     Raises:
-        SettingError: it is no `Law`.
+        SettingError: it is not a `Law`.
     """
     require(isinstance(law, Law), "law", law, "must be a law, named by _target_ in a section of its own")
     checked: Law = law

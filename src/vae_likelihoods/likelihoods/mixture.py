@@ -48,7 +48,7 @@ class Mixture(DensityLikelihood):
         trained_on: ``density`` or ``mass``.
 
     Raises:
-        SettingError: law is no `Law`, components below 1, min_scale not positive, or scale not above it.
+        SettingError: law is not a `Law`, components below 1, min_scale not positive, or scale not above it.
     """
 
     places: Tensor

@@ -101,7 +101,7 @@ class Coarsening(Metric):
 
 
 def summarise(levels: int, log_weights: list[Tensor]) -> dict[str, Floats]:
-    """Return the score at so many levels, and how loose it is, from weights [S, B] of all batches."""
+    """Return the score at this number of levels, and how loose it is, from weights [S, B] of all batches."""
     nll, ess = _names(levels)
     return {
         nll: numpy([-importance_weighted_bound(part) for part in log_weights]),

@@ -24,8 +24,8 @@ from vae_likelihoods.units.quantity import Quantity
 class Disentanglement(Metric):
     """MIG and DCI of the posterior's means (`disentangling`), where labels are factors: integers [N, F].
 
-    Labels [N] are classes, and a class is no factor of variation. Data sets with classes alone, which are
-    all in conf/dataset, get no number from this metric, and a line in the log says so.
+    Labels [N] are classes, and a class is not a factor of variation. All data sets in conf/dataset have
+    classes only. For these the metric has no number, and a line in the log says so.
 
     Args:
         bins: into which each latent is cut for the MIG.

@@ -1,4 +1,4 @@
-"""Apply one metric to one trained cell: what it measures is computed once and kept."""
+"""Apply one metric to one trained cell, and write and read what it measured."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ MEASURED = "measured.json"
 
 
 class Trained:
-    """A trained cell in runs/: its model, its data and its metrics, each made when it is first asked for.
+    """A trained cell of runs/: its model, data and metrics, each built when it is first needed.
 
     Args:
-        cell: which one.
+        cell: the cell.
         keep: see `Data`; None: nothing is kept.
     """
 
@@ -48,7 +48,7 @@ class Trained:
         """The model with the weights in runs/, on the cell's device.
 
         Raises:
-            SettingError: the weights are damaged.
+            SettingError: if the weights are damaged.
         """
         cell, runtime = self.cell, self.cell.settings.runtime
         prepare_cpu(runtime.threads)
@@ -81,10 +81,10 @@ class Trained:
 
 @torch.no_grad()
 def measure(trained: Trained, name: str) -> Measured:
-    """Apply the metric of that name, with noise of its own.
+    """Apply the metric `name`, with random numbers of its own.
 
     Raises:
-        SettingError: a number is not declared, is not finite, or does not fit its format.
+        SettingError: if a number is not declared, is not finite, or does not fit its format.
     """
     settings, metric = trained.cell.settings, trained.metrics[name]
     noise = generator(settings.seed, "metric", name, device=trained.data.device)
@@ -102,7 +102,7 @@ def check(measured: Measured, declarations: Iterable[Declaration]) -> None:
         require(bool(np.isfinite(value).all()), number, value, "is not finite")
         form = declared[number].format
         fits = not form.endswith("d") or isinstance(value, list) or float(value).is_integer()
-        require(fits, number, value, f"is no whole number, as its format '{form}' says")
+        require(fits, number, value, f"is not a whole number, as its format '{form}' says")
 
 
 def write_measured(measured: Measured, folder: Path) -> list[str]:

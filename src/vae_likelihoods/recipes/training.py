@@ -34,7 +34,7 @@ def train(
 ) -> list[str]:
     """Train a cell, or continue from its checkpoint; return the names of the result files in `folder`.
 
-    The folder also gets timings.csv, with a row each time an epoch is trained. It is no result: timings
+    The folder also gets timings.csv, with a row each time an epoch is trained. It is not a result: timings
     differ from run to run.
 
     Args:

@@ -24,7 +24,7 @@ from vae_likelihoods.report.resampling import REPLICATES
 from vae_likelihoods.report.stability import Agreement
 from vae_likelihoods.report.words import within
 
-_NAMED = 3  # flips that the page names; plots/stability.csv names all
+_NAMED = 3  # number of pairs that the page names; plots/stability.csv names all
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -136,10 +136,10 @@ def _study(
 
 
 def _stability(agreements: Sequence[Agreement]) -> Table:
-    """Return a row for each pair of rankings, with the names of the first firm flips."""
+    """Return a row for two rankings each, with the first pairs whose order changes by more than noise."""
     header = (
-        *("ranking at", "compared with", "Kendall's tau", "pairs", "flips", "firm"),
-        "firm flips, in the order of the latter",
+        *("ranking at", "compared with", "Kendall's tau", "pairs", "in another order", "by more than noise"),
+        "in another order by more than noise, as in the latter",
     )
     rows = tuple(
         (

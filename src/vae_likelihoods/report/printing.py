@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+from tabulate import tabulate
+
 from vae_likelihoods.report import ranking, recommend, summary
 
 WIDTH = 100
@@ -15,9 +17,9 @@ def recommendation(study: str, evaluations: Path, printable: Callable[[str], str
     """Return what an evaluated study recommends: one paragraph and one table.
 
     Args:
-        study: a folder of `evaluations`, of which alone it is made.
+        study: the study, a folder of `evaluations`. No other file is read.
         evaluations: the folder of all evaluated studies.
-        printable: replaces what the terminal cannot show; called before columns are aligned.
+        printable: replaces the characters that the terminal cannot show, before columns are aligned.
 
     Raises:
         SettingError: if an evaluation is missing or damaged.
@@ -29,14 +31,10 @@ def recommendation(study: str, evaluations: Path, printable: Callable[[str], str
 
 
 def aligned(table: recommend.Table, printable: Callable[[str], str] = str) -> str:
-    """Return a table in columns of equal width, numbers to the right."""
+    """Return a table as text, all columns but the first to the right."""
     rows = [[printable(_plain(text)).replace("`", "") for text in row] for row in (table.header, *table.rows)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join([row[0].ljust(widths[0]), *(t.rjust(w) for t, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    sides = ("left", *("right" for _ in table.header[1:]))
+    return tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)
 
 
 def _plain(text: str) -> str:

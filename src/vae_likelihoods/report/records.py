@@ -78,7 +78,7 @@ def merged(declarations: Iterable[Mapping[str, Declaration]]) -> dict[str, Decla
 
 
 def _check_cell(record: Any, study: str, cell: str) -> None:
-    require(isinstance(record, dict), "", "the file", "is no mapping")
+    require(isinstance(record, dict), "", "the file", "is not a mapping")
     lacking = [name for name in (*NEEDED, "declarations") if name not in record]
     require(not lacking, "", "the file", f"lacks {', '.join(lacking)}")
     own = f"{record['study']}/{record['cell']}"

@@ -1,8 +1,8 @@
 """Whether a ranking holds: for other levels K of a pixel, other k of the bound, other latent sizes.
 
 Two rankings of the same things are compared by Kendall's tau: 1 if all pairs stand in the same order, -1 if
-none does. A pair that changes its order *flips*. A flip is *firm* if it is more than noise in both rankings:
-the paired 95 % interval of that pair, alone, excludes 0 in each of them.
+none does. A pair changes its order by more than noise if, in both rankings, the paired 95 % interval of that
+pair, alone, excludes 0. The code calls the first pairs `flips` and the second ones `firm`.
 """
 
 from __future__ import annotations

@@ -48,6 +48,16 @@ def latents(size: int) -> str:
     return "1 latent" if size == 1 else f"{size} latents"
 
 
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a count with its noun, by default with the plural in s.
+
+    Example:
+        >>> counted(1, "study", "studies"), counted(24, "cell")
+        ('1 study', '24 cells')
+    """
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def in_words(likelihood: str, size: int) -> str:
     """Return a setting in words."""
     return f"`{likelihood}` with {latents(size)}"

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from vae_likelihoods import palette
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report import charts, environments, page, ranking, recommend, summary, tables
+from vae_likelihoods.report.words import counted
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def write(params: Path, studies: Sequence[str], folders: ReportFolders, readme: 
         for study, rows in cells.groupby("study", sort=False)
         if (missing := summary.missing(rows))
     ]
-    written = f"{len(cells)} cells of {len(answers)} studies: {(reports / 'index.html').as_posix()}"
+    counts = f"{counted(len(cells), 'cell')} of {counted(len(answers), 'study', 'studies')}"
+    written = f"{counts}: {(reports / 'index.html').as_posix()}"
     return "\n".join([*partial, written])
 
 

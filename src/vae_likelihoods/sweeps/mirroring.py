@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 10.0  # after an error, before MLflow is tried again
-REST = 30  # pauses are so many times as long as the work, so that mirroring takes few percent of a core
+REST = 30  # a pause is 30 times as long as the work before it: mirroring takes few percent of a core
 
 
 def mirror_for(sweep: Sweep, command: Sequence[str], extra: Sequence[str]) -> Callable[[Sweep, bool], None]:

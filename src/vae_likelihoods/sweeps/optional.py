@@ -26,7 +26,7 @@ def repro(study: str, params: Path) -> NoReturn:
 
 
 def check(study: str, params: Path) -> None:
-    """Refuse what is no optional study of `params`.
+    """Refuse a name that is not an optional study of `params`.
 
     Raises:
         SettingError: naming the choices.

@@ -6,7 +6,6 @@ out of the table, and costs the sweep nothing.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import shlex
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae_likelihoods.cells.cell import Cell
-from vae_likelihoods.files import PROJECT
+from vae_likelihoods.files import PROJECT, read_csv
 from vae_likelihoods.sweeps.stages import Stage
 
-SHOWN = 20  # so many cells; a grid may have hundreds
+SHOWN = 20  # number of cells in the table; a grid may have hundreds
 
 
 class CellScore(NamedTuple):
@@ -70,8 +69,7 @@ def _score(stage: Stage, cell: Cell) -> CellScore | None:
 
 def score_on_validation(cell: Cell, folder: Path) -> CellScore:
     """Return the score of the epoch whose weights were kept, from history.csv in `folder`."""
-    with (folder / "history.csv").open(newline="") as handle:
-        epochs = {row["epoch"]: row for row in csv.DictReader(handle)}
+    epochs = {row["epoch"]: row for row in read_csv(folder / "history.csv")}
     kept = epochs[list(epochs.values())[-1]["best_epoch"]]
     return CellScore(f"validation bits/dim on {_data(cell)}", float(kept["val_bits_per_dim"]), cell.name)
 

@@ -31,7 +31,8 @@ def sync(root: Path, studies: Sequence[str], uri: str | None) -> Iterator[str]:
     names = studies or sorted(path.name for path in (root / "runs").glob("[!.]*"))
     try:
         for study in names:
-            yield f"sync: {study}, {sync_study(root, study, store_uri(uri, root))} cells"
+            count = sync_study(root, study, store_uri(uri, root))
+            yield f"sync: {study}, {count} {'cell' if count == 1 else 'cells'}"
     except mlflow_errors() as error:
         raise UnavailableError(refusal(store_uri(uri, root), error)) from error
 

@@ -36,7 +36,7 @@ def pixels(shape: str) -> int:
     """Return how many numbers an image of a shape such as 64x64x3 has.
 
     Raises:
-        SettingError: if it is no shape.
+        SettingError: if it is not a shape.
     """
     require(re.fullmatch(r"\d+(x\d+)*", shape) is not None, "shape", shape, "need sizes such as 64x64x3")
     return math.prod(map(int, shape.split("x")))

@@ -40,7 +40,7 @@ class Reading:
     missing_nats: float = 0.0  # the part of log p(x | z) that the loss leaves out, per image
     missing_is_least: bool = False  # that part depends on the image or on z, and is at least missing_nats
     same_optimum: bool = True  # false: that part depends on z, so training with it ends elsewhere
-    bin_nats: float | None = None  # -D log(bin width); None: the likelihood is no density
+    bin_nats: float | None = None  # -D log(bin width); None: the likelihood is not a density
     loss_per_nat: float
     equation: str  # of the ELBO, on the density if it is one
     overrides: str  # the settings that train this likelihood here
@@ -102,7 +102,7 @@ def translate(
     Raises:
         SettingError: a value is impossible, or the loss belongs to no likelihood.
     """
-    require(loss in _READERS, "loss", loss, "is no loss that can be translated", _READERS)
+    require(loss in _READERS, "loss", loss, "is not a loss that can be translated", _READERS)
     require_count("dimensions", dimensions)
     require(type(levels) is int and 2 <= levels <= 256, "levels", levels, "need 2 .. 256 levels")
     low, high = pixel_range
@@ -202,7 +202,7 @@ def _warnings(sums: _Sums, averages: float, readings: Sequence[Reading]) -> Iter
     if averages != 1:
         yield f"averaging makes beta {averages:.10g} times as large as it is for sums with these weights"
     if len(readings) > 1:
-        yield "cross-entropy on grey pixels is no log-likelihood; above are the two ways to repair it"
+        yield "cross-entropy on grey pixels is not a log-likelihood; above are the two ways to repair it"
     if sigma is not None and sigma > 0.5:  # the mean image, which needs no KL, bounds the optimum
         nats = sums.dimensions / (8 * sigma**2)
         yield f"sigma is larger than any pixel varies: the optimum uses few latents, KL <= {nats:.5g} nats"

@@ -65,7 +65,7 @@ class Declaration:
         try:
             format(0, self.format)
         except (TypeError, ValueError):
-            reason = f"is no format of a number, for {self.name}"
+            reason = f"is not a format of a number, for {self.name}"
             raise SettingError("format", self.format, reason) from None
 
     @property
@@ -109,7 +109,7 @@ class Declaration:
         """Read what `to_dict` returned.
 
         Raises:
-            SettingError: it is no mapping, has an unknown field, or a value that is not allowed.
+            SettingError: it is not a mapping, has an unknown field, or a value that is not allowed.
         """
         known = sorted({field.name for field in fields(cls)} - {"name", "quantity"} | {"unit"})
         readable = isinstance(stored, Mapping) and set(stored) <= set(known) and "meaning" in stored
@@ -136,7 +136,7 @@ def from_plain(stored: Any) -> dict[str, Declaration]:
     """Read what `to_plain` returned.
 
     Raises:
-        SettingError: it is no mapping of declarations.
+        SettingError: it is not a mapping of declarations.
     """
     require(isinstance(stored, Mapping), "declarations", stored, "must be a mapping of names to declarations")
     with under("declarations"):

@@ -89,7 +89,7 @@ class Unit(Quantity):
         """Read what `to_dict` returned.
 
         Raises:
-            SettingError: it is no mapping, lacks a field, has another one, or a value that is not allowed.
+            SettingError: it is not a mapping, lacks a field, has another one, or a value that is not allowed.
         """
         names = sorted(field.name for field in fields(cls))
         complete = isinstance(stored, Mapping) and sorted(stored) == names

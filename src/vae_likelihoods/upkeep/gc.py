@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tabulate import tabulate
+
 from vae_likelihoods.files import DAY_SECONDS
 from vae_likelihoods.sweeps.studies import axes, grid, runtime
 from vae_likelihoods.upkeep import usage
@@ -51,14 +53,15 @@ def collect_garbage(root: Path, params: Path, older_than_days: float, drop: bool
 
 def table(entries: Sequence[Stored]) -> str:
     """Return a text table with a row for each entry."""
+    if not entries:
+        return "every entry is used"
     rows = [("key", "kind", "cell", "state", "age", "size")]
     rows += [
         (entry.key[:SHORT], entry.kind, entry.name, entry.state, entry.age, size(entry.size_bytes))
         for entry in sorted(entries, key=lambda entry: (entry.kind, entry.name, entry.age_seconds))
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines) if entries else "every entry is used"
+    sides = (*["left"] * 4, "right", "right")
+    return tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)
 
 
 def total(entries: Sequence[Stored]) -> str:
