@@ -23,6 +23,7 @@ from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.recipes.keeping import keep_in
 from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.seeding import generator
 
@@ -39,7 +40,8 @@ def main() -> None:
         trained = Trained(cell)
         data = trained.data
         if options.store is not None:
-            data = Data(data.prepared, data.levels, data.binarize, data.device, options.store)
+            keep = keep_in(options.store, data.prepared)
+            data = Data(data.prepared, data.levels, data.binarize, data.device, keep)
         costs = [cost(metric, cell, trained.model, data) for metric in options.metrics]
         rows.append([name, *costs, sum(costs)])
     print(tabulate(rows, ["cell", *options.metrics, "sum"], tablefmt="pipe", floatfmt=".2f"))

@@ -23,6 +23,7 @@ from vae_likelihoods.metrics.measures.features import classifier_of
 from vae_likelihoods.metrics.measures.frechet import frechet_distance
 from vae_likelihoods.metrics.measures.neighbours import likeness, nearest
 from vae_likelihoods.recipes.cpu import prepare_cpu
+from vae_likelihoods.recipes.keeping import keep_in
 from vae_likelihoods.seeding import generator
 
 NEIGHBOURS, QUANTILE = 5, 0.05
@@ -40,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare_cpu(threads=1)
     prepared = PreparedDataset(options.prepared)
-    classifier, points = classifier_of(prepared, options.store), {}
+    classifier, points = classifier_of(prepared, keep_in(options.store, prepared)), {}
     for name in ("train", "validation", "test"):
         images, labels = prepared.split(name)
         points[name] = images / (prepared.native_levels - 1)

@@ -11,28 +11,27 @@ import pytest
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.gallery.record import Finding, GalleryRow, difference
 from vae_likelihoods.gallery.rows import ROWS
-from vae_likelihoods.gallery.table import BEGIN, END, HEAD, check_page, lines, write_page
+from vae_likelihoods.gallery.table import BEGIN, END, HEADER, cells, check_page, markdown, write_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "gallery.md"
 ENTRY = next(entry for entry in ROWS if entry.name == "last_bin")
 NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
 
 
-def committed() -> dict[str, list[str]]:
-    """The lines of docs/gallery.md by the name of their row."""
-    rows: dict[str, list[str]] = {}
+def committed() -> dict[str, list[tuple[str, ...]]]:
+    """The cells of each line of docs/gallery.md by the name of the row."""
+    rows: dict[str, list[tuple[str, ...]]] = {}
     table = PAGE.read_text().partition(BEGIN)[2].partition(END)[0].strip().splitlines()
-    assert tuple(table[:2]) == HEAD
-    for line in table[2:]:
-        named = re.match(r"\| `(\w+)` \|", line)
-        rows.setdefault(named[1] if named else list(rows)[-1], []).append(line)
+    header, _, *lines = (tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in table)
+    assert header == HEADER
+    for line in lines:
+        rows.setdefault(line[0].strip("`") or list(rows)[-1], []).append(line)
     return rows
 
 
-def numbers(line: str) -> Iterator[tuple[float, float]]:
+def numbers(line: tuple[str, ...]) -> Iterator[tuple[float, float]]:
     """The numbers of a line's last three cells, each with one unit of its last of five digits."""
-    *_, right, wrong, damage, _ = line.split("|")
-    values = [float(NUMBER.search(cell)[0]) for cell in (right, wrong, damage)]
+    values = [float(NUMBER.search(cell)[0]) for cell in line[-3:]]
     units = [10.0 ** int(f"{value:e}".partition("e")[2]) * 1e-4 if value else 0.0 for value in values]
     yield from zip(values, (*units[:2], max(units)), strict=True)  # a damage is as exact as its parts
 
@@ -44,9 +43,9 @@ def test_the_committed_page_has_every_row_in_order() -> None:
 @pytest.mark.parametrize("name", [entry.name for entry in ROWS if not entry.trains])
 def test_the_committed_numbers_are_those_of_the_code(name: str, rows: dict[str, GalleryRow]) -> None:
     entry = next(entry for entry in ROWS if entry.name == name)
-    fresh = list(lines(entry, rows[name]))
+    fresh = list(cells(entry, rows[name]))
     for line, expected in zip(fresh, committed()[name], strict=True):
-        assert line.split("|")[:-4] == expected.split("|")[:-4]  # all but the numbers
+        assert line[:-3] == expected[:-3]  # all but the numbers
         for (number, _), (value, unit) in zip(numbers(line), numbers(expected), strict=True):
             assert abs(number - value) <= 1.01 * unit, line
 
@@ -55,10 +54,14 @@ def test_a_line_for_every_finding_and_the_words_once() -> None:
     row = GalleryRow(
         "wrong words", "right words", (difference("a", 2, 1, "nats"), Finding("b", 1, 3, 3, "times"))
     )
-    assert list(lines(ENTRY, row)) == [
-        "| `last_bin` | scored | wrong words | right words | a | 2 | 1 | 1 nats |",
-        "|  |  |  |  | b | 1 | 3 | 3 times |",
+    assert list(cells(ENTRY, row)) == [
+        ("`last_bin`", "scored", "wrong words", "right words", "a", "2", "1", "1 nats"),
+        ("", "", "", "", "b", "1", "3", "3 times"),
     ]
+    header, sides, *lines = markdown([(ENTRY, row)]).splitlines()
+    assert tuple(cell.strip() for cell in header.strip("|").split("|")) == HEADER
+    assert sides.count(":") == len(HEADER)
+    assert len(lines) == 2
 
 
 def test_a_damage_has_no_more_digits_than_its_parts() -> None:
@@ -71,10 +74,10 @@ def test_a_damage_has_no_more_digits_than_its_parts() -> None:
             difference("c", 0, 0, "nats"),
         ),
     )
-    first, second, third = lines(ENTRY, row)
-    assert first.endswith("| 123.46 | 123.41 | 0.04 nats |")
-    assert second.endswith("| 0 | 1e-29 | 1e-29 nats |")
-    assert third.endswith("| 0 | 0 | 0 nats |")
+    first, second, third = cells(ENTRY, row)
+    assert first[-3:] == ("123.46", "123.41", "0.04 nats")
+    assert second[-3:] == ("0", "1e-29", "1e-29 nats")
+    assert third[-3:] == ("0", "0", "0 nats")
 
 
 def test_a_page_keeps_all_but_its_table(tmp_path: Path) -> None:

@@ -93,14 +93,13 @@ def gallery(
 ) -> None:
     """Compute the gallery of wrong losses.
 
-    Prints a Markdown table, each row as soon as it is computed.
+    Prints a Markdown table when all rows are computed.
 
     \b
     Examples:
       vae-likelihoods gallery --output docs/gallery.md
       vae-likelihoods gallery --cheap --rows last_bin --rows missing_half
     """
-    from vae_likelihoods.gallery.computing import gallery as lines
+    from vae_likelihoods.gallery.computing import gallery as table
 
-    for line in lines(dataset, rows or [], cheap, seed, root, output):
-        print(line, flush=True)
+    print(table(dataset, rows or [], cheap, seed, root, output))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from tqdm import tqdm
 
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import require
 from vae_likelihoods.gallery.images import Images
 from vae_likelihoods.gallery.rows import ROWS, GalleryEntry, computed
-from vae_likelihoods.gallery.table import HEAD, check_page, lines, write_page
+from vae_likelihoods.gallery.table import check_page, markdown, write_page
 
 
-def gallery(
-    dataset: str, names: Sequence[str], cheap: bool, seed: int, root: Path, page: Path | None
-) -> Iterator[str]:
-    """Yield the lines of the table as its rows are computed, and write it to `page` at the end.
+def gallery(dataset: str, names: Sequence[str], cheap: bool, seed: int, root: Path, page: Path | None) -> str:
+    """Compute rows of the table and return it as Markdown; with `page`, also write it there.
 
     Args:
         dataset: a prepared data set.
@@ -23,7 +23,7 @@ def gallery(
         cheap: whether rows that train are left out.
         seed: everything random comes from it.
         root: the folder of data/.
-        page: the page that gets the table, too; None: none.
+        page: a page into which the table is also written; None: none.
 
     Raises:
         SettingError: if the data set is not prepared (says which commands prepare it), no row is left, or
@@ -33,14 +33,11 @@ def gallery(
         check_page(page)
     entries = entries_of(names, cheap)
     images = Images.of(PreparedDataset(root / "data" / "prepared" / dataset))
-    table = [*HEAD]
-    yield from HEAD
-    for entry, row in computed(entries, images, seed):
-        for line in lines(entry, row):
-            table.append(line)
-            yield line
+    rows = computed(entries, images, seed)
+    table = markdown(tqdm(rows, desc="gallery", total=len(entries), unit="row", disable=None))
     if page is not None:
-        write_page(page, "\n".join(table))
+        write_page(page, table)
+    return table
 
 
 def entries_of(names: Sequence[str], cheap: bool) -> list[GalleryEntry]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from tabulate import tabulate
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import write_text
@@ -13,20 +15,23 @@ from vae_likelihoods.gallery.rows import GalleryEntry
 
 BEGIN, END = "<!-- gallery -->", "<!-- /gallery -->"
 DIGITS = 5
-HEAD = (
-    "| error | how | what people write | what is right | number | right | wrong | damage |",
-    "| --- | --- | --- | --- | --- | ---: | ---: | ---: |",
-)
+HEADER = ("error", "how", "what people write", "what is right", "number", "right", "wrong", "damage")
+_SIDES = (*["left"] * 5, *["right"] * 3)
 
 
-def lines(entry: GalleryEntry, row: GalleryRow) -> Iterator[str]:
-    """Yield a line of the table for every finding; the first one also describes the error."""
+def markdown(computed: Iterable[tuple[GalleryEntry, GalleryRow]]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = [line for entry, row in computed for line in cells(entry, row)]
+    return tabulate(lines, HEADER, tablefmt="pipe", colalign=_SIDES, disable_numparse=True)
+
+
+def cells(entry: GalleryEntry, row: GalleryRow) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of a line of the table for every finding; the first line also describes the error."""
     first = (f"`{entry.name}`", "trained" if entry.trains else "scored", row.written, row.right)
     for index, finding in enumerate(row.findings):
         numbers = (finding.measured, digits(finding.right), digits(finding.wrong))
         damage = f"{digits(rounded_damage(finding))} {finding.unit}"
-        cells = (*(first if index == 0 else [""] * 4), *numbers, damage)
-        yield f"| {' | '.join(cells)} |"
+        yield *(first if index == 0 else [""] * 4), *numbers, damage
 
 
 def digits(value: float) -> str:
