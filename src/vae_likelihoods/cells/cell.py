@@ -170,7 +170,7 @@ class Cell:
     def check_trained(self) -> None:
         """Refuse to evaluate what was not trained, or was trained otherwise."""
         where = f"runs/{self.study}/{self.name}"
-        command = "train it with pipelines/train.py and the very settings that evaluate gets"
+        command = "train it with `.venv/bin/python pipelines/train.py` and the settings of evaluate"
         path = self.run_folder / "config.yaml"
         if not path.exists():
             raise SettingError("cell", self.name, f"{where} does not exist; {command}")

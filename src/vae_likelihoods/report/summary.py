@@ -103,9 +103,9 @@ def _command(study: str, likelihoods: Sequence[str], optional: bool) -> str:
     """Return what evaluates the cells of a study; one that params.yaml does not name has no likelihoods."""
     if optional:
         return f"`make study STUDY={study}`"
-    return (
-        f"`.venv/bin/dvc repro evaluate@{study}`" if likelihoods else f"pipelines/evaluate.py study={study}"
-    )
+    if likelihoods:
+        return f"`.venv/bin/dvc repro evaluate@{study}`"
+    return f"`.venv/bin/python pipelines/evaluate.py study={study}`"
 
 
 def _study(evaluations: Path, study: str, likelihoods: Sequence[str], command: str) -> pd.DataFrame:
