@@ -18,11 +18,12 @@ from safetensors.torch import load_file
 
 from vae_likelihoods.cells.build import build_metrics, build_model
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.run_files import EVALUATION_RESULTS
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.metrics.base import Measured
-from vae_likelihoods.recipes.evaluation import RESULTS, evaluate, multiply_adds
+from vae_likelihoods.recipes.evaluation import evaluate, multiply_adds
 from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.recipes.training import make_trainer, train
 from vae_likelihoods.seeding import generator
@@ -55,8 +56,8 @@ def metrics(cell: Cell, tmp_path: Path) -> dict[str, Any]:
 
 
 def test_it_writes_exactly_the_files_it_returns(cell: Cell, tmp_path: Path) -> None:
-    assert evaluate(cell, tmp_path) == list(RESULTS)
-    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS)
+    assert evaluate(cell, tmp_path) == list(EVALUATION_RESULTS)
+    assert {path.name for path in tmp_path.iterdir()} == set(EVALUATION_RESULTS)
 
 
 def test_numbers_agree_with_each_other(metrics: dict[str, Any]) -> None:
@@ -157,7 +158,7 @@ def test_evaluated_again_gives_the_same_bytes(cell: Cell, tmp_path: Path) -> Non
     for name in ("first", "again"):
         (tmp_path / name).mkdir()
         evaluate(cell, tmp_path / name)
-    for name in RESULTS:
+    for name in EVALUATION_RESULTS:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from vae_likelihoods.cells.cell import Cell
-from vae_likelihoods.recipes.training import RESULTS, make_trainer, train
+from vae_likelihoods.cells.run_files import TRAINING_RESULTS
+from vae_likelihoods.recipes.training import make_trainer, train
 from vae_likelihoods.training.trainer import EpochRecord, NonFiniteLossError
 from vae_likelihoods.units.declaration import from_plain
 
@@ -57,7 +58,7 @@ def test_it_writes_exactly_the_files_it_returns_and_timings(small_cell: MakeCell
     grids = {
         f"grids/{what}-{epoch:04d}.png" for what in ("samples", "reconstructions") for epoch in (0, 1, 2)
     }
-    assert set(names) == {*RESULTS, *grids}
+    assert set(names) == {*TRAINING_RESULTS, *grids}
     assert len(names) == len(set(names))
     assert all_files(tmp_path) == {*names, "timings.csv"}
     assert [record.epoch for record in records] == [1, 2]

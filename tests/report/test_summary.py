@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from vae_likelihoods.cells.run_files import EVALUATION_RESULTS
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report import summary
 from vae_likelihoods.report.comparable import UnlikeUnits
+from vae_likelihoods.report.records import METRICS, PER_IMAGE, PICTURES
 from vae_likelihoods.units.quantity import Quantity
 
 COLUMNS = [
@@ -22,6 +24,10 @@ COLUMNS = [
 @pytest.fixture
 def cells(root: Path) -> pd.DataFrame:
     return summary.collect(root / "evaluations", {"grey": ["gaussian", "binomial"]})
+
+
+def test_a_report_reads_files_that_an_evaluation_writes() -> None:
+    assert {METRICS, PER_IMAGE, *PICTURES} <= set(EVALUATION_RESULTS)
 
 
 def test_every_cell_is_a_row_in_the_order_of_params(cells):

@@ -20,14 +20,14 @@ from vae_likelihoods.cells.build import (
     build_optimizer,
 )
 from vae_likelihoods.cells.identity import Identity, without_modules
+from vae_likelihoods.cells.run_files import CONFIG
+from vae_likelihoods.cells.run_files import WEIGHTS as WEIGHTS
 from vae_likelihoods.cells.settings import Settings, read
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import check_levels
 from vae_likelihoods.errors import SettingError, under
 from vae_likelihoods.files import PROJECT, sha256
 from vae_likelihoods.store.entry import Entry
-
-WEIGHTS = "model.safetensors"  # as recipes/training.py calls it
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Cell:
         Raises:
             SettingError: if its config.yaml is not one that this version wrote.
         """
-        learned = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        learned = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
         runtime = {**OmegaConf.load(PROJECT / "conf/runtime/default.yaml"), "root": str(root)}
         rest = {"dataset": {}, "metric": {}, "tracking": {"uri": None}, "runtime": runtime}
         return cls(read(OmegaConf.create({**learned, **rest})))  # type: ignore[dict-item]
@@ -171,7 +171,7 @@ class Cell:
         """Refuse to evaluate what was not trained, or was trained otherwise."""
         where = f"runs/{self.study}/{self.name}"
         command = "train it with `.venv/bin/python pipelines/train.py` and the settings of evaluate"
-        path = self.run_folder / "config.yaml"
+        path = self.run_folder / CONFIG
         if not path.exists():
             raise SettingError("cell", self.name, f"{where} does not exist; {command}")
         trained = OmegaConf.to_container(OmegaConf.load(path))

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
+from vae_likelihoods.cells.run_files import CHECKPOINT
 from vae_likelihoods.cells.settings import Runtime
 from vae_likelihoods.files import write_json
 from vae_likelihoods.store.entry import Entry
 
 RECORD = "environment.json"
-CHECKPOINT = "checkpoint.pt"  # as recipes/training.py calls it
 PACKAGES = (
     "matplotlib", "mlxtend", "numpy", "pandas", "pillow", "safetensors", "scikit-learn", "scipy",
 )  # fmt: skip

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vae_likelihoods import experiments
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.run_files import METRICS
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.experiments.base import PublishedProtocol, facts
 from vae_likelihoods.files import PROJECT
@@ -74,7 +75,7 @@ def collect(name: str, overrides: Sequence[str]) -> pd.DataFrame:
     rows = []
     for part in (name, *experiment.parts):
         for cell in grid(part, overrides):
-            path = cell.evaluation_folder / "metrics.json"
+            path = cell.evaluation_folder / METRICS
             command = f"run `.venv/bin/vae-likelihoods experiment {name}`"
             require(path.is_file(), "cell", f"{cell.study}/{cell.name}", f"was not evaluated; {command}")
             metrics = json.loads(path.read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ import pandas as pd
 from typing_extensions import override
 
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.run_files import HISTORY
 from vae_likelihoods.experiments.base import (
     ProtocolTable,
     PublishedProtocol,
@@ -45,9 +46,7 @@ class SigmaVAEProtocol(PublishedProtocol):
             "kind": kind,
             "start": likelihood["scale"],
             "trained_on": likelihood["trained_on"],
-            "learned_sigma": learned_sigma(cell.run_folder / "history.csv")
-            if kind == "learned, shared"
-            else None,
+            "learned_sigma": learned_sigma(cell.run_folder / HISTORY) if kind == "learned, shared" else None,
             "bits_per_dim": metrics["bits_per_dim"],
             "squared_error": metrics["squared_error"],
             "rate_nats": metrics["rate_nats"],

@@ -23,6 +23,7 @@ from torch.multiprocessing.spawn import ProcessContext, ProcessException, start_
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
+from vae_likelihoods.cells.run_files import CHECKPOINT
 from vae_likelihoods.models.vae import VAE, Noise, Rows
 from vae_likelihoods.objectives.base import Objective
 from vae_likelihoods.recipes.training import make_trainer, train
@@ -166,7 +167,7 @@ def follow(index: int, cell: Cell, folder: Path, meeting: Path, gpus: Sequence[i
     (meeting / f"started-{rank}").touch()
     with group(cell, meeting, rank):
         trainer = make_trainer(cell, DataParallelTrainer)
-        Checkpoint(folder / "checkpoint.pt", 0).restore(trainer)
+        Checkpoint(folder / CHECKPOINT, 0).restore(trainer)
         with suppress(NonFiniteLossError):  # rank 0 meets it too, and raises it
             for _ in trainer.epochs():
                 pass

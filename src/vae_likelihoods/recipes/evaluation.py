@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from vae_likelihoods.cells.run_files import (
+    EVALUATION_RESULTS,
+    HISTORY,
+    LATENTS,
+    METRICS,
+    PER_IMAGE,
+    RECONSTRUCTIONS,
+    SAMPLES,
+)
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import read_csv, write_csv, write_json, write_whole
 from vae_likelihoods.metrics.base import Floats, Measured
@@ -23,7 +32,6 @@ from vae_likelihoods.units.declaration import ITSELF, Declaration, to_plain
 if TYPE_CHECKING:
     from vae_likelihoods.cells.cell import Cell
 
-RESULTS = ("metrics.json", "per_image.csv", "samples.png", "reconstructions.png", "latents.png")
 Facts = Mapping[Declaration, Any]
 
 
@@ -57,12 +65,12 @@ def evaluate(
         "test_sha256": test.sha256,
         "declarations": to_plain(unique(facts)),
     }
-    write_json(folder / "metrics.json", contents)
-    write_per_image(folder / "per_image.csv", measured)
-    write_whole(folder / "samples.png", samples(model, cell.settings.seed).save)
-    write_whole(folder / "reconstructions.png", reconstructions(model, test.images).save)
-    write_whole(folder / "latents.png", kl_bars(kl_per_latent(values)).save)
-    return list(RESULTS)
+    write_json(folder / METRICS, contents)
+    write_per_image(folder / PER_IMAGE, measured)
+    write_whole(folder / SAMPLES, samples(model, cell.settings.seed).save)
+    write_whole(folder / RECONSTRUCTIONS, reconstructions(model, test.images).save)
+    write_whole(folder / LATENTS, kl_bars(kl_per_latent(values)).save)
+    return list(EVALUATION_RESULTS)
 
 
 def kl_per_latent(values: Mapping[str, Any]) -> list[float]:
@@ -120,7 +128,7 @@ def cost(cell: Cell, model: VAE) -> Facts:
         fact("trained_on", scale, header="trained on"): model.likelihood.trained_on,
         count("parameters", "trained numbers of the model", header="parameters"): parameters,
         count("multiply_adds", products, header="multiply-adds"): multiply_adds(model, cell.data.shape),
-        epochs: len(read_csv(cell.run_folder / "history.csv")),
+        epochs: len(read_csv(cell.run_folder / HISTORY)),
     }
 
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from vae_likelihoods.cells.build import build_metrics, build_model
+from vae_likelihoods.cells.run_files import WEIGHTS
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import SettingError, require, under
 from vae_likelihoods.files import write_json, write_whole
@@ -54,7 +55,7 @@ class Trained:
         prepare_cpu(runtime.threads)
         torch.set_float32_matmul_precision("highest")  # scores are computed with all bits
         model = build_model(cell.settings, cell.data.shape)
-        path = cell.run_folder / "model.safetensors"
+        path = cell.run_folder / WEIGHTS
         try:
             load_weights(path, model)
         except (SafetensorError, RuntimeError) as error:

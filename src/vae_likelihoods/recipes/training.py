@@ -9,6 +9,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from vae_likelihoods.cells.build import build_model, build_objective, build_optimizer
+from vae_likelihoods.cells.run_files import (
+    CHECKPOINT,
+    COLUMNS,
+    GRIDS,
+    HISTORY,
+    RECONSTRUCTIONS,
+    SAMPLES,
+    TIMINGS,
+    TRAINING_RESULTS,
+    WEIGHTS,
+)
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.files import write_json, write_whole
 from vae_likelihoods.models.vae import VAE
@@ -22,8 +33,6 @@ from vae_likelihoods.units.declaration import to_plain
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells.cell import Cell
-
-RESULTS = ("history.csv", "columns.json", "model.safetensors", "samples.png", "reconstructions.png")
 
 
 def train(
@@ -47,25 +56,25 @@ def train(
         NonFiniteLossError: names epoch and step.
     """
     trainer = make_trainer(cell, kind)
-    checkpoint = Checkpoint(folder / "checkpoint.pt", cell.settings.runtime.checkpoint_seconds)
+    checkpoint = Checkpoint(folder / CHECKPOINT, cell.settings.runtime.checkpoint_seconds)
     if not checkpoint.restore(trainer):
-        write_grids(folder / "grids", trainer, cell.settings.seed)
-    write_json(folder / "columns.json", to_plain(history_columns(trainer)))
+        write_grids(folder / GRIDS, trainer, cell.settings.seed)
+    write_json(folder / COLUMNS, to_plain(history_columns(trainer)))
     for record in trainer.epochs():
-        write_history(folder / "history.csv", trainer.records)
-        add_timing(folder / "timings.csv", trainer)
+        write_history(folder / HISTORY, trainer.records)
+        add_timing(folder / TIMINGS, trainer)
         if record.epoch % cell.settings.training.grid_epochs == 0 or trainer.finished:
-            write_grids(folder / "grids", trainer, cell.settings.seed)
+            write_grids(folder / GRIDS, trainer, cell.settings.seed)
         checkpoint.save(trainer)
         on_epoch(record)
     trainer.model.load_state_dict(trainer.best_weights)
-    save_weights(folder / "model.safetensors", trainer.best_weights)
+    save_weights(folder / WEIGHTS, trainer.best_weights)
     write_pictures(folder, trainer, cell.settings.seed)
-    write_history(folder / "history.csv", trainer.records)
+    write_history(folder / HISTORY, trainer.records)
     checkpoint.path.unlink(missing_ok=True)
     # A file that a killed process left half written has a name that begins with a dot.
-    grids = [f"grids/{path.name}" for path in (folder / "grids").glob("[!.]*.png")]
-    return [*RESULTS, *grids]
+    grids = [f"{GRIDS}/{path.name}" for path in (folder / GRIDS).glob("[!.]*.png")]
+    return [*TRAINING_RESULTS, *grids]
 
 
 def make_trainer(cell: Cell, kind: Callable[..., Trainer] = Trainer) -> Trainer:
@@ -95,11 +104,15 @@ def make_trainer(cell: Cell, kind: Callable[..., Trainer] = Trainer) -> Trainer:
 def write_pictures(folder: Path, trainer: Trainer, seed: int, mark: str = "") -> None:
     """Write the sample grid and the reconstructions of validation images."""
     sample_grid = samples(trainer.model, seed)
-    write_whole(folder / f"samples{mark}.png", sample_grid.save)
+    write_whole(_marked(folder / SAMPLES, mark), sample_grid.save)
     reconstruction_grid = reconstructions(trainer.model, trainer.validation)
-    write_whole(folder / f"reconstructions{mark}.png", reconstruction_grid.save)
+    write_whole(_marked(folder / RECONSTRUCTIONS, mark), reconstruction_grid.save)
 
 
 def write_grids(folder: Path, trainer: Trainer, seed: int) -> None:
     """Write both pictures of the epoch that just ended, with its number in their names."""
     write_pictures(folder, trainer, seed, mark=f"-{trainer.epoch:04d}")
+
+
+def _marked(path: Path, mark: str) -> Path:
+    return path.with_stem(path.stem + mark)

@@ -20,6 +20,7 @@ from PIL import Image
 from vae_likelihoods import palette
 from vae_likelihoods.report import charts, ranking, summary
 from vae_likelihoods.report.recommend import Recommendation, Table
+from vae_likelihoods.report.records import PICTURES
 from vae_likelihoods.report.resampling import REPLICATES
 from vae_likelihoods.report.stability import Agreement
 from vae_likelihoods.report.words import within
@@ -159,7 +160,7 @@ def _pictures(cells: pd.DataFrame, evaluated: Path, names: Sequence[str]) -> dic
     pictures: dict[str, dict[int, Pictures]] = {name: {} for name in names}
     for row in first[["likelihood", "latent_dim", "cell"]].itertuples(index=False):
         folder = evaluated / str(row.cell)
-        pair = (_data_uri(folder / "samples.png"), _data_uri(folder / "reconstructions.png"))
+        pair = [_data_uri(folder / name) for name in PICTURES]
         pictures[str(row.likelihood)][int(str(row.latent_dim))] = Pictures(str(row.cell), *pair)
     return pictures
 

@@ -11,6 +11,10 @@ from typing import Any
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.units.declaration import Declaration, from_plain
 
+METRICS, PER_IMAGE = "metrics.json", "per_image.csv"
+PICTURES = ("samples.png", "reconstructions.png")
+"""The files of an evaluated cell that a report reads, as cells/run_files.py names them, which lies above."""
+
 BITS_SCORE, NATS_SCORE = "bits_per_dim", "nll_nats"
 SCORES = (BITS_SCORE, NATS_SCORE)
 """The score that ranks, in both units: the only numbers that a report cannot do without."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.report.records import NATS_SCORE
+from vae_likelihoods.report.records import NATS_SCORE, PER_IMAGE
 from vae_likelihoods.report.resampling import Floats
 from vae_likelihoods.units.declaration import Declaration
 
@@ -53,7 +53,7 @@ def read(evaluations: Path, cells: pd.DataFrame) -> list[Evaluated]:
     lengths = {len(each.per_image): each.cell for each in evaluated}
     if len(lengths) > 1:
         counts = ", ".join(f"{length} in {cell}" for length, cell in lengths.items())
-        raise SettingError("per_image.csv", counts, "all cells of a study need the same test images")
+        raise SettingError(PER_IMAGE, counts, "all cells of a study need the same test images")
     return sorted(evaluated, key=lambda each: (each.name, each.seed, each.cell))
 
 
@@ -68,7 +68,7 @@ def by_setting(cells: Sequence[Evaluated], column: str = NATS_SCORE) -> dict[Nam
 
 
 def _read(folder: Path, row: Mapping[Any, Any]) -> Evaluated:
-    path = folder / "per_image.csv"
+    path = folder / PER_IMAGE
     try:
         per_image = pd.read_csv(path)
     except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.report.comparable import require_comparable
-from vae_likelihoods.report.records import merged, read_record
+from vae_likelihoods.report.records import METRICS, merged, read_record
 from vae_likelihoods.report.words import shortened
 from vae_likelihoods.units.declaration import Declaration
 
@@ -109,7 +109,7 @@ def _command(study: str, likelihoods: Sequence[str], optional: bool) -> str:
 
 
 def _study(evaluations: Path, study: str, likelihoods: Sequence[str], command: str) -> pd.DataFrame:
-    paths = sorted((evaluations / study).glob("*/metrics.json"))
+    paths = sorted((evaluations / study).glob(f"*/{METRICS}"))
     remedy = f"run {command}"
     require(bool(paths), "study", study, f"no evaluated cell in {(evaluations / study).as_posix()}; {remedy}")
     cells = pd.DataFrame([read_record(path, study, remedy) for path in paths])

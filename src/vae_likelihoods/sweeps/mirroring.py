@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.run_files import HISTORY
 from vae_likelihoods.errors import under
 from vae_likelihoods.tracking.connection import refusal, store_uri
 from vae_likelihoods.tracking.experiment import Status
@@ -85,7 +86,7 @@ class SweepMirror:
             )
         self.mirror.open_parent(sweep.cells, self.command)
         folder = sweep.stage.entry(cell).folder
-        if not (folder / "history.csv").exists() and state != "failed":
+        if not (folder / HISTORY).exists() and state != "failed":
             return False
         status: Status = "FINISHED" if done else "FAILED" if state == "failed" else "RUNNING"
         if last and status == "RUNNING":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.run_files import HISTORY, METRICS
 from vae_likelihoods.files import PROJECT, read_csv
 from vae_likelihoods.sweeps.stages import Stage
 
@@ -69,14 +70,14 @@ def _score(stage: Stage, cell: Cell) -> CellScore | None:
 
 def score_on_validation(cell: Cell, folder: Path) -> CellScore:
     """Return the score of the epoch whose weights were kept, from history.csv in `folder`."""
-    epochs = {row["epoch"]: row for row in read_csv(folder / "history.csv")}
+    epochs = {row["epoch"]: row for row in read_csv(folder / HISTORY)}
     kept = epochs[list(epochs.values())[-1]["best_epoch"]]
     return CellScore(f"validation bits/dim on {_data(cell)}", float(kept["val_bits_per_dim"]), cell.name)
 
 
 def score_on_test(cell: Cell, folder: Path) -> CellScore:
     """Return the score on the test images, from metrics.json in `folder`."""
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     scale = f"test bits/dim on {_data(cell)}, k = {metrics['importance_samples']}"
     return CellScore(scale, float(metrics["bits_per_dim"]), cell.name)
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.environment import copy_record, record
 from vae_likelihoods.cells.identity import Identity
+from vae_likelihoods.cells.run_files import CONFIG
 from vae_likelihoods.errors import under
 from vae_likelihoods.recipes.distributed import train_together
 from vae_likelihoods.recipes.evaluation import evaluate
@@ -114,7 +115,7 @@ class TrainingStage(Stage):
 
     @override
     def texts(self, cell: Cell) -> dict[str, str]:
-        return {"config.yaml": OmegaConf.to_yaml(OmegaConf.create(cell.description()))}
+        return {CONFIG: OmegaConf.to_yaml(OmegaConf.create(cell.description()))}
 
 
 class EvaluationStage(Stage):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_likelihoods.cells.cell import Cell, differences
+from vae_likelihoods.cells.run_files import COLUMNS, GRIDS, HISTORY
 from vae_likelihoods.files import read_csv
 from vae_likelihoods.units.declaration import Declaration, from_plain
 
@@ -19,7 +20,6 @@ SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """The split that a number was measured on -> the first part of its name in MLflow."""
 
 VALIDATION_SCORE, TEST_SCORE = "val/bpd", "test/bpd"
-_COLUMNS = "columns.json"
 
 
 def epochs(folder: Path, timings: Path, after: int, ended: bool) -> dict[int, list[Value]]:
@@ -40,7 +40,7 @@ def epochs(folder: Path, timings: Path, after: int, ended: bool) -> dict[int, li
     for row in read_csv(timings):
         speeds.setdefault(int(row["epoch"]), float(row["images_per_second"]))
     values: dict[int, list[Value]] = {}
-    for row in read_csv(folder / "history.csv"):
+    for row in read_csv(folder / HISTORY):
         epoch = int(row["epoch"])
         if epoch > after and (ended or epoch in speeds):
             measured = [(metric, float(row[name]), epoch) for name, metric in numbers.items() if name in row]
@@ -51,7 +51,7 @@ def epochs(folder: Path, timings: Path, after: int, ended: bool) -> dict[int, li
 
 def columns(folder: Path) -> dict[str, Declaration]:
     """Return the declarations of the columns of a history.csv; an older version wrote none."""
-    path = folder / _COLUMNS
+    path = folder / COLUMNS
     return from_plain(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
@@ -135,7 +135,7 @@ def data_profile(cell: Cell) -> str:
 
 def grids(folder: Path) -> dict[str, Path]:
     """Return the pictures of a cell over epochs: `<kind>-<epoch>` -> the file."""
-    paths = sorted((folder / "grids").glob("[!.]*-[0-9]*.png"))
+    paths = sorted((folder / GRIDS).glob("[!.]*-[0-9]*.png"))
     return {f"{path.stem.rpartition('-')[0]}-{int(path.stem.rpartition('-')[2])}": path for path in paths}
 
 

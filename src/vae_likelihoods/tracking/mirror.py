@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.identity import key_of
+from vae_likelihoods.cells.run_files import CONFIG, METRICS, TIMINGS, TRAINING_RESULTS, WEIGHTS
 from vae_likelihoods.files import sha256
 from vae_likelihoods.store.entry import FAILURE
 from vae_likelihoods.tracking import contents, grids
@@ -30,8 +31,6 @@ from vae_likelihoods.tracking.view import run_colour
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-WEIGHTS = "model.safetensors"
-RESULTS = ("history.csv", "columns.json", WEIGHTS, "samples.png", "reconstructions.png")
 PICTURES = {"mlflow.loggedImages": "True"}  # the UI looks for some
 THUMBNAIL = (256, 256)  # the size that MLflow's own log_image uses
 
@@ -118,7 +117,7 @@ class Mirror:
             Whether this process mirrors the cell; False while another one does.
         """
         weights = sha256(folder / WEIGHTS) if status == "FINISHED" else ""
-        metrics = {} if evaluation is None else json.loads((evaluation / "metrics.json").read_text())
+        metrics = {} if evaluation is None else json.loads((evaluation / METRICS).read_text())
         mark = key_of(metrics) if metrics else None
         if self._is_there(cell, weights, mark):
             return True
@@ -216,7 +215,7 @@ class Mirror:
             self.experiment.client.log_inputs(run_id, [used])
 
     def _log_training(self, child: Child, cell: Cell, folder: Path, status: Status, weights: str) -> None:
-        timings = cell.trained.folder / "timings.csv"
+        timings = cell.trained.folder / TIMINGS
         new = contents.epochs(folder, timings, child.epochs, status != "RUNNING")
         self.experiment.log(child.run_id, new.values())
         child.epochs = max(new, default=child.epochs)
@@ -245,10 +244,10 @@ class Mirror:
 
     def _log_results(self, child: Child, cell: Cell, folder: Path, weights: str) -> None:
         client = self.experiment.client
-        for name in RESULTS:
+        for name in TRAINING_RESULTS:
             if (folder / name).exists():  # older versions wrote no columns.json
                 client.log_artifact(child.run_id, str(folder / name))
-        client.log_text(child.run_id, OmegaConf.to_yaml(cell.description()), "config.yaml")
+        client.log_text(child.run_id, OmegaConf.to_yaml(cell.description()), CONFIG)
         units = contents.unit_tags(contents.columns(folder))
         self.experiment.log(child.run_id, tags={"weights": weights, **units})
         child.tags["weights"] = weights

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.run_files import CONFIG
 from vae_likelihoods.errors import SettingError, UnavailableError
 from vae_likelihoods.tracking import grids
 from vae_likelihoods.tracking.connection import mlflow_errors, refusal, store_uri
@@ -39,9 +40,7 @@ def sync(root: Path, studies: Sequence[str], uri: str | None) -> Iterator[str]:
 
 def sync_study(root: Path, study: str, uri: str) -> int:
     """Mirror one study; return how many cells it has."""
-    cells = [
-        Cell.laid_out(path.parent, root) for path in sorted((root / "runs" / study).glob("*/config.yaml"))
-    ]
+    cells = [Cell.laid_out(path.parent, root) for path in sorted((root / "runs" / study).glob(f"*/{CONFIG}"))]
     if not cells:
         raise SettingError("study", study, f"there is no cell in {root / 'runs' / study}")
     mirror = Mirror(uri, root, study)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from vae_likelihoods.report.records import merged, read_record
+from vae_likelihoods.report.records import METRICS, merged, read_record
 from vae_likelihoods.units.declaration import ITSELF, Declaration
 
 CELL = ["study", "cell"]
@@ -142,8 +142,7 @@ def declared(evaluations: Path, summary: pd.DataFrame) -> dict[str, Declaration]
     """
     cells = zip(summary["study"], summary["cell"], strict=True)
     records = (
-        read_record(evaluations / study / cell / "metrics.json", study, "evaluate it again")
-        for study, cell in cells
+        read_record(evaluations / study / cell / METRICS, study, "evaluate it again") for study, cell in cells
     )
     return merged(record["declarations"] for record in records)
 
