@@ -6,23 +6,17 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from vae_likelihoods import experiments
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.run_files import METRICS
-from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.errors import require
 from vae_likelihoods.experiments.base import PublishedProtocol, facts
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps import studies
-from vae_likelihoods.sweeps.names import name_with, swept
 
 
 def names() -> list[str]:
@@ -50,19 +44,11 @@ def grid(name: str, overrides: Sequence[str]) -> list[Cell]:
     Raises:
         SettingError: if they cannot be composed.
     """
-    try:
+    with studies.composition("experiment", name):
         with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
             hydra = compose("config", [f"experiment={name}"], return_hydra_config=True).hydra
         axes = [f"{key}={value}" for key, value in hydra.sweeper.params.items()]
-        parsed = OverridesParser.create().parse_overrides([*axes, f"experiment={name}", *overrides])
-        roots = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
-        (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-        settings = studies.composed(jobs, Path(str(roots[-1])) if roots else PROJECT)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise SettingError("experiment", name, f"cannot be composed: {str(error).splitlines()[0]}") from None
-    extra = swept(jobs)
-    cells = [Cell(checked) for checked in settings]
-    return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
+        return studies.cells_of([*axes, f"experiment={name}", *overrides])
 
 
 def collect(name: str, overrides: Sequence[str]) -> pd.DataFrame:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,38 @@ def grid(name: str, study: Any, root: Path) -> list[Cell]:
     Raises:
         SettingError: if its axes or options cannot be composed.
     """
+    with composition("study", name):
+        return cells_of(_overrides(name, study), root)
+
+
+@contextmanager
+def composition(kind: str, name: str) -> Iterator[None]:
+    """Refuse in one line what Hydra or OmegaConf cannot compose inside the block.
+
+    Args:
+        kind: of what is composed: study or experiment.
+        name: its name.
+
+    Raises:
+        SettingError: names the study or experiment.
+    """
     try:
-        overrides = OverridesParser.create().parse_overrides(_overrides(name, study))
-        (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-        cells = [Cell(settings) for settings in composed(jobs, root)]
+        yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise SettingError("study", name, f"cannot be composed: {str(error).splitlines()[0]}") from None
+        raise SettingError(kind, name, f"cannot be composed: {str(error).splitlines()[0]}") from None
+
+
+def cells_of(overrides: Sequence[str], root: Path | None = None) -> list[Cell]:
+    """Return the cells of `train.py -m <overrides>`; their parts and data are not checked.
+
+    Args:
+        overrides: settings and axes; of those with the same key the last one counts.
+        root: the folder of all results; None: that of the overrides, or else the project's.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    roots = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
+    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    cells = [Cell(settings) for settings in composed(jobs, root or Path(str([PROJECT, *roots][-1])))]
     extra = swept(jobs)
     return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
 
