@@ -124,6 +124,7 @@ def spring(stiffness: float) -> dict[str, object]:
 NESTED = [
     (spring(-1), {}, "metric.mine.springs.stiffness=-1: "),
     ([spring(1), [spring(2), spring(-3)]], {}, "metric.mine.springs.1.1.stiffness=-3: "),
+    ({"a": spring(1), "b": [{"c": spring(-4)}]}, {}, "metric.mine.springs.b.0.c.stiffness=-4: "),
     (spring(1), {"teeth": 0}, "metric.mine.teeth=0: "),
     (spring(1), {"levels": 1}, "metric.mine.levels=1: "),
     ({**spring(1), "colour": 2}, {}, "metric.mine.springs="),
@@ -153,3 +154,11 @@ def test_parts_in_lists_are_built() -> None:
     assert isinstance(first, Spring)
     assert isinstance(second, Spring)
     assert rest == [3, {"a": 1}]
+
+
+def test_parts_in_mappings_are_built() -> None:
+    springs = {"a": spring(1), "b": {"c": [spring(2)], "d": {"e": [3]}}, "f": 4}
+    built = build("x", {"_target_": f"{__name__}.Clock", "springs": springs}).springs
+    assert isinstance(built["a"], Spring)
+    assert isinstance(built["b"]["c"][0], Spring)
+    assert (built["b"]["d"], built["f"]) == ({"e": [3]}, 4)

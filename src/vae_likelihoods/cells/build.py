@@ -29,8 +29,8 @@ KEYS = {"networks": "network", "shape": "dataset", "output_channels": "likelihoo
 def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
     """Call the class or function that `node` names in `_target_`, with its settings and what is given here.
 
-    Parts within the node, and in lists of it, are built first. Each part refuses its own argument; the error
-    gets the path at which the user wrote it.
+    Parts within the node, also in its lists and mappings, are built first. Each part refuses its own
+    argument; the error gets the path at which the user wrote it.
 
     Args:
         path: where `node` stands in the configuration.
@@ -57,14 +57,18 @@ def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
 
 def _has_part(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return "_target_" in value
+        return "_target_" in value or any(map(_has_part, value.values()))
     return isinstance(value, list) and any(map(_has_part, value))
 
 
 def _parts_in(path: str, value: Any) -> Any:
     if isinstance(value, list):
         return [_parts_in(f"{path}.{place}", each) for place, each in enumerate(value)]
-    return build(path, value) if _has_part(value) else value
+    if not isinstance(value, Mapping):
+        return value
+    if "_target_" in value:
+        return build(path, value)
+    return {key: _parts_in(f"{path}.{key}", each) for key, each in value.items()}
 
 
 def build_likelihood(settings: Settings, channels: int) -> Likelihood:
