@@ -1,4 +1,5 @@
 """A cell: its checked settings, its parts, its key and its places.
 
-Knows nothing of grids, stages or MLflow.
+Knows what a configuration names, how it is built and what its files are called; nothing of grids, stages or
+MLflow.
 """

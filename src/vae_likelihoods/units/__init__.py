@@ -1,4 +1,4 @@
 """Units, and declarations: how a number is named, explained, shown and compared.
 
-Knows nothing of who measures a number, and nothing of where it is shown.
+Knows measures, scales and conversions between them, nothing of who measures a number or where it is shown.
 """
