@@ -1,6 +1,6 @@
 """A first run on a GPU through the commands of pipelines/: one question, one line.
 
-bash .gpu/run.sh                              # on the machine with the GPU, 8 minutes at most
+bash .gpu/run.sh                              # on the machine with the GPU, 7 minutes at most
 bash .gpu/run.sh --device cpu --small         # a rehearsal without a GPU
 
 OUT/gpu.json gets the answers as they come.
