@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -104,3 +105,16 @@ def test_a_command_may_end_with_a_code_of_its_own(app: typer.Typer, code: int) -
 def test_a_fault_of_the_program_is_not_hidden(app: typer.Typer) -> None:
     with pytest.raises(ZeroDivisionError):
         run(app, ["fail"])
+
+
+def test_a_file_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = new_app()
+
+    @commands.command()
+    def write() -> None:
+        tmp_path.write_text("")  # a folder
+
+    assert run(commands, []) == 1
+    assert capsys.readouterr().err == f"vae-likelihoods: {tmp_path}: Is a directory\n"

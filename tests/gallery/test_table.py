@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.gallery.record import Finding, GalleryRow, difference
+from vae_likelihoods.gallery.record import Cost, GalleryRow, difference
 from vae_likelihoods.gallery.rows import ROWS
 from vae_likelihoods.gallery.table import BEGIN, END, HEADER, cells, check_page, markdown, write_page
 
@@ -52,7 +52,7 @@ def test_the_committed_numbers_are_those_of_the_code(name: str, rows: dict[str, 
 
 def test_a_line_for_every_finding_and_the_words_once() -> None:
     row = GalleryRow(
-        "wrong words", "right words", (difference("a", 2, 1, "nats"), Finding("b", 1, 3, 3, "times"))
+        "wrong words", "right words", (difference("a", 2, 1, "nats"), Cost("b", 1, 3, 3, "times"))
     )
     assert list(cells(ENTRY, row)) == [
         ("`last_bin`", "scored", "wrong words", "right words", "a", "2", "1", "1 nats"),

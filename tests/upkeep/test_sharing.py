@@ -140,3 +140,11 @@ def test_a_place_that_cannot_be_is_one_line(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"cells: {place}: ")
     assert message in line
+
+
+@pytest.mark.parametrize("direction", ["push", "pull"])
+def test_an_empty_place_is_refused(copy, two, tmp_path, capsys, direction: str) -> None:
+    """As of a variable of the shell that is not set: it would be the working folder."""
+    assert main(["cells", direction, " ", "--store", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("cells: place= : is empty; need a folder")
+    assert not list(tmp_path.glob("*.zip"))

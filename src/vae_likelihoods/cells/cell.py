@@ -20,8 +20,7 @@ from vae_likelihoods.cells.build import (
     build_optimizer,
 )
 from vae_likelihoods.cells.identity import Identity, without_modules
-from vae_likelihoods.cells.run_files import CONFIG
-from vae_likelihoods.cells.run_files import WEIGHTS as WEIGHTS
+from vae_likelihoods.cells.run_files import CONFIG, WEIGHTS
 from vae_likelihoods.cells.settings import Settings, read
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import check_levels

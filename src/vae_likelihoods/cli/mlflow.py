@@ -44,7 +44,7 @@ def sync(
 
 
 def ui(
-    port: Annotated[int, typer.Option(help="Port of the server.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server.")] = 5000,
     root: Root = PROJECT,
     uri: Uri = None,
 ) -> None:

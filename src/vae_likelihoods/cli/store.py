@@ -66,7 +66,8 @@ def why(
 def gc(
     drop: Annotated[bool, typer.Option("--drop", help="Remove what is listed.")] = False,
     older_than: Annotated[
-        float, typer.Option(metavar="DAYS", show_default=False, help="List only results that are older.")
+        float,
+        typer.Option(metavar="DAYS", min=0, show_default=False, help="Only what is older."),
     ] = 0.0,
     root: Root = PROJECT,
     params: Params = PARAMS,

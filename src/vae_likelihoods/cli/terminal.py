@@ -45,6 +45,10 @@ def run(app: typer.Typer, arguments: Sequence[str] | None, program: str = PROGRA
         return _refuse(path, f"{reason}; see {path} --help", error.exit_code)
     except (SettingError, UnavailableError) as error:
         return _refuse(name, str(error), 1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _refuse(name, f"{error.filename}: {error.strerror}", 1)
     return code if isinstance(code, int) else 0
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, GalleryRow, difference, factor
+from vae_likelihoods.gallery.record import Cost, GalleryRow, difference, factor
 from vae_likelihoods.gallery.training import Score, scored, trained
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.binomial import Binomial
@@ -59,7 +59,7 @@ def training_on_cross_entropy(images: Images, seed: int) -> GalleryRow:
         ContinuousBernoulli(**shape, trained_on="density"),
     )
     model = trained(images, Binomial(**shape), CrossEntropyOnGrey(), _EPOCHS, seed)
-    findings: list[Finding] = [factor("weight of the KL against the binomial", 1, images.levels - 1)]
+    findings: list[Cost] = [factor("weight of the KL against the binomial", 1, images.levels - 1)]
     for likelihood in likelihoods:
         right = trained(images, likelihood, ELBO(beta=1.0, warmup_epochs=0), _EPOCHS, seed)
         model.likelihood = likelihood
@@ -72,7 +72,7 @@ def training_on_cross_entropy(images: Images, seed: int) -> GalleryRow:
     )
 
 
-def _missing(where: str, images: Images, logits: Tensor) -> Finding:
+def _missing(where: str, images: Images, logits: Tensor) -> Cost:
     density = ContinuousBernoulli(levels=images.levels, channels=images.shape[0], trained_on="density")
     outputs = logits[None]
     right = density.log_prob(outputs, images.test).double().mean().item()
@@ -80,7 +80,7 @@ def _missing(where: str, images: Images, logits: Tensor) -> Finding:
     return difference(f"log p(x) at {where}, nats", right, wrong, "nats an image")
 
 
-def _compared(name: str, right: Score, wrong: Score) -> tuple[Finding, ...]:
+def _compared(name: str, right: Score, wrong: Score) -> tuple[Cost, ...]:
     return (
         difference(f"as {name}: test ELBO, bits/dim", right.bits_per_dim, wrong.bits_per_dim, "bits/dim"),
         difference(f"as {name}: rate, nats", right.rate_nats, wrong.rate_nats, "nats an image"),

@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, GalleryRow, difference, factor
+from vae_likelihoods.gallery.record import Cost, GalleryRow, difference, factor
 
 Floats = NDArray[np.float64]
 LogForm = Callable[[Floats, float], Floats]
@@ -69,7 +69,7 @@ def missing_half(images: Images, seed: int) -> GalleryRow:
         written="`exp(-(x - mu)² / sigma²) / (sigma sqrt(2 pi))`",
         right="`exp(-(x - mu)² / (2 sigma²)) / (sigma sqrt(2 pi))`",
         findings=(
-            Finding("integral over a pixel", right, wrong, lost, "nats an image"),
+            Cost("integral over a pixel", right, wrong, lost, "nats an image"),
             factor("sigma² fitted to the train images less their pixel means", right_fit, wrong_fit),
         ),
     )

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, GalleryRow, difference
+from vae_likelihoods.gallery.record import Cost, GalleryRow, difference
 from vae_likelihoods.inference.bounds import importance_weighted_bound
 from vae_likelihoods.seeding import generator
 
@@ -59,7 +59,7 @@ def weights_from_loss(images: Images, seed: int) -> GalleryRow:
     )
 
 
-def _bound(log_weights: Tensor, log_p: Tensor) -> Finding:
+def _bound(log_weights: Tensor, log_p: Tensor) -> Cost:
     right, wrong = importance_weighted_bound(log_weights), bound_from_losses(-log_weights)
     return difference(
         f"linear Gaussian model, k = {len(log_weights)}: bound less log p(x), nats",
@@ -69,7 +69,7 @@ def _bound(log_weights: Tensor, log_p: Tensor) -> Finding:
     )
 
 
-def _worst(log_weights: Tensor) -> Finding:
+def _worst(log_weights: Tensor) -> Cost:
     worst = log_weights.argmin(0, keepdim=True)
     right, wrong = weights_from_log_weights(log_weights), weights_from_losses(-log_weights)
     return difference(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, GalleryRow, difference
+from vae_likelihoods.gallery.record import Cost, GalleryRow, difference
 
 Floats = NDArray[np.float64]
 Pmf = Callable[[float, float], Floats]
@@ -68,7 +68,7 @@ def no_end_bins(images: Images, seed: int) -> GalleryRow:
     )
 
 
-def _sums(right: Pmf, wrong: Pmf, cases: tuple[tuple[float, float], ...]) -> tuple[Finding, ...]:
+def _sums(right: Pmf, wrong: Pmf, cases: tuple[tuple[float, float], ...]) -> tuple[Cost, ...]:
     return tuple(
         difference(
             f"sum of the pmf, mean {mean:g}, log-scale {log_scale:g}",

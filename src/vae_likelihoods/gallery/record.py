@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class Cost:
     """One number, computed in the right way and in the wrong way."""
 
     measured: str  # what the numbers are, with their unit
@@ -22,14 +22,14 @@ class GalleryRow:
 
     written: str
     right: str
-    findings: tuple[Finding, ...]
+    findings: tuple[Cost, ...]
 
 
-def difference(measured: str, right: float, wrong: float, unit: str) -> Finding:
+def difference(measured: str, right: float, wrong: float, unit: str) -> Cost:
     """Return a finding whose damage is |wrong - right|."""
-    return Finding(measured, right, wrong, abs(wrong - right), unit)
+    return Cost(measured, right, wrong, abs(wrong - right), unit)
 
 
-def factor(measured: str, right: float, wrong: float) -> Finding:
+def factor(measured: str, right: float, wrong: float) -> Cost:
     """Return a finding whose damage is wrong / right."""
-    return Finding(measured, right, wrong, wrong / right, "times")
+    return Cost(measured, right, wrong, wrong / right, "times")

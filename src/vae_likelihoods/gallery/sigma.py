@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import Finding, GalleryRow, difference
+from vae_likelihoods.gallery.record import Cost, GalleryRow, difference
 from vae_likelihoods.gallery.training import LATENTS
 from vae_likelihoods.likelihoods.base import TrainedOn
 from vae_likelihoods.likelihoods.laws.normal import Normal
@@ -72,14 +72,14 @@ def sigma_from_test(images: Images, seed: int) -> GalleryRow:
     )
 
 
-def _on_density(images: Images, train: Tensor, test: Tensor) -> Iterator[Finding]:
+def _on_density(images: Images, train: Tensor, test: Tensor) -> Iterator[Cost]:
     right = right_score(images, train, test, "density")
     for name, together in _TOGETHER.items():
         wrong = score_with_sigma_of_scored(images, test, "density", together)
         yield difference(f"sigma of {name}: minus log-density, nats", right, wrong, "nats an image")
 
 
-def _on_mass(images: Images, train: Tensor, test: Tensor) -> Iterator[Finding]:
+def _on_mass(images: Images, train: Tensor, test: Tensor) -> Iterator[Cost]:
     right = bits_per_dim(right_score(images, train, test, "mass"), images.dimensions)
     for name, together in _TOGETHER.items():
         nats = score_with_sigma_of_scored(images, test, "mass", together)

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import write_text
-from vae_likelihoods.gallery.record import Finding, GalleryRow
+from vae_likelihoods.gallery.record import Cost, GalleryRow
 from vae_likelihoods.gallery.rows import GalleryEntry
 
 BEGIN, END = "<!-- gallery -->", "<!-- /gallery -->"
@@ -39,7 +39,7 @@ def digits(value: float) -> str:
     return f"{value + 0.0:.{DIGITS}g}"  # + 0.0: a zero gets no minus sign
 
 
-def rounded_damage(finding: Finding) -> float:
+def rounded_damage(finding: Cost) -> float:
     """Return the damage, rounded to the last digit that is printed of the larger number."""
     largest = max(abs(finding.right), abs(finding.wrong))
     if largest == 0:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.run_files import CONFIG
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import hashes
 from vae_likelihoods.sweeps import studies
@@ -68,7 +69,7 @@ class Lookup:
         grid = studies.grid(study, axes[study], self.root) if study in axes else []
         composed = {cell.name: cell for cell in grid}
         laid_out = {
-            path.parent.name: path.parent for path in (self.root / "runs" / study).glob("*/config.yaml")
+            path.parent.name: path.parent for path in (self.root / "runs" / study).glob(f"*/{CONFIG}")
         }
         if name in composed:
             return composed[name]

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from vae_likelihoods.cells.environment import RECORD
 from vae_likelihoods.cells.identity import content_in, key_of
-from vae_likelihoods.errors import SettingError
+from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import beside, write_whole
 from vae_likelihoods.store.entry import DONE, IDENTITY, BusyError, DamagedError, Entry
 
@@ -142,7 +142,13 @@ def unpack(archive: Path, aside: Path, entry: Entry) -> None:
 
 @contextmanager
 def _named(address: str) -> Iterator[None]:
-    """Turn every error inside the block into one line that names the address."""
+    """Refuse an empty address; turn every error inside the block into one line that names the address."""
+    require(
+        bool(address.strip()),
+        "place",
+        address,
+        "is empty; need a folder, or an address such as s3://bucket/cells",
+    )
     try:
         yield
     except Exception as error:  # each file system has errors of its own

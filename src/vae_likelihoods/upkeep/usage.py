@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from vae_likelihoods.cells.cell import WEIGHTS, Cell
+from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.identity import key_of
+from vae_likelihoods.cells.run_files import WEIGHTS
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import hashes, sha256
 from vae_likelihoods.store.entry import BusyError
