@@ -53,7 +53,7 @@ verify: setup ## the default studies of the last commit computed again and compa
 	@$(VL) verify $(foreach study,$(STUDY),--study $(study))
 
 test: setup ## the quick tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: setup ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -41,6 +41,13 @@ COMPOSITIONS = {
 }
 assert not CONFIGS.keys() & COMPOSITIONS.keys()
 NODES = {**CONFIGS, **COMPOSITIONS}
+# Each of these shares its family with a faster one, and its law with another.
+SLOW = {
+    "composed_mixture_normal",
+    "composed_mixture_secant",
+    "composed_logit_student_t",
+    "composed_truncated_secant",
+}
 
 
 def build(name: str, levels: int, channels: int = 1, **changes: Any) -> Likelihood:

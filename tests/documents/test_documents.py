@@ -27,7 +27,7 @@ SECTIONS = [
 ]
 # So that a command takes seconds. What the document itself sets is left as it is.
 SMALL = (
-    *("dataset=digits", "levels=17", "tracking=none", "runtime.device=cpu", "runtime.cells_at_once=2"),
+    *("dataset=digits", "levels=17", "tracking=none", "runtime.device=cpu", "runtime.cells_at_once=1"),
     *("training.epochs=1", "training.grid_epochs=1", "metric.bound.samples=4"),
 )
 # What a reader has in the place of the examples.

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from compositions import CONFIGS, NODES, build
+from compositions import CONFIGS, NODES, SLOW, build
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.base import DensityLikelihood, Likelihood, UnsupportedLevels
 from vae_likelihoods.seeding import generator
@@ -22,7 +22,8 @@ def supported() -> list:
                 build(name, levels)
             except UnsupportedLevels:
                 continue
-            cases.append(pytest.param(name, levels, id=f"{name}-{levels}"))
+            marks = [pytest.mark.slow] if name in SLOW else []
+            cases.append(pytest.param(name, levels, marks=marks, id=f"{name}-{levels}"))
     return cases
 
 

@@ -64,6 +64,7 @@ def test_an_edit_of_somebodys_own_likelihood_computes_its_cells_again(
         "likelihood=peaked,binomial",
         "latent_dim=2",
         "tracking=none",
+        "runtime.cells_at_once=1",
         f"hydra.searchpath=[file://{own / 'conf'}]",
     ]
     metrics = ["metric=[bound,my_latents]", "metric.my_latents.threshold=0.02"]

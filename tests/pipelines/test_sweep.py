@@ -65,7 +65,9 @@ def test_a_grid_is_trained_tracked_evaluated_and_trained_only_once(root: Path) -
 
 
 def test_keys_that_a_sweep_varies_beyond_the_axes_are_in_the_names(root: Path) -> None:
-    run("train", root, "-m", "likelihood=binomial", "network.hidden=[8],[8,8]", "levels=2,17")
+    run(
+        "train", root, "-m", "likelihood=binomial", "network.hidden=[8],[8,8]", "levels=2,17", "tracking=none"
+    )
     assert trained(root) == {
         f"binomial-8-0-levels={levels}-hidden={hidden}" for levels in (2, 17) for hidden in ("8", "8,8")
     }
@@ -130,7 +132,10 @@ def test_bad_settings_are_one_clear_error_before_anything_is_done(
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
-@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [(signal.SIGINT, True), pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow)],
+)
 def test_an_interrupt_is_one_table_and_one_line_and_the_same_command_goes_on(
     root: Path, start: Start, number: signal.Signals, group: bool
 ) -> None:
