@@ -138,7 +138,7 @@ def test_another_study_and_the_readme(report, root, study):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--study", "none"], "pipelines/evaluate.py study=none"),
+        (["--study", "none"], "study=none: no evaluated cell in evaluations/none"),
         (["--params", "no.yaml"], "params=no.yaml"),
         (["--readme", "no.md"], "readme=no.md"),
     ],

@@ -21,7 +21,7 @@ def order(label: str, error: float = 0.0, **scores: float) -> Order:
         difference = scores[left] - scores[other]
         return Interval(difference - error, difference + error)
 
-    return Order(label, scores, interval)
+    return Order(label, "settings", scores, interval)
 
 
 def test_flips_and_tau_of_rankings_by_hand() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -99,6 +99,11 @@ class Settings(Section):
         """The settings that change a cell's numbers, as plain data."""
         return {key: value for key, value in self.model_dump().items() if key not in NOT_LEARNED}
 
+    @property
+    def flat(self) -> dict[str, Any]:
+        """The same, one value for each key as Hydra names it; a part has the name of its YAML, or class."""
+        return {key: self.names.get(key, value) for key, value in _flat(self.learned)}
+
 
 # What a run is called, where its data lie (their hash counts instead), how it is measured, where it runs.
 NOT_LEARNED = ("study", "cell", "names", "dataset", "metric", "tracking", "runtime")
@@ -120,6 +125,17 @@ def read(config: DictConfig) -> Settings:
         reason = ", or ".join(message.removeprefix("Input ") for message in messages)
         value = None if first["type"] == "missing" else first["input"]
         raise SettingError(key, value, reason) from None
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of nested settings; a mapping with a `_target_` also yields its last name."""
+    for key, value in settings.items():
+        if key == "_target_":
+            yield prefix.removesuffix("."), str(value).rpartition(".")[2]
+        elif isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _key(path: Sequence[Any]) -> str:

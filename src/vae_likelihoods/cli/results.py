@@ -15,18 +15,20 @@ from vae_likelihoods.files import PROJECT
 def recommend(
     study: Annotated[str, typer.Option(metavar="NAME", help="The study, a folder of evaluations/.")],
     root: Root = PROJECT,
+    params: Params = PARAMS,
 ) -> None:
     """Print the likelihood and latent size that a study recommends.
 
-    One paragraph and one table, made of evaluations/<study>/ alone; nothing is written.
+    One paragraph and one table, made of evaluations/<study>/; nothing is written.
 
     \b
     Example:
       vae-likelihoods recommend --study grey
     """
     from vae_likelihoods.report.printing import recommendation
+    from vae_likelihoods.report.writing import read_params
 
-    print(recommendation(study, root / "evaluations", printable))
+    print(recommendation(study, root, read_params(params), printable))
 
 
 def study(

@@ -63,6 +63,8 @@ def evaluate(
         **{declaration.name: value for declaration, value in facts.items()},
         "images": len(test.images),
         "test_sha256": test.sha256,
+        "weights_sha256": cell.weights,
+        "settings": cell.settings.flat,
         "declarations": to_plain(unique(facts)),
     }
     write_json(folder / METRICS, contents)

@@ -13,6 +13,7 @@ import vl_convert as vlc
 
 from vae_likelihoods.palette import Mark, resolve
 from vae_likelihoods.report import axes
+from vae_likelihoods.report.scores import Name
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 """The version of Vega-Lite that Altair writes, as vl-convert names it."""
@@ -20,6 +21,7 @@ VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 _SCREEN = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _PRINT = "Arial, 'Liberation Sans', Helvetica, sans-serif"
 _HEIGHT = 320  # pixels
+_LINE = ["likelihood", "family"]  # a line joins the latent sizes of a likelihood and variant
 _SHOWN = "focus == '' || datum.likelihood == focus"
 
 
@@ -35,7 +37,8 @@ def bits_against_latents(
         labels: write each likelihood's name at the end of its line.
     """
     table = _rows(cells, ["cell", "likelihood", "latent_dim", "seed", "bits_per_dim"])
-    means = table.groupby(["likelihood", "latent_dim"], as_index=False, sort=False)[["bits_per_dim"]].mean()
+    by = [*_LINE, "latent_dim"]
+    means = table.groupby(by, as_index=False, sort=False)[["bits_per_dim"]].mean()
     domain = axes.domain_of(table["bits_per_dim"], log)
     y = alt.Y(
         "bits_per_dim:Q",
@@ -78,9 +81,8 @@ def rate_against_distortion(
         scale=axes.scale(domain, log),
         axis=axes.ticks(domain, log, grid=log),
     )
-    means = table.groupby(["likelihood", "latent_dim"], as_index=False)[
-        ["rate_nats", "distortion_nats"]
-    ].mean()
+    by = [*_LINE, "latent_dim"]
+    means = table.groupby(by, as_index=False)[["rate_nats", "distortion_nats"]].mean()
     path = (
         alt.Chart(means)
         .mark_line(strokeWidth=1.2)
@@ -133,7 +135,9 @@ def panels(cells: pd.DataFrame, close: Sequence[str], marks: Mapping[str, Mark])
 
 
 def _rows(cells: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    return cells[columns].reset_index(drop=True)
+    """Return these columns of the cells, and `family`, which has a line of its own."""
+    families = [Name.of(row).family for row in cells.to_dict("records")]
+    return cells[columns].reset_index(drop=True).assign(family=families)
 
 
 def _look(marks: Mapping[str, Mark], shape: bool = True) -> dict[str, Any]:
@@ -146,6 +150,8 @@ def _look(marks: Mapping[str, Mark], shape: bool = True) -> dict[str, Any]:
     if shape:
         shapes = alt.Scale(domain=names, range=[mark.shape for mark in marks.values()])
         look["shape"] = alt.Shape("likelihood:N", scale=shapes, legend=None)
+    else:
+        look["detail"] = "family:N"
     return look
 
 
@@ -153,9 +159,7 @@ def _line_ends(
     means: pd.DataFrame, marks: Mapping[str, Mark], domain: Sequence[float], log: bool
 ) -> alt.Chart:
     """Write the names to the right of the lines, moved apart where they would overlap."""
-    last = means.loc[means.groupby("likelihood", sort=False)["latent_dim"].idxmax()].sort_values(
-        "bits_per_dim"
-    )
+    last = means.loc[means.groupby("family", sort=False)["latent_dim"].idxmax()].sort_values("bits_per_dim")
     turn, back = (math.log, math.exp) if log else (float, float)
     low, high = turn(domain[0]), turn(domain[1])
     places = axes.spread_apart([(turn(v) - low) / (high - low) for v in last["bits_per_dim"]], gap=14 / 300)
@@ -164,7 +168,7 @@ def _line_ends(
     labels: alt.Chart = text.encode(
         axes.latent_axis(means["latent_dim"]),
         alt.Y("place:Q", scale=axes.scale(domain, log)),
-        text="likelihood:N",
+        text="family:N",
         color=_look(marks, shape=False)["color"],
     )
     return labels

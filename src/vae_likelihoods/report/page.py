@@ -22,6 +22,7 @@ from vae_likelihoods.report import charts, ranking, summary
 from vae_likelihoods.report.recommend import Recommendation, Table
 from vae_likelihoods.report.records import PICTURES
 from vae_likelihoods.report.resampling import REPLICATES
+from vae_likelihoods.report.scores import Name
 from vae_likelihoods.report.stability import Agreement
 from vae_likelihoods.report.words import within
 
@@ -129,7 +130,7 @@ def _study(
         "close": ranking.contenders(answer),
         "charts": show_charts(answer, cells, marks),
         "sizes": sorted({setting.latent_dim for setting in answer.settings}),
-        "pictures": _pictures(cells, evaluations / answer.study, names),
+        "pictures": _pictures(answer, cells, evaluations / answer.study),
         "rows": cells.to_dict("records"),
         "columns": [each for each in summary.declared(cells).values() if each.header],
         "missing": summary.missing(cells),
@@ -154,14 +155,18 @@ def _stability(agreements: Sequence[Agreement]) -> Table:
     return Table(header, rows)
 
 
-def _pictures(cells: pd.DataFrame, evaluated: Path, names: Sequence[str]) -> dict[str, dict[int, Pictures]]:
-    """Return likelihood -> latent size -> the pictures of the lowest seed."""
-    first = cells.sort_values("seed", kind="stable").drop_duplicates(["likelihood", "latent_dim"])
-    pictures: dict[str, dict[int, Pictures]] = {name: {} for name in names}
-    for row in first[["likelihood", "latent_dim", "cell"]].itertuples(index=False):
-        folder = evaluated / str(row.cell)
-        pair = [_data_uri(folder / name) for name in PICTURES]
-        pictures[str(row.likelihood)][int(str(row.latent_dim))] = Pictures(str(row.cell), *pair)
+def _pictures(
+    answer: ranking.Answer, cells: pd.DataFrame, evaluated: Path
+) -> dict[tuple[str, str], dict[int, Pictures]]:
+    """Return (likelihood, family) -> size -> the pictures of the lowest seed, the best family first."""
+    first: dict[Name, str] = {}
+    for row in cells.sort_values("seed", kind="stable").to_dict("records"):
+        first.setdefault(Name.of(row), str(row["cell"]))
+    pictures: dict[tuple[str, str], dict[int, Pictures]] = {}
+    for setting in answer.settings:
+        name, cell = setting.name, first[setting.name]
+        pair = [_data_uri(evaluated / cell / picture) for picture in PICTURES]
+        pictures.setdefault((name.likelihood, name.family), {})[name.latent_dim] = Pictures(cell, *pair)
     return pictures
 
 
@@ -178,7 +183,7 @@ def _data_uri(path: Path) -> str:
 def _alt(title: str, answer: ranking.Answer) -> str:
     best = answer.best
     score = f"{best.bits_per_dim:.{answer.decimals}f} bits per dimension"
-    lowest = f"{best.likelihood} with {best.latent_dim} latents, {score}"
+    lowest = f"{best.name.in_words.replace('`', '')}, {score}"
     return f"{title}, study {answer.study}. Best: {lowest}. The table below has every number."
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -13,21 +14,28 @@ from vae_likelihoods.report import ranking, recommend, summary
 WIDTH = 100
 
 
-def recommendation(study: str, evaluations: Path, printable: Callable[[str], str] = str) -> str:
+def recommendation(
+    study: str, root: Path, params: Mapping[str, Any], printable: Callable[[str], str] = str
+) -> str:
     """Return what an evaluated study recommends: one paragraph and one table.
 
     Args:
-        study: the study, a folder of `evaluations`. No other file is read.
-        evaluations: the folder of all evaluated studies.
+        study: its name.
+        root: the folder of evaluations/, and of runs/, whose weights must be those that were evaluated.
+        params: what params.yaml says.
         printable: replaces the characters that the terminal cannot show, before columns are aligned.
 
     Raises:
-        SettingError: if an evaluation is missing or damaged.
+        SettingError: if an evaluation is missing or damaged, or of other weights.
     """
-    cells = summary.collect(evaluations, {study: []})
+    evaluations, runs = root / "evaluations", root / "runs"
+    named, optional = summary.study_axes(params, [study]), params.get("optional") or ()
+    cells = summary.collect(evaluations, named, optional, runs)
     answer = recommend.recommend(ranking.answer(cells, evaluations))
-    paragraph = printable(_plain(answer.paragraph))
-    return f"{textwrap.fill(paragraph, WIDTH, break_on_hyphens=False)}\n\n{aligned(answer.table, printable)}"
+    left_out = summary.unevaluated(runs, study, cells)
+    texts = [*([f"{left_out}."] if left_out else []), _plain(answer.paragraph)]
+    wrapped = [textwrap.fill(printable(text), WIDTH, break_on_hyphens=False) for text in texts]
+    return "\n\n".join([*wrapped, aligned(answer.table, printable)])
 
 
 def aligned(table: recommend.Table, printable: Callable[[str], str] = str) -> str:

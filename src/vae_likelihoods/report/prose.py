@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vae_likelihoods.report.ranking import Answer, Setting
-from vae_likelihoods.report.words import amount, in_words, latents, listed, percent, within
+from vae_likelihoods.report.words import amount, latents, listed, percent, within
 
 
 def sentences(answer: Answer) -> list[str]:
     """Return the answer in words: who wins, how surely, and how many latents; names in backticks."""
-    return [_lead(answer), *_certainty(answer), *_rivals(answer), *_sizes(answer)]
+    return [_lead(answer), *_certainty(answer), *_rivals(answer), *_sizes(answer), *_variants(answer)]
 
 
 def _lead(answer: Answer) -> str:
@@ -16,7 +18,7 @@ def _lead(answer: Answer) -> str:
     seeds = "1 seed" if best.seeds == 1 else f"{best.seeds} seeds"
     score = f"{amount(best.bits_per_dim, best.uncertainty, answer.decimals)} bits/dim over {seeds}"
     data = f"On {answer.dataset} at {answer.levels} levels"
-    return f"{data}, {in_words(*best.name)} is best: {score}."
+    return f"{data}, {best.name.in_words} is best: {score}."
 
 
 def _rivals(answer: Answer) -> list[str]:
@@ -26,27 +28,35 @@ def _rivals(answer: Answer) -> list[str]:
     texts = []
     if not answer.tied(second):
         more = _more(answer, second).removeprefix("+")
-        texts = [f"The runner-up, {in_words(*second.name)}, needs {more} more ({_score(answer, second)})."]
+        texts = [f"The runner-up, {second.name.in_words}, needs {more} more ({_score(answer, second)})."]
     if ties:
-        names = listed([f"{in_words(*tie.name)} ({_more(answer, tie)})" for tie in ties])
+        names = listed([f"{tie.name.in_words} ({_more(answer, tie)})" for tie in ties])
         texts.append(f"{names} {'is' if len(ties) == 1 else 'are'} indistinguishable from it.")
     return texts
 
 
 def _sizes(answer: Answer) -> list[str]:
-    if not answer.other_sizes:
-        return []
-    tied = [size for size in answer.other_sizes if answer.tied(size)]
-    parts = []
-    if tied:
-        names = listed([f"{latents(size.latent_dim)} ({_more(answer, size)})" for size in tied])
-        parts = [f"{names} are indistinguishable from {answer.best.latent_dim}"]
-    for size in answer.other_sizes:
-        if size not in tied:
-            verb = "needs" if size.latent_dim == 1 else "need"
-            more = _more(answer, size).removeprefix("+")
-            parts.append(f"{latents(size.latent_dim)} {verb} {more} more")
-    return [f"For `{answer.best.likelihood}`, {'; '.join(parts)}."]
+    sizes = {setting: latents(setting.latent_dim) for setting in answer.other_sizes}
+    parts = _against(answer, sizes, str(answer.best.latent_dim))
+    return [f"For {answer.best.name.family_in_words}, {'; '.join(parts)}."] if parts else []
+
+
+def _variants(answer: Answer) -> list[str]:
+    best, others = answer.best.name, {each: each.name.variant for each in answer.other_variants}
+    parts = _against(answer, others, best.variant)
+    return [f"For `{best.likelihood}` with {latents(best.latent_dim)}, {'; '.join(parts)}."] if parts else []
+
+
+def _against(answer: Answer, others: Mapping[Setting, str], own: str) -> list[str]:
+    """Return which of the others are indistinguishable from the best, and how much more the rest need."""
+    tied = [f"{words} ({_more(answer, each)})" for each, words in others.items() if answer.tied(each)]
+    verb = "is" if len(tied) == 1 and tied[0].startswith("1 latent ") else "are"
+    parts = [f"{listed(tied)} {verb} indistinguishable from {own}"] if tied else []
+    for each, words in others.items():
+        if not answer.tied(each):
+            verb = "need" if words.endswith("latents") else "needs"
+            parts.append(f"{words} {verb} {_more(answer, each).removeprefix('+')} more")
+    return parts
 
 
 def _certainty(answer: Answer) -> list[str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from vae_likelihoods.report import scores
 from vae_likelihoods.report.ranking import Answer
+from vae_likelihoods.report.records import is_number
 from vae_likelihoods.report.resampling import Floats, Interval, compare
 from vae_likelihoods.report.scores import Evaluated, Name
-from vae_likelihoods.report.words import in_words, listed
+from vae_likelihoods.report.words import listed
 from vae_likelihoods.units.declaration import Declaration
 
 EXPECTED = ("samples", "diverse samples", "representation", "reconstructions")
@@ -49,17 +49,12 @@ def sentences(answer: Answer, preferred: Sequence[Preference]) -> list[str]:
     return [*(_sentence(answer, each) for each in preferred), *unmeasured]
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is one number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _preference(answer: Answer, number: Declaration) -> Preference:
     """Compare the settings by one number, image by image where it is stored for every image."""
     by_image = scores.by_setting(answer.cells, number.name)
     values = by_image or _by_seed(answer.cells, number.name)  # [S, N], or [S, 1]
     sign = -1 if number.better == "higher" else 1
-    compared = compare([sign * each for each in values.values()], [name.likelihood for name in values])
+    compared = compare([sign * each for each in values.values()], [name.family for name in values])
     names = list(values)
     best, own = int(compared.means.argmin()), names.index(answer.best.name)
     return Preference(
@@ -84,7 +79,7 @@ def _sentence(answer: Answer, preferred: Preference) -> str:
     number = f"{preferred.number.header} {best}"
     if preferred.best == answer.best.name:
         return f"For {preferred.purpose} it is the best too ({number})."
-    other = f"{in_words(*preferred.best)} ({number} against {own})"
+    other = f"{preferred.best.in_words} ({number} against {own})"
     if not preferred.noise_known:
         return f"For {preferred.purpose}, {other} is ahead; whether by more than noise is not known."
     if preferred.interval.low > 0:

@@ -1,6 +1,7 @@
 """Which likelihood, how many latents: the answer of a study, and whether the data support it.
 
-A *setting* is a likelihood with a latent size. Its score is the mean of bits/dim over seeds and test images,
+A *setting* is all that the cells of a study differ in but the seed: a likelihood, a latent size, and whatever
+else the study varies (`variants`). Its score is the mean of bits/dim over seeds and test images,
 its uncertainty the standard error of that mean. All settings are scored on the same images, so what counts is
 the difference of two settings, image by image; `resampling` says how sure it is. A setting is
 *indistinguishable* from the best one if the interval of their difference contains 0. In 95 % of studies, that
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vae_likelihoods.report import scores
+from vae_likelihoods.report import scores, variants
 from vae_likelihoods.report.comparable import require_comparable
 from vae_likelihoods.report.records import BITS_SCORE, merged
 from vae_likelihoods.report.resampling import Comparisons, Interval, compare
@@ -30,10 +31,9 @@ _GAP = 1.3  # scores further apart than this factor do not fit on one readable l
 
 @dataclass(frozen=True)
 class Setting:
-    """A likelihood with a latent size, and its score in bits per dimension (lower is better)."""
+    """What is ranked, and its score in bits per dimension (lower is better)."""
 
-    likelihood: str
-    latent_dim: int
+    name: Name
     bits_per_dim: float  # mean over seeds
     uncertainty: float  # its standard error, over seeds and test images
     seeds: int
@@ -42,9 +42,14 @@ class Setting:
     best_share: float  # the share of bootstrap replicates in which it is the best
 
     @property
-    def name(self) -> Name:
-        """Its name."""
-        return Name(self.likelihood, self.latent_dim)
+    def likelihood(self) -> str:
+        """The name of its likelihood."""
+        return self.name.likelihood
+
+    @property
+    def latent_dim(self) -> int:
+        """Its latent size."""
+        return self.name.latent_dim
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Answer:
     unit: Unit
     images: int  # of the test split
     settings: tuple[Setting, ...]
+    varied: tuple[str, ...]  # the keys in which cells differ beyond likelihood, latent size and seed
     comparisons: Comparisons = field(repr=False, compare=False)
     places: dict[Name, int] = field(repr=False, compare=False)  # of the settings in `comparisons`
     cells: tuple[Evaluated, ...] = field(repr=False, compare=False)
@@ -90,8 +96,14 @@ class Answer:
 
     @property
     def other_sizes(self) -> tuple[Setting, ...]:
-        """The best likelihood with the other latent sizes, best first."""
-        return tuple(s for s in self.settings[1:] if s.likelihood == self.best.likelihood)
+        """The best likelihood and variant with the other latent sizes, best first."""
+        return tuple(s for s in self.settings[1:] if s.name.family == self.best.name.family)
+
+    @property
+    def other_variants(self) -> tuple[Setting, ...]:
+        """The best likelihood and latent size with the other variants, best first."""
+        own = self.best.name
+        return tuple(s for s in self.settings[1:] if s.name[:2] == own[:2])
 
     @property
     def ties(self) -> tuple[Setting, ...]:
@@ -102,6 +114,11 @@ class Answer:
     def candidates(self) -> tuple[Setting, ...]:
         """All settings that may be the best one: it, and those that are indistinguishable from it."""
         return tuple(s for s in self.settings if self.tied(s))
+
+    def variant(self, setting: Setting) -> tuple[str, ...]:
+        """Return what a setting has of each of `varied`, as tables print it."""
+        cell = next(cell for cell in self.cells if cell.name == setting.name)
+        return tuple(self.declarations[key].text(cell.values.get(key)) for key in self.varied)
 
     def behind(self, setting: Setting) -> float:
         """Bits per dimension that `setting` needs more than the best one."""
@@ -143,7 +160,7 @@ def answer(cells: pd.DataFrame, evaluations: Path) -> Answer:
     first = cells.iloc[0]
     evaluated = scores.read(evaluations, cells)
     nats = scores.by_setting(evaluated)
-    compared = compare(list(nats.values()), [name.likelihood for name in nats])
+    compared = compare(list(nats.values()), [name.family for name in nats])
     unit = first["declarations"][BITS_SCORE].unit
     return Answer(
         study=str(first["study"]),
@@ -151,6 +168,7 @@ def answer(cells: pd.DataFrame, evaluations: Path) -> Answer:
         unit=unit,
         images=len(evaluated[0].per_image),
         settings=_settings(ordered(cells), compared, list(nats), unit.dimensions),
+        varied=tuple(variants.axes([*cells["settings"]])),
         comparisons=compared,
         places={name: place for place, name in enumerate(nats)},
         cells=tuple(evaluated),
@@ -166,9 +184,10 @@ def ordered(cells: pd.DataFrame) -> dict[Name, list[float]]:
     """Return bits/dim of every seed by setting, the best first: the ranking as summary.csv has it."""
     seeds: dict[Name, list[float]] = {}
     for row in cells.sort_values(["likelihood", "latent_dim", "seed", "cell"]).to_dict("records"):
-        name = Name(str(row["likelihood"]), int(row["latent_dim"]))
-        seeds.setdefault(name, []).append(float(row[BITS_SCORE]))
-    order = sorted(seeds, key=lambda name: (mean(seeds[name]), name.latent_dim, name.likelihood))
+        seeds.setdefault(Name.of(row), []).append(float(row[BITS_SCORE]))
+    order = sorted(
+        seeds, key=lambda name: (mean(seeds[name]), name.latent_dim, name.likelihood, name.variant)
+    )
     return {name: seeds[name] for name in order}
 
 
@@ -200,8 +219,7 @@ def _settings(
         low, high = (0.0, 0.0) if same else compared.interval(place, best)
         settings.append(
             Setting(
-                likelihood=name.likelihood,
-                latent_dim=name.latent_dim,
+                name=name,
                 bits_per_dim=mean(values),
                 uncertainty=bits_per_dim(float(compared.own_errors[place]), dimensions),
                 seeds=len(values),

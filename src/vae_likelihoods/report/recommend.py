@@ -11,10 +11,11 @@ from tabulate import tabulate
 
 from vae_likelihoods.report import prose, purposes, stability
 from vae_likelihoods.report.diagnostics import diagnose
-from vae_likelihoods.report.purposes import Preference, is_number
+from vae_likelihoods.report.purposes import Preference
 from vae_likelihoods.report.ranking import Answer, Setting, mean
+from vae_likelihoods.report.records import is_number
 from vae_likelihoods.report.stability import Agreement
-from vae_likelihoods.report.words import amount, in_words, listed, percent, within
+from vae_likelihoods.report.words import amount, listed, percent, within
 from vae_likelihoods.units.declaration import Declaration
 
 _FEW_SEEDS = 5
@@ -75,7 +76,7 @@ def unknown(answer: Answer, held: Sequence[Agreement]) -> list[str]:
         *few,
         _looseness(answer),
         *_untried(answer, held),
-        "what training settings chosen for each likelihood give (all had the same)",
+        _tuned(answer),
         f"whether this holds beyond the {answer.images:,} test images of {answer.dataset}",
     ]
 
@@ -96,7 +97,7 @@ def _cost(answer: Answer) -> list[str]:
     texts = [f"The best has {parameters:,.0f} parameters and takes {products[answer.best]}."]
     cheapest = min(answer.candidates, key=lambda s: (costs[s], s.bits_per_dim))
     if costs[cheapest] < costs[answer.best]:
-        name = in_words(*cheapest.name)
+        name = cheapest.name.in_words
         texts.append(f"The cheapest that is indistinguishable from it is {name}: {products[cheapest]}.")
     return texts
 
@@ -109,16 +110,16 @@ def _findings(answer: Answer) -> list[str]:
         faults = Counter(fault.name for cell in cells for fault in diagnose(cell.values))
         seeds = f"of {len(cells)} seeds" if len(cells) > 1 else "seed"
         texts = [f"{fault} in {count} {seeds}" for fault, count in faults.items()]
-        parts += [f"{in_words(*setting.name)}: {listed(texts)}"] if texts else []
+        parts += [f"{setting.name.in_words}: {listed(texts)}"] if texts else []
     return [f"Diagnosed: {'; '.join(parts)}."] if parts else []
 
 
 def _looseness(answer: Answer) -> str:
     """Return how many samples carry the bound of the best, and whose bound is hardly more than the ELBO."""
     sizes = {s: _of(answer, s, "effective_sample_size") for s in answer.per_likelihood}
-    loose = [f"{size:.1f} for {in_words(*s.name)}" for s, size in sizes.items() if size < _LOOSE]
+    loose = [f"{size:.1f} for {s.name.in_words}" for s, size in sizes.items() if size < _LOOSE]
     gaps = {s: _of(answer, s, "iwae_gap_nats") for s in (answer.best, *answer.ties)}
-    annealed = [f"{gap:.1f} for {in_words(*s.name)}" for s, gap in gaps.items() if not math.isnan(gap)]
+    annealed = [f"{gap:.1f} for {s.name.in_words}" for s, gap in gaps.items() if not math.isnan(gap)]
     k, best = answer.unit.importance_samples, sizes[answer.best]
     parts = [
         *([] if math.isnan(best) else [f"of k = {k} samples {best:.1f} are effective for the best"]),
@@ -126,6 +127,12 @@ def _looseness(answer: Answer) -> str:
         *([f"in nats an image, annealing finds {listed(annealed)}"] if annealed else []),
     ]
     return f"how far the scores lie above -log p(x){': ' if parts else ''}{', '.join(parts)}"
+
+
+def _tuned(answer: Answer) -> str:
+    if not answer.varied:
+        return "what training settings chosen for each likelihood give (all had the same)"
+    return f"what settings beyond the tried {listed(answer.varied)} give (all others were the same)"
 
 
 def _untried(answer: Answer, held: Sequence[Agreement]) -> list[str]:
@@ -138,7 +145,7 @@ def _untried(answer: Answer, held: Sequence[Agreement]) -> list[str]:
 def _table(answer: Answer, preferred: Sequence[Preference]) -> Table:
     """Return the best setting of each likelihood, and every one that may be the best, best first."""
     shown = {setting.name for setting in (*answer.per_likelihood, *answer.candidates)}
-    header = ("likelihood", "latents", "bits/dim", "behind the best", "p", "best in")
+    header = ("likelihood", "latents", *answer.varied, "bits/dim", "behind the best", "p", "best in")
     costs = [each.header for each in _declared_costs(answer)]
     rows = [_row(answer, setting, preferred) for setting in answer.settings if setting.name in shown]
     return Table((*header, *costs, *(each.number.header for each in preferred)), tuple(rows))
@@ -150,6 +157,7 @@ def _row(answer: Answer, setting: Setting, preferred: Sequence[Preference]) -> t
     return (
         f"`{setting.likelihood}`",
         str(setting.latent_dim),
+        *answer.variant(setting),
         amount(setting.bits_per_dim, setting.uncertainty, answer.decimals),
         "best" if best else f"{gap}{', tie' if answer.tied(setting) else ''}",
         "" if best else _p(setting.p_value),

@@ -11,9 +11,9 @@ from typing import Any
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.units.declaration import Declaration, from_plain
 
-METRICS, PER_IMAGE = "metrics.json", "per_image.csv"
+METRICS, PER_IMAGE, WEIGHTS = "metrics.json", "per_image.csv", "model.safetensors"
 PICTURES = ("samples.png", "reconstructions.png")
-"""The files of an evaluated cell that a report reads, as cells/run_files.py names them, which lies above."""
+"""The files of a cell that a report reads, as cells/run_files.py names them, which lies above."""
 
 BITS_SCORE, NATS_SCORE = "bits_per_dim", "nll_nats"
 SCORES = (BITS_SCORE, NATS_SCORE)
@@ -28,9 +28,11 @@ NEEDED = (
     "likelihood",
     "latent_dim",
     "seed",
-    "test_sha256",
 )
-"""What says which cell it is, and which images it was measured on."""
+"""What says which cell it is."""
+
+UNDECLARED = ("test_sha256", "weights_sha256", "settings")
+"""What stands beside the declared values: which images and weights were measured, how they were trained."""
 
 OF_THE_SCORE = {
     "scale": Declaration("scale", "mass: the scores are logarithms of probabilities of levels", exact=True),
@@ -66,10 +68,15 @@ def read_record(path: Path, study: str, remedy: str) -> dict[str, Any]:
     return {
         **{name: record.get(name) for name in shown},
         **{name: getattr(unit, name) for name in OF_THE_SCORE},
-        "test_sha256": record["test_sha256"],
+        **{name: record[name] for name in UNDECLARED},
         "images": record.get("images"),
         "declarations": shown | OF_THE_SCORE,
     }
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def merged(declarations: Iterable[Mapping[str, Declaration]]) -> dict[str, Declaration]:
@@ -83,14 +90,15 @@ def merged(declarations: Iterable[Mapping[str, Declaration]]) -> dict[str, Decla
 
 def _check_cell(record: Any, study: str, cell: str) -> None:
     require(isinstance(record, dict), "", "the file", "is not a mapping")
-    lacking = [name for name in (*NEEDED, "declarations") if name not in record]
+    lacking = [name for name in (*NEEDED, *UNDECLARED, "declarations") if name not in record]
     require(not lacking, "", "the file", f"lacks {', '.join(lacking)}")
     own = f"{record['study']}/{record['cell']}"
     require(own == f"{study}/{cell}", "", "the file", f"belongs to {own}")
+    require(isinstance(record["settings"], dict), "settings", record["settings"], "is not a mapping")
 
 
 def _check_values(record: Mapping[str, Any], declarations: Mapping[str, Declaration]) -> None:
-    lacking = [name for name in (*SCORES, *NEEDED[:-1]) if name not in declarations]
+    lacking = [name for name in (*SCORES, *NEEDED) if name not in declarations]
     require(not lacking, "declarations", "(none)", f"{', '.join(lacking)} must be declared")
     for name, declaration in declarations.items():
         value = record.get(name)

@@ -13,16 +13,40 @@ import pandas as pd
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report.records import NATS_SCORE, PER_IMAGE
 from vae_likelihoods.report.resampling import Floats
+from vae_likelihoods.report.variants import VARIANT
+from vae_likelihoods.report.words import latents
 from vae_likelihoods.units.declaration import Declaration
 
 _ROUNDING = 1e-6  # per_image.csv holds 9 digits, so a mean of it is that of metrics.json to about as many
 
 
 class Name(NamedTuple):
-    """What is ranked: a likelihood with a latent size."""
+    """What is ranked: a likelihood with a latent size, and with the other settings in which cells differ."""
 
     likelihood: str
     latent_dim: int
+    variant: str = ""  # see `variants`; empty where the study varies nothing else
+
+    @classmethod
+    def of(cls, row: Mapping[Any, Any]) -> Name:
+        """Return the name of a cell from its row of the summary."""
+        return cls(str(row["likelihood"]), int(row["latent_dim"]), str(row.get(VARIANT, "")))
+
+    @property
+    def family(self) -> str:
+        """The likelihood and the variant: settings that differ in their latent sizes alone."""
+        return f"{self.likelihood}, {self.variant}" if self.variant else self.likelihood
+
+    @property
+    def family_in_words(self) -> str:
+        """The family in a sentence, the likelihood in backticks."""
+        return f"`{self.likelihood}`{' with ' if self.variant else ''}{self.variant}"
+
+    @property
+    def in_words(self) -> str:
+        """The name in a sentence, the likelihood in backticks."""
+        further = f" and {self.variant}" if self.variant else ""
+        return f"`{self.likelihood}` with {latents(self.latent_dim)}{further}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +103,7 @@ def _read(folder: Path, row: Mapping[Any, Any]) -> Evaluated:
     values = {
         name: row[name] for name in declarations if row.get(name) is not None and row[name] == row[name]
     }
-    name = Name(str(row["likelihood"]), int(row["latent_dim"]))
-    return Evaluated(str(row["cell"]), name, int(row["seed"]), values, declarations, per_image)
+    return Evaluated(str(row["cell"]), Name.of(row), int(row["seed"]), values, declarations, per_image)
 
 
 def _faults(per_image: pd.DataFrame, row: Mapping[Any, Any]) -> Iterator[str]:

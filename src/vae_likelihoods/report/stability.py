@@ -18,7 +18,7 @@ from vae_likelihoods.report import scores
 from vae_likelihoods.report.ranking import Answer
 from vae_likelihoods.report.resampling import Floats, Interval, compare
 from vae_likelihoods.report.scores import Name
-from vae_likelihoods.report.words import in_words, latents, listed
+from vae_likelihoods.report.words import latents, listed
 
 LATENTS = "latents"
 SYMBOLS = {"levels": "K", "samples": "k"}
@@ -31,11 +31,13 @@ class Order:
 
     Args:
         label: its place on the axis, such as ``K = 32``.
+        things: what is ranked: settings or likelihoods.
         scores: of each thing that is ranked, by its name in words; lower is better.
         interval: of the score of one thing minus that of another, for two names.
     """
 
     label: str
+    things: str
     scores: dict[str, float]
     interval: Callable[[str, str], Interval]
 
@@ -52,6 +54,7 @@ class Agreement:
     axis: str
     reference: str
     label: str
+    things: str
     ranked: int  # things in both
     tau: float
     flips: tuple[tuple[str, str], ...]  # (better in the reference, better in this ranking)
@@ -86,9 +89,8 @@ def sentences(held: Sequence[Agreement]) -> list[str]:
 
 def _sentence(held: Sequence[Agreement]) -> str:
     first = held[0]
-    things = "likelihoods" if first.axis == LATENTS else "settings"
     taus = listed([f"{each.tau:.2f} at {each.label}" for each in held])
-    start = f"Kendall's tau to the ranking of {first.ranked} {things} at {first.reference} is {taus}"
+    start = f"Kendall's tau to the ranking of {first.ranked} {first.things} at {first.reference} is {taus}"
     others = [f"{each.first} at {each.label}" for each in held if each.first != each.first_of_reference]
     winner = f"first is then {listed(others)}" if others else f"{first.first_of_reference} stays first"
     return f"{start}; {winner}; {_changes(held)}."
@@ -112,7 +114,18 @@ def agree(axis: str, reference: Order, other: Order) -> Agreement:
     firm = tuple(pair for pair in flips if reference.firm(*pair) and other.firm(*pair))
     first, first_of_reference = (min(shared, key=order.scores.__getitem__) for order in (other, reference))
     size = len(shared)
-    return Agreement(axis, reference.label, other.label, size, tau, flips, firm, first, first_of_reference)
+    return Agreement(
+        axis,
+        reference.label,
+        other.label,
+        reference.things,
+        size,
+        tau,
+        flips,
+        firm,
+        first,
+        first_of_reference,
+    )
 
 
 def _flips(reference: Order, other: Order, names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -135,13 +148,13 @@ def _over_points(answer: Answer) -> dict[str, list[Order]]:
 
 
 def _of_settings(label: str, nats: dict[Name, Floats]) -> Order:
-    compared = compare(list(nats.values()), [name.likelihood for name in nats])
-    places = {in_words(*name): place for place, name in enumerate(nats)}
+    compared = compare(list(nats.values()), [name.family for name in nats])
+    places = {name.in_words: place for place, name in enumerate(nats)}
 
     def interval(left: str, right: str) -> Interval:
         return compared.interval(places[left], places[right], corrected=False)
 
-    return Order(label, dict(zip(places, compared.means.tolist(), strict=True)), interval)
+    return Order(label, "settings", dict(zip(places, compared.means.tolist(), strict=True)), interval)
 
 
 def _over_latents(answer: Answer) -> list[Order]:
@@ -152,9 +165,10 @@ def _over_latents(answer: Answer) -> list[Order]:
 
 
 def _at_size(answer: Answer, size: int) -> Order:
-    settings = {f"`{s.likelihood}`": s for s in answer.settings if s.latent_dim == size}
+    settings = {s.name.family_in_words: s for s in answer.settings if s.latent_dim == size}
 
     def interval(left: str, right: str) -> Interval:
         return answer.between(settings[left].name, settings[right].name)
 
-    return Order(latents(size), {words: s.bits_per_dim for words, s in settings.items()}, interval)
+    things = "settings" if answer.varied else "likelihoods"
+    return Order(latents(size), things, {words: s.bits_per_dim for words, s in settings.items()}, interval)

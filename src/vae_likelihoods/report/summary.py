@@ -9,8 +9,12 @@ from typing import Any
 import pandas as pd
 
 from vae_likelihoods.errors import require
+from vae_likelihoods.files import sha256
+from vae_likelihoods.report import variants
 from vae_likelihoods.report.comparable import require_comparable
-from vae_likelihoods.report.records import METRICS, merged, read_record
+from vae_likelihoods.report.records import METRICS, WEIGHTS, is_number, merged, read_record
+from vae_likelihoods.report.scores import Name
+from vae_likelihoods.report.variants import VARIANT
 from vae_likelihoods.report.words import shortened
 from vae_likelihoods.units.declaration import Declaration
 
@@ -18,7 +22,10 @@ _GROUPS = 3  # of missing numbers that a line names
 
 
 def collect(
-    evaluations: Path, studies: Mapping[str, Sequence[str]], optional: Collection[str] = ()
+    evaluations: Path,
+    studies: Mapping[str, Sequence[str]],
+    optional: Collection[str] = (),
+    runs: Path | None = None,
 ) -> pd.DataFrame:
     """Return one row for each evaluated cell of `studies`, in the order in which they are named.
 
@@ -26,22 +33,35 @@ def collect(
         evaluations: the folder that holds `<study>/<cell>/metrics.json`.
         studies: study -> its likelihoods in the order of params.yaml (see `study_axes`).
         optional: which of the studies are optional ones, for the message that says how to get the cells.
+        runs: the folder that holds `<study>/<cell>/model.safetensors`. What lies there must be what was
+            evaluated; a study that has no folder there is not checked.
 
     Returns:
-        A frame with a column for each value that some cell declares, and with `declarations` (of the cell's
-        values, by name), `images` and `test_sha256` (of the test split). Studies and their likelihoods stand
-        in the given order (other likelihoods after them, by name), latent sizes and seeds by number.
+        A frame with a column for each value that some cell declares, and for each further setting in which
+        the cells of a study differ (`variants.axes`; all of them in words under `variant`). Beside them
+        `declarations` (of the cell's values, by name), `images`, and what stands in a file undeclared.
+        Studies and their likelihoods stand in the given order (other likelihoods after them, by name), then
+        variants in the order of their values, latent sizes and seeds by number.
 
     Raises:
-        SettingError: a study has no cell, or a file is damaged or lacks the score.
+        SettingError: a study has no cell, a file is damaged or lacks the score, other weights lie in `runs`,
+            or two cells are the same run.
         UnlikeUnits: the cells of a study differ in a unit or in their images.
     """
     require(bool(studies), "studies", "(none)", "no study to report; name one in params.yaml or with --study")
     frames = [
-        _study(evaluations, study, likelihoods, _command(study, likelihoods, study in optional))
+        _study(evaluations, runs, study, likelihoods, _remedy(study, likelihoods, study in optional))
         for study, likelihoods in studies.items()
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def unevaluated(runs: Path, study: str, cells: pd.DataFrame) -> str:
+    """Return in one line which trained cells of a study were not evaluated; empty if all were."""
+    trained = {path.parent.name for path in (runs / study).glob(f"*/{WEIGHTS}")}
+    left = sorted(trained - set(cells["cell"]))
+    verb = "is" if len(left) == 1 else "are"
+    return f"{shortened(left)} {verb} trained and not evaluated, and left out" if left else ""
 
 
 def declared(cells: pd.DataFrame) -> dict[str, Declaration]:
@@ -99,22 +119,85 @@ def _names(study: Mapping[str, Any]) -> list[str]:
     return [name.strip() for name in str(study.get("likelihood", "")).split(",") if name.strip()]
 
 
-def _command(study: str, likelihoods: Sequence[str], optional: bool) -> str:
-    """Return what evaluates the cells of a study; one that params.yaml does not name has no likelihoods."""
+def _remedy(study: str, likelihoods: Sequence[str], optional: bool) -> str:
+    """Return how to evaluate the cells of a study; one that params.yaml does not name has no likelihoods."""
     if optional:
-        return f"`make study STUDY={study}`"
+        return f"run `make study STUDY={study}`"
     if likelihoods:
-        return f"`.venv/bin/dvc repro evaluate@{study}`"
-    return f"`.venv/bin/python pipelines/evaluate.py study={study}`"
+        return f"run `.venv/bin/dvc repro evaluate@{study}`"
+    return "evaluate it with `.venv/bin/python pipelines/evaluate.py` and the settings that trained it"
 
 
-def _study(evaluations: Path, study: str, likelihoods: Sequence[str], command: str) -> pd.DataFrame:
+def _study(
+    evaluations: Path, runs: Path | None, study: str, likelihoods: Sequence[str], remedy: str
+) -> pd.DataFrame:
     paths = sorted((evaluations / study).glob(f"*/{METRICS}"))
-    remedy = f"run {command}"
-    require(bool(paths), "study", study, f"no evaluated cell in {(evaluations / study).as_posix()}; {remedy}")
-    cells = pd.DataFrame([read_record(path, study, remedy) for path in paths])
+    there = [] if likelihoods else sorted({path.parts[-3] for path in evaluations.glob(f"*/*/{METRICS}")})
+    none = f"no evaluated cell in {(evaluations / study).as_posix()}; {remedy}"
+    require(bool(paths), "study", study, none, there)
+    records = [read_record(path, study, remedy) for path in paths]
+    if runs is not None and (runs / study).is_dir():
+        for record in records:
+            _check_weights(runs / study / record["cell"] / WEIGHTS, record, remedy)
+    cells = pd.DataFrame(_with_variants(records))
     require_comparable(cells)
+    _check_repeated(cells)
     order = {name: place for place, name in enumerate(likelihoods)}
     place = cells["likelihood"].map(lambda name: order.get(name, len(order)))
-    by_place = cells.assign(_place=place).sort_values(["_place", "likelihood", "latent_dim", "seed", "cell"])
-    return by_place.drop(columns="_place")
+    keys = variants.axes([record["settings"] for record in records])
+    by = ["_place", "likelihood", *keys, "latent_dim", "seed", "cell"]
+    return cells.assign(_place=place).sort_values(by, key=_sortable).drop(columns="_place")
+
+
+def _with_variants(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to the cells of a study the settings in which they differ, one by one and in words."""
+    settings = [record["settings"] for record in records]
+    keys = variants.axes(settings)
+    if not keys:
+        return list(records)
+    declared = {key: _axis(key, settings) for key in keys}
+    declared[VARIANT] = Declaration(VARIANT, "the settings of the cell that the study varies", exact=True)
+    return [
+        {
+            **record,
+            **{key: _value(own.get(key)) for key in keys},
+            VARIANT: variants.variant(own, keys),
+            "declarations": record["declarations"] | declared,
+        }
+        for record, own in zip(records, settings, strict=True)
+    ]
+
+
+def _axis(key: str, settings: Sequence[variants.Flat]) -> Declaration:
+    numbers = all(is_number(_value(own[key])) for own in settings if key in own)
+    meaning = "a setting that the study varies; empty where a cell does not have it"
+    return Declaration(key, meaning, header=key, format="g" if numbers else "", exact=True)
+
+
+def _value(value: Any) -> Any:
+    """Return a setting as a table holds it: a number, or a text."""
+    return value if value is None or is_number(value) else variants.text(value)
+
+
+def _sortable(column: pd.Series) -> pd.Series:
+    """Return a column whose values can be ordered, though some are missing or of another type."""
+    numeric = pd.api.types.is_numeric_dtype(column)
+    return column if numeric else column.map(lambda value: "" if value is None else str(value))
+
+
+def _check_weights(weights: Path, record: Mapping[str, Any], remedy: str) -> None:
+    """Refuse an evaluation of other weights than those that lie in the cell's folder now."""
+    cell = f"{record['study']}/{record['cell']}"
+    gone = f"was evaluated, and {weights.as_posix()} is gone; train it again, or remove its evaluation"
+    require(weights.is_file(), "cell", cell, gone)
+    other = f"{weights.as_posix()} is not what was evaluated: it was trained again since; {remedy}"
+    require(sha256(weights) == record["weights_sha256"], "cell", cell, other)
+
+
+def _check_repeated(cells: pd.DataFrame) -> None:
+    """Refuse two cells that are the same run under two names: it would count as two seeds."""
+    first: dict[tuple[Name, int], str] = {}
+    for row in cells.to_dict("records"):
+        other = first.setdefault((Name.of(row), int(row["seed"])), str(row["cell"]))
+        reason = f"has the settings and the seed of {other}, and would count twice; remove one of them"
+        require(other == row["cell"], "cell", f"{row['study']}/{row['cell']}", reason)

@@ -13,6 +13,7 @@ from vae_likelihoods.report import recommend
 from vae_likelihoods.report.ranking import Answer, Setting
 from vae_likelihoods.report.recommend import Recommendation, Table
 from vae_likelihoods.report.summary import significant
+from vae_likelihoods.report.variants import VARIANT
 from vae_likelihoods.report.words import latents
 
 _INTERVALS = (
@@ -75,8 +76,10 @@ def write_headlines(answers: Sequence[Answer], path: Path) -> None:
 def write_plots(recommendations: Sequence[Recommendation], folder: Path) -> None:
     """Write bits_per_dim.csv (a row for each setting) and stability.csv (a row for each pair of rankings)."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = [row for each in recommendations for row in _settings(each.answer)]
-    pd.DataFrame(settings).to_csv(folder / "bits_per_dim.csv", index=False, lineterminator="\n")
+    settings = pd.DataFrame([row for each in recommendations for row in _settings(each.answer)])
+    if not any(settings[VARIANT]):
+        del settings[VARIANT]
+    settings.to_csv(folder / "bits_per_dim.csv", index=False, lineterminator="\n")
     pairs = [row for each in recommendations for row in _agreements(each)]
     pd.DataFrame(pairs, columns=_STABILITY).to_csv(folder / "stability.csv", index=False, lineterminator="\n")
 
@@ -87,6 +90,7 @@ def _settings(answer: Answer) -> list[dict[str, str | int | float]]:
             "study": answer.study,
             "likelihood": setting.likelihood,
             "latent_dim": setting.latent_dim,
+            VARIANT: setting.name.variant,
             "bits_per_dim": significant(setting.bits_per_dim),
             "standard_error": significant(setting.uncertainty),
             "behind": significant(answer.behind(setting)),
@@ -95,7 +99,7 @@ def _settings(answer: Answer) -> list[dict[str, str | int | float]]:
             "best_share": significant(setting.best_share),
             "unit": str(answer.unit),
         }
-        for setting in sorted(answer.settings, key=lambda s: (s.likelihood, s.latent_dim))
+        for setting in sorted(answer.settings, key=lambda s: s.name)
     ]
 
 
@@ -119,6 +123,7 @@ def _headline(answer: Answer) -> dict[str, str | int | float | bool]:
     headline: dict[str, str | int | float | bool] = {
         "likelihood": best.likelihood,
         "latent_dim": best.latent_dim,
+        **({VARIANT: best.name.variant} if answer.varied else {}),
         "bits_per_dim": significant(best.bits_per_dim),
         "standard_error": significant(best.uncertainty),
         "best_share": significant(best.best_share),
@@ -138,16 +143,20 @@ def _headline(answer: Answer) -> dict[str, str | int | float | bool]:
 def _study(recommendation: Recommendation) -> str:
     answer = recommendation.answer
     sizes = sorted({setting.latent_dim for setting in answer.settings})
-    rows = tuple(_row(answer, setting.likelihood, sizes) for setting in answer.per_likelihood)
-    every = Table(("likelihood", *map(latents, sizes)), rows)
+    families = {setting.name.family: setting for setting in reversed(answer.settings)}
+    best_first = sorted(families.values(), key=answer.settings.index)
+    rows = tuple(_row(answer, setting, sizes) for setting in best_first)
+    every = Table(("likelihood", *answer.varied, *map(latents, sizes)), rows)
     text = f"**{answer.study}**: {recommendation.paragraph}"
     best = recommend.markdown(recommendation.table)
     return "\n\n".join([text, best, _INTERVALS, recommend.markdown(every), _NOTE])
 
 
-def _row(answer: Answer, likelihood: str, sizes: Sequence[int]) -> tuple[str, ...]:
-    by_size = {s.latent_dim: s for s in answer.settings if s.likelihood == likelihood}
-    return (f"`{likelihood}`", *(_entry(answer, by_size.get(size)) for size in sizes))
+def _row(answer: Answer, first: Setting, sizes: Sequence[int]) -> tuple[str, ...]:
+    """Return the row of a likelihood and variant, whose best setting is `first`."""
+    by_size = {s.latent_dim: s for s in answer.settings if s.name.family == first.name.family}
+    entries = (_entry(answer, by_size.get(size)) for size in sizes)
+    return (f"`{first.likelihood}`", *answer.variant(first), *entries)
 
 
 def _entry(answer: Answer, setting: Setting | None) -> str:

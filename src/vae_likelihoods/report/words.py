@@ -58,11 +58,6 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
-def in_words(likelihood: str, size: int) -> str:
-    """Return a setting in words."""
-    return f"`{likelihood}` with {latents(size)}"
-
-
 def listed(parts: Sequence[str]) -> str:
     """Return parts as a list in a sentence."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -40,9 +40,9 @@ def write(params: Path, studies: Sequence[str], folders: ReportFolders, readme: 
     """
     if readme is not None:
         tables.readme_text(readme)  # refused before anything is written
-    named = _params(params)
+    named = read_params(params)
     axes = summary.study_axes(named, studies)
-    cells = summary.collect(folders.evaluations, axes, named.get("optional") or ())
+    cells = summary.collect(folders.evaluations, axes, named.get("optional") or (), folders.runs)
     answers = ranking.answers(cells, folders.evaluations)
     marks = palette.marks([*(name for names in axes.values() for name in names), *cells["likelihood"]])
     recommendations = [recommend.recommend(answer) for answer in answers]
@@ -66,9 +66,10 @@ def write(params: Path, studies: Sequence[str], folders: ReportFolders, readme: 
     if readme is not None:
         tables.update_readme(readme, table)
     partial = [
-        f"{study}: {missing}"
+        f"{study}: {lack}"
         for study, rows in cells.groupby("study", sort=False)
-        if (missing := summary.missing(rows))
+        for lack in (summary.unevaluated(folders.runs, str(study), rows), summary.missing(rows))
+        if lack
     ]
     counts = f"{counted(len(cells), 'cell')} of {counted(len(answers), 'study', 'studies')}"
     written = f"{counts}: {(reports / 'index.html').as_posix()}"
@@ -86,7 +87,12 @@ def _figures(
         _write(folder / f"{answer.study}{ending}.svg", charts.svg(panels, title, scheme))
 
 
-def _params(path: Path) -> dict[str, Any]:
+def read_params(path: Path) -> dict[str, Any]:
+    """Return what a params.yaml says.
+
+    Raises:
+        SettingError: if there is no such file.
+    """
     if not path.is_file():
         raise SettingError("params", path.as_posix(), "no such file; run this where params.yaml is")
     params = OmegaConf.to_container(OmegaConf.load(path), resolve=True)

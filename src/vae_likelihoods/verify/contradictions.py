@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from vae_likelihoods.report import ranking
+from vae_likelihoods.report.scores import Name
+from vae_likelihoods.report.variants import VARIANT
 from vae_likelihoods.units.quantity import BITS, Unit, bits_per_dim
 from vae_likelihoods.verify.reproduction import CELL, rows
 
 ROUNDING = 2e-5  # of numbers that were computed from others before both were rounded to 6 digits
-_SETTING = ["study", "likelihood", "latent_dim"]
+_SETTING = ["study", "likelihood", "latent_dim", VARIANT]
 _PLOTTED = ("bits_per_dim", "standard_error", "behind", "behind_low", "behind_high", "best_share")
 
 
@@ -28,9 +30,16 @@ def contradictions(summary: pd.DataFrame, headlines: Mapping[str, Any], plots: p
         headlines: metrics.json.
         plots: plots/bits_per_dim.csv.
     """
+    summary, plots = (_with_variants(table) for table in (summary, plots))
     if unlike := _settings(summary, plots):
         return [*_of_cells(summary), unlike]
     return [*_of_cells(summary), *_of_plots(summary, plots), *_of_headlines(summary, headlines, plots)]
+
+
+def _with_variants(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose settings have a variant: an empty one where nothing else is varied."""
+    column = table.get(VARIANT, pd.Series("", table.index))
+    return table.assign(**{VARIANT: column.astype(object).where(column.notna(), "")})
 
 
 def _of_cells(summary: pd.DataFrame) -> list[str]:
@@ -85,11 +94,12 @@ def _of_headlines(summary: pd.DataFrame, headlines: Mapping[str, Any], plots: pd
 def _headline(cells: pd.DataFrame, plots: pd.DataFrame) -> dict[str, Any]:
     """Return the headline of one study (`tables.headlines`) from its rows of summary.csv and of the plots."""
     ranked = {name: ranking.mean(bits) for name, bits in ranking.ordered(cells).items()}
-    plotted = {(row["likelihood"], row["latent_dim"]): row for row in rows(plots)}
+    plotted = {Name.of(row): row for row in rows(plots)}
     best, *others = ranked
     headline = {
         "likelihood": best.likelihood,
         "latent_dim": best.latent_dim,
+        **({VARIANT: best.variant} if any(name.variant for name in ranked) else {}),
         "bits_per_dim": ranked[best],
         "standard_error": plotted[best]["standard_error"],
         "best_share": plotted[best]["best_share"],
