@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from processes import GRID, Start, all_four, folder_with_data, rows, run, runs, trained, wait_for
+from vae_likelihoods.files import hashes
+from vae_likelihoods.sweeps.names import LONGEST
 
 
 @pytest.fixture
@@ -71,6 +73,39 @@ def test_keys_that_a_sweep_varies_beyond_the_axes_are_in_the_names(root: Path) -
     assert trained(root) == {
         f"binomial-8-0-levels={levels}-hidden={hidden}" for levels in (2, 17) for hidden in ("8", "8,8")
     }
+
+
+def test_cells_have_the_same_names_however_they_are_launched(root: Path) -> None:
+    """Hydra may hand over one cell at a time: each batch alone would vary nothing."""
+    rates, usual = "optimizer.lr=1e-3,1e-2", ["likelihood=gaussian", "latent_dim=2", "tracking=none"]
+    one = "training.epochs=1"
+    run("train", root, "-m", *usual, rates, one, "hydra.sweeper.max_batch_size=1")
+    assert trained(root) == {"gaussian-2-0-lr=0.001", "gaussian-2-0-lr=0.01"}
+
+    refused = run("train", root, "-m", *usual, rates, one, "study=basic", "hydra/launcher=basic", code=1)
+    assert "hydra/launcher=basic: gives the cells of a sweep no names. Choices: joblib, ray" in refused.stderr
+    assert not (root / "runs" / "basic").exists()
+
+
+def test_a_result_of_other_settings_is_not_replaced(root: Path) -> None:
+    usual = ["likelihood=gaussian", "latent_dim=2", "tracking=none", "training.epochs=1"]
+    run("train", root, *usual, "optimizer.lr=1e-3")
+    before = hashes(root / "runs")
+    for words in ([], ["-m"]):
+        refused = run("train", root, *words, *usual, "optimizer.lr=1e-2", code=1)
+        assert "runs/scratch/gaussian-2-0 was trained with optimizer.lr=0.001, this is" in refused.stderr
+        assert "take another name (study=...)" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert hashes(root / "runs") == before
+
+
+def test_a_name_is_no_longer_than_a_file_name_may_be(root: Path) -> None:
+    widths = ",".join(["4"] * 90)
+    usual = ["likelihood=gaussian", "latent_dim=2", "tracking=none", "training.epochs=1"]
+    run("train", root, "-m", *usual, f"network.hidden=[{widths}],[{widths},4]")
+    names = trained(root)
+    assert len(names) == 2
+    assert max(map(len, names)) <= LONGEST
 
 
 def test_a_killed_worker_costs_nothing(root: Path, start: Start) -> None:

@@ -12,7 +12,7 @@ from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import hashes
 from vae_likelihoods.store.entry import Entry
-from vae_likelihoods.sweeps.checks import check_folders, check_names
+from vae_likelihoods.sweeps.checks import check_folders, check_names, check_replaced
 from vae_likelihoods.sweeps.names import name_with, swept
 from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.sweeps.sweep import ROUNDS, JobError, Sweep, SweepError
@@ -269,11 +269,34 @@ def test_two_cells_with_one_name_are_refused(cells: list[Cell]) -> None:
         check_names([cells[0].named("one"), cells[1].named("one")])
 
 
+def test_only_what_lies_there_and_is_of_other_settings_is_not_replaced(
+    cells: list[Cell], small_cell: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_replaced(TRAIN, cells)
+    TRAIN.perform(cells[0], lambda record: None)
+    check_replaced(TRAIN, cells)
+    assert not caplog.messages
+
+    shutil.rmtree(tmp_path / "cells")
+    check_replaced(TRAIN, cells)
+    (line,) = caplog.messages
+    assert line.startswith(f"1 of 2 cells in runs/{tmp_path.name}: trained again, as code, data")
+
+    other = small_cell(f"study={tmp_path.name}", "seed=0", "training.batch_size=7")
+    with pytest.raises(SettingError, match=r"trained with training.batch_size=\d+, this is .*=7, and"):
+        check_replaced(TRAIN, [cells[1], other])
+    check_replaced(STAGES["evaluate"], [other])  # has its own check
+
+    (cells[0].run_folder / "config.yaml").write_text("a: [")
+    with pytest.raises(SettingError, match=r"config\.yaml is damaged \(\w+\); remove its folder"):
+        check_replaced(TRAIN, cells)
+
+
 def test_names_carry_what_else_is_swept() -> None:
     jobs = [
         ["likelihood=a", "seed=0", "network.hidden=[8]"],
         ["likelihood=b", "seed=0", "network.hidden=[9]"],
     ]
-    assert swept(jobs) == ["network.hidden"]
+    assert swept(["likelihood=a,b", "seed=0", "network.hidden=[8],[9]"]) == ["network.hidden"]
     assert name_with("a-8-0", jobs[0], ["network.hidden"]) == "a-8-0-hidden=8"
     assert name_with("a-8-0", jobs[0], []) == "a-8-0"

@@ -28,7 +28,7 @@ def test_a_dead_server_costs_a_warning_and_no_result(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     sweep = Sweep(STAGES["train"], [tracked_at(cell, "http://127.0.0.1:9")])
-    mirror = mirror_for(sweep, [], [])
+    mirror = mirror_for(sweep, [])
     began = time.monotonic()
     with caplog.at_level(logging.WARNING):
         for _ in range(5):
@@ -42,7 +42,7 @@ def test_a_dead_server_costs_a_warning_and_no_result(
 
 def test_tracking_can_be_off(cell: Cell, finished: Path) -> None:
     sweep = Sweep(STAGES["train"], [tracked_at(cell, "none")])
-    mirror = mirror_for(sweep, [], [])
+    mirror = mirror_for(sweep, [])
     mirror(sweep, True)
     assert not isinstance(mirror, Guard)
     assert not (finished / "mlflow.db").exists()
@@ -75,7 +75,7 @@ class Recorder:
 def test_a_cell_that_mlflow_refuses_keeps_no_other_out(cell: Cell) -> None:
     cells = [cell.named(name) for name in ("a", "b", "c")]
     sweep, mirror = Sweep(STAGES["train"], cells), Recorder("a")
-    guard = Guard(SweepMirror(mirror, sweep, [], []))  # type: ignore[arg-type]
+    guard = Guard(SweepMirror(mirror, sweep, []))  # type: ignore[arg-type]
     guard(sweep, False)
     assert mirror.taken == [("b", "FINISHED"), ("c", "FINISHED")]
     guard(sweep, True)
@@ -88,7 +88,7 @@ def test_a_failed_cell_is_told_once(cell: Cell, tmp_path: Path) -> None:
     failed = Cell(cell.settings.model_copy(update={"runtime": runtime}))
     sweep, mirror = Sweep(STAGES["train"], [failed]), Recorder()
     sweep.note_error(failed, JobError("ValueError: why"))
-    watching = SweepMirror(mirror, sweep, [], [])  # type: ignore[arg-type]
+    watching = SweepMirror(mirror, sweep, [])  # type: ignore[arg-type]
     for last in (False, False, True):
         watching(sweep, last)
     assert mirror.taken == [(cell.name, "FAILED")]

@@ -69,7 +69,7 @@ class CellLauncher(Launcher):
         """
         # Hydra imports every plugin at its start; torch is imported when a sweep is launched.
         from vae_likelihoods.errors import SettingError
-        from vae_likelihoods.sweeps.checks import check_folders, check_names
+        from vae_likelihoods.sweeps.checks import check_folders, check_names, check_replaced
         from vae_likelihoods.sweeps.mirroring import mirror_for
         from vae_likelihoods.sweeps.names import name_with, swept
         from vae_likelihoods.sweeps.stages import STAGES
@@ -77,7 +77,7 @@ class CellLauncher(Launcher):
         from vae_likelihoods.sweeps.watch import Watch
 
         cells = [self._cell(job) for job in job_overrides]
-        extra = swept(job_overrides)
+        extra = swept(self._axes())
         cells = [
             cell.named(name_with(cell.name, job, extra))
             for cell, job in zip(cells, job_overrides, strict=True)
@@ -86,6 +86,7 @@ class CellLauncher(Launcher):
         check_names(cells)
         sweep = Sweep(STAGES[self.config.hydra.job.name], cells, self._overrides())
         check_folders(sweep.stage, cells[0])
+        check_replaced(sweep.stage, cells)
         self._set_parallel(cells[0].settings.runtime.parallel)
         sweep.take_stored()
 
@@ -106,7 +107,7 @@ class CellLauncher(Launcher):
                 elif result.status == JobStatus.COMPLETED:  # else the engine lost the job
                     sweep.note_error(cells[index], None)
 
-        with Watch(sweep, mirror_for(sweep, list(self.config.hydra.overrides.task), extra)):
+        with Watch(sweep, mirror_for(sweep, list(self.config.hydra.overrides.task))):
             sweep.run(launch, one_by_one=self._pooled)
         return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in overrides]
 
@@ -120,6 +121,11 @@ class CellLauncher(Launcher):
         with open_dict(config):
             del config["hydra"]
         return Cell.of(config)
+
+    def _axes(self) -> list[str]:
+        """Return the overrides of the whole sweep: Hydra may hand its jobs over in batches."""
+        params = self.config.hydra.sweeper.get("params") or {}
+        return [*(f"{key}={value}" for key, value in params.items()), *self.config.hydra.overrides.task]
 
     def _overrides(self) -> list[str]:
         """Return what the user wrote; -m itself Hydra keeps as an override, which is left out."""

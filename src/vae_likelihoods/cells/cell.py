@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from vae_likelihoods.cells import identity
 from vae_likelihoods.cells.build import (
@@ -166,16 +168,27 @@ class Cell:
         """Return the cell's config.yaml: what was learned on what, under the names of the YAMLs."""
         return {"study": self.study, "cell": self.name, "names": self.settings.names, **self.settings.learned}
 
+    def otherwise_trained(self) -> list[tuple[str, Any, Any]]:
+        """Return (key, there, here) for each setting that differs in the training that lies in runs/.
+
+        Raises:
+            SettingError: if its config.yaml is damaged.
+        """
+        path = self.run_folder / CONFIG
+        try:
+            trained = OmegaConf.to_container(OmegaConf.load(path))
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+            reason = f"{path} is damaged ({type(error).__name__}); remove its folder"
+            raise SettingError("cell", self.name, reason) from None
+        return differences(*map(without_modules, (trained, self.description())))
+
     def check_trained(self) -> None:
         """Refuse to evaluate what was not trained, or was trained otherwise."""
         where = f"runs/{self.study}/{self.name}"
         command = "train it with `.venv/bin/python pipelines/train.py` and the settings of evaluate"
-        path = self.run_folder / CONFIG
-        if not path.exists():
+        if not (self.run_folder / CONFIG).exists():
             raise SettingError("cell", self.name, f"{where} does not exist; {command}")
-        trained = OmegaConf.to_container(OmegaConf.load(path))
-        differing = differences(*map(without_modules, (trained, self.description())))
-        if differing:
+        if differing := self.otherwise_trained():
             key, there, here = differing[0]
             reason = f"{where} was trained with {key}={there}, this configuration says {here}; {command}"
             raise SettingError("cell", self.name, reason)

@@ -11,11 +11,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Never
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from tqdm import tqdm
 
 from vae_likelihoods.cells.cell import Cell
-from vae_likelihoods.sweeps.checks import check_folders
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.sweeps.checks import check_folders, check_replaced
 from vae_likelihoods.sweeps.mirroring import mirror_for
 from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.sweeps.sweep import JobError, Sweep, named, near
@@ -54,14 +58,16 @@ def run_job(stage_name: str, config: DictConfig) -> None:
             raise JobError(named(error)) from error
         return_memory()
         return
+    _refuse_unnamed_sweep()
     cell = Cell.of(config)
     check_folders(stage, cell)
+    check_replaced(stage, [cell])
     sweep = Sweep(stage, [cell.named(cell.name)])
     sweep.take_stored()
     epochs = cell.settings.training.epochs
     hidden = None if stage.name == "train" else True
     with (
-        Watch(sweep, mirror_for(sweep, [], []), bar=False),
+        Watch(sweep, mirror_for(sweep, []), bar=False),
         tqdm(total=epochs, desc=cell.name, unit="epoch", disable=hidden) as bar,
     ):
 
@@ -71,6 +77,19 @@ def run_job(stage_name: str, config: DictConfig) -> None:
 
         stage.perform(cell, show)
     print(f"{stage.name}: {near(stage.target(cell), cell)}")
+
+
+def _refuse_unnamed_sweep() -> None:
+    """Refuse a sweep whose launcher has not named its cells: they would share one folder.
+
+    Raises:
+        SettingError: naming the launchers that do.
+    """
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra is not None and hydra.mode == RunMode.MULTIRUN:
+        own = sorted(path.stem for path in (PROJECT / "conf/hydra/launcher").glob("*.yaml"))
+        launcher = hydra.runtime.choices["hydra/launcher"]
+        raise SettingError("hydra/launcher", launcher, "gives the cells of a sweep no names", own)
 
 
 def until_interrupted(main: Callable[[], None]) -> None:

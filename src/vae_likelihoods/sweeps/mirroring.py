@@ -11,6 +11,7 @@ from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.run_files import HISTORY
 from vae_likelihoods.errors import under
 from vae_likelihoods.tracking.connection import refusal, store_uri
+from vae_likelihoods.tracking.contents import varied
 from vae_likelihoods.tracking.experiment import Status
 from vae_likelihoods.tracking.mirror import Mirror
 
@@ -23,14 +24,14 @@ PAUSE_SECONDS = 10.0  # after an error, before MLflow is tried again
 REST = 30  # a pause is 30 times as long as the work before it: mirroring takes few percent of a core
 
 
-def mirror_for(sweep: Sweep, command: Sequence[str], extra: Sequence[str]) -> Callable[[Sweep, bool], None]:
+def mirror_for(sweep: Sweep, command: Sequence[str]) -> Callable[[Sweep, bool], None]:
     """Return the function that `Watch` calls: it mirrors a sweep, and goes on if the server is down."""
     cell = sweep.cells[0]
     if cell.settings.tracking.uri == "none":
         return lambda sweep, last: None
     with under("tracking"):
         uri = store_uri(cell.settings.tracking.uri, cell.root)
-    return Guard(SweepMirror(Mirror(uri, cell.root, cell.study), sweep, command, extra))
+    return Guard(SweepMirror(Mirror(uri, cell.root, cell.study), sweep, command))
 
 
 class SweepMirror:
@@ -40,11 +41,10 @@ class SweepMirror:
         mirror: the study's experiment.
         sweep: the grid.
         command: the overrides that the user wrote.
-        extra: the keys that the sweep varies besides the axes.
     """
 
-    def __init__(self, mirror: Mirror, sweep: Sweep, command: Sequence[str], extra: Sequence[str]) -> None:
-        self.mirror, self.command, self.extra = mirror, command, extra
+    def __init__(self, mirror: Mirror, sweep: Sweep, command: Sequence[str]) -> None:
+        self.mirror, self.command, self.extra = mirror, command, varied(sweep.cells)
         self.waiting = {cell.name: cell for cell in sweep.cells}
 
     def __call__(self, sweep: Sweep, last: bool) -> None:

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+LONGEST = 150
+"""Characters of a name: files and folders whose names begin with it must fit a file system's 255."""
+
+_ALWAYS = {"likelihood", "latent_dim", "seed", "cell", "study"}
+_HASH = 10  # hexadecimal digits that stand for the end of a longer name
 
 
-def swept(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Return the keys that the sweep varies, without those that every cell's name has anyway.
+def swept(overrides: Iterable[str]) -> list[str]:
+    """Return the keys that a sweep varies, without those that every cell's name has anyway.
+
+    Args:
+        overrides: those of the whole sweep, so that names do not hang on how its cells are launched; of those
+            with the same key the last one counts.
 
     Example:
-        >>> swept([["seed=0", "network=mlp"], ["seed=1", "network=conv"]])
+        >>> swept(["seed=0,1", "network=mlp,conv", "optimizer.lr=1e-3"])
         ['network']
     """
-    always = {"likelihood", "latent_dim", "seed", "cell", "study"}
-    values: dict[str, set[str]] = {}
-    for job in jobs:
-        for setting in job:
-            key, _, value = setting.lstrip("+").partition("=")
-            values.setdefault(key, set()).add(value)
-    return sorted(key for key, choices in values.items() if len(choices) > 1 and key not in always)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    last = {each.key_or_group: each.is_sweep_override() for each in parsed}
+    return sorted(key for key, varies in last.items() if varies and key not in _ALWAYS)
 
 
 def name_with(name: str, job: Sequence[str], extra: Sequence[str]) -> str:
     """Return a cell's name, followed by the values of the `extra` keys that the sweep varies.
+
+    A name that would be too long ends in a hash of the whole one.
 
     Example:
         >>> name_with("gaussian-8-0", ["network.hidden=[64,64]", "seed=0"], ["network.hidden"])
@@ -31,4 +42,7 @@ def name_with(name: str, job: Sequence[str], extra: Sequence[str]) -> str:
     """
     values = dict(setting.lstrip("+").partition("=")[::2] for setting in job)
     plain = {key: re.sub(r"[^A-Za-z0-9_.,+-]", "", values[key]) for key in extra if key in values}
-    return name + "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in plain.items())
+    whole = name + "".join(f"-{key.rpartition('.')[2]}={value}" for key, value in plain.items())
+    if len(whole) <= LONGEST:
+        return whole
+    return f"{whole[: LONGEST - _HASH - 1]}-{hashlib.sha256(whole.encode()).hexdigest()[:_HASH]}"

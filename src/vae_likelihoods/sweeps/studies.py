@@ -85,7 +85,7 @@ def cells_of(overrides: Sequence[str], root: Path | None = None) -> list[Cell]:
     roots = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
     (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     cells = [Cell(settings) for settings in composed(jobs, root or Path(str([PROJECT, *roots][-1])))]
-    extra = swept(jobs)
+    extra = swept(overrides)
     return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_likelihoods.cells.cell import Cell, differences
-from vae_likelihoods.cells.run_files import COLUMNS, GRIDS, HISTORY
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.run_files import COLUMNS, GRIDS, HISTORY, METRICS
 from vae_likelihoods.files import read_csv
+from vae_likelihoods.report.variants import axes, text
 from vae_likelihoods.units.declaration import Declaration, from_plain
 
 Value = tuple[str, float, int]  # metric, value, step
@@ -62,6 +62,12 @@ def scores(evaluation: Mapping[str, Any]) -> list[Value]:
     return [(metric, float(value), 0) for metric, value in values if isinstance(value, int | float)]
 
 
+def weights_of(evaluation: Path) -> str:
+    """Return the sha256 of the weights that were evaluated in this folder; an older version noted none."""
+    metrics = json.loads((evaluation / METRICS).read_text(encoding="utf-8"))
+    return str(metrics.get("weights_sha256", ""))
+
+
 def declarations(evaluation: Mapping[str, Any]) -> dict[str, Declaration]:
     """Return the declarations of a metrics.json; an older version wrote none."""
     return from_plain(evaluation.get("declarations", {}))
@@ -90,32 +96,18 @@ def unit_tags(declared: Mapping[str, Declaration]) -> dict[str, str]:
 def identifying(cell: Cell, extra: Iterable[str] = ()) -> dict[str, str]:
     """Return the few params that tell a cell from the others of its grid: every picture shows all of them."""
     settings = cell.settings
-    params: dict[str, Any] = {
+    params = {
         "likelihood": settings.names["likelihood"],
-        "latent_dim": settings.latent_dim,
-        "seed": settings.seed,
+        "latent_dim": str(settings.latent_dim),
+        "seed": str(settings.seed),
     }
-    whole = settings.model_dump()
-    for key in extra:
-        value: Any = whole
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        params[key] = settings.names.get(key, value)
-    return {key: str(value) for key, value in params.items()}
+    flat = settings.flat
+    return params | {key: text(flat[key]) for key in extra if key in flat}
 
 
-def varied(cell: Cell, cells: Iterable[Cell]) -> list[str]:
-    """Return the keys that a sweep varied beyond the axes: `cells` differ in them, and names contain them."""
-    in_name = set(re.findall(r"-([a-z_]+)=", cell.name))
-    if not in_name:
-        return []
-    own = cell.settings
-    keys = {
-        key
-        for settings in (other.settings for other in cells)
-        for key, _, _ in differences(own.learned, settings.learned) + differences(own.names, settings.names)
-    }
-    return sorted(key for key in keys if key.rpartition(".")[2] in in_name)
+def varied(cells: Iterable[Cell]) -> list[str]:
+    """Return the keys in which `cells` differ beyond likelihood, latent size and seed."""
+    return axes([cell.settings.flat for cell in cells])
 
 
 def constants(cells: Sequence[Cell]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.store.entry import FAILURE
 from vae_likelihoods.tracking.connection import creation_lock, driver, is_alive
-from vae_likelihoods.tracking.contents import constants
+from vae_likelihoods.tracking.contents import constants, varied
 from vae_likelihoods.tracking.experiment import PARENT, Experiment
 from vae_likelihoods.tracking.view import VIEW, same_view, shared_view
 
@@ -47,7 +47,7 @@ def run_of(experiment: Experiment, cells: Sequence[Cell], command: Sequence[str]
 
 def set_view(experiment: Experiment, cells: Sequence[Cell]) -> None:
     """Prepare the view of the study, unless it exists."""
-    view = shared_view(max(cell.settings.training.epochs for cell in cells))
+    view = shared_view(max(cell.settings.training.epochs for cell in cells), varied(cells))
     key = f"mlflow.sharedViewState.{VIEW}"
     if not same_view(experiment.tags.get(key), view):
         experiment.client.set_experiment_tag(experiment.id, key, view)

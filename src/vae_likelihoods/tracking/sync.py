@@ -11,9 +11,10 @@ from pathlib import Path
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.run_files import CONFIG
 from vae_likelihoods.errors import SettingError, UnavailableError
+from vae_likelihoods.report.words import shortened
 from vae_likelihoods.tracking import grids
 from vae_likelihoods.tracking.connection import mlflow_errors, refusal, store_uri
-from vae_likelihoods.tracking.contents import varied
+from vae_likelihoods.tracking.contents import varied, weights_of
 from vae_likelihoods.tracking.mirror import Mirror
 
 
@@ -32,21 +33,27 @@ def sync(root: Path, studies: Sequence[str], uri: str | None) -> Iterator[str]:
     names = studies or sorted(path.name for path in (root / "runs").glob("[!.]*"))
     try:
         for study in names:
-            count = sync_study(root, study, store_uri(uri, root))
+            count, stale = sync_study(root, study, store_uri(uri, root))
             yield f"sync: {study}, {count} {'cell' if count == 1 else 'cells'}"
+            if stale:
+                yield f"sync: {study}, left out, as of other weights than lie in runs/: {shortened(stale)}"
     except mlflow_errors() as error:
         raise UnavailableError(refusal(store_uri(uri, root), error)) from error
 
 
-def sync_study(root: Path, study: str, uri: str) -> int:
-    """Mirror one study; return how many cells it has."""
+def sync_study(root: Path, study: str, uri: str) -> tuple[int, list[str]]:
+    """Mirror one study; return how many cells it has, and those whose evaluation is of other weights."""
     cells = [Cell.laid_out(path.parent, root) for path in sorted((root / "runs" / study).glob(f"*/{CONFIG}"))]
     if not cells:
         raise SettingError("study", study, f"there is no cell in {root / 'runs' / study}")
     mirror = Mirror(uri, root, study)
     grids.end_abandoned(mirror.experiment, cells[0].settings.runtime.cell_store)
+    extra, stale = varied(cells), []
     for cell in cells:
         evaluation = cell.evaluation_folder if cell.evaluation_folder.exists() else None
-        mirror.update(cell, cell.run_folder, "FINISHED", evaluation, varied(cell, cells))
+        if evaluation is not None and weights_of(evaluation) != cell.weights:
+            stale.append(cell.name)
+            evaluation = None
+        mirror.update(cell, cell.run_folder, "FINISHED", evaluation, extra)
     grids.settle(mirror.experiment, cells)
-    return len(cells)
+    return len(cells), stale

@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from vae_likelihoods.files import PROJECT
@@ -19,7 +20,7 @@ VIEW = "study"  # name of the prepared view in the experiment's tags
 RATE, DISTORTION = "test/rate", "test/distortion"
 METRICS = [TEST_SCORE, "test/nll", RATE, "test/active"]  # the columns of the table
 TABLE = [f"metrics.`{metric}`" for metric in METRICS]
-AXES = ["params.`likelihood`", "params.`latent_dim`", "params.`seed`"]
+AXES = ("likelihood", "latent_dim", "seed")
 
 
 def run_colour(likelihood: str, latent_dim: int) -> str:
@@ -33,8 +34,14 @@ def run_colour(likelihood: str, latent_dim: int) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in mixed)
 
 
-def shared_view(last_epoch: int) -> str:
-    """Return the prepared view as MLflow keeps it in a tag, with the pictures of `last_epoch`."""
+def shared_view(last_epoch: int, varied: Sequence[str] = ()) -> str:
+    """Return the prepared view as MLflow keeps it in a tag.
+
+    Args:
+        last_epoch: whose pictures are shown.
+        varied: the settings that the study varies beyond the usual axes; each has a column.
+    """
+    axes = [f"params.`{key}`" for key in (*AXES, *varied)]
     state: dict[str, Any] = {
         "searchFilter": "tags.kind = 'train'",
         "orderByKey": f"metrics.`{TEST_SCORE}`",
@@ -43,8 +50,8 @@ def shared_view(last_epoch: int) -> str:
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [*AXES, *TABLE],
-        "columnOrder": [*AXES, *TABLE],
+        "selectedColumns": [*axes, *TABLE],
+        "columnOrder": [*axes, *TABLE],
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
         "isAccordionReordered": False,
