@@ -101,13 +101,15 @@ def test_every_value_is_declared_and_every_measured_number_has_a_unit(metrics: d
     names = {"study", "cell", "dataset", "likelihood", "trained_on"}
     counts = {"levels", "latent_dim", "seed", "parameters", "multiply_adds", "epochs", "dimensions"}
     units = {name: each.unit for name, each in declared.items() if each.unit}
+    of_training = {"best_epoch", "late_gain_bits", "validation_rise_bits", "warmup_share"}
+    counts |= {*of_training, "one_image_share"}
     assert units.keys() == declared.keys() - names - counts
     assert {(unit.split, unit.dimensions, unit.levels) for unit in units.values()} == {("test", 64, 17)}
     assert str(units["bits_per_dim"]) == "bits per dimension (mass, test, D=64, K=17, k=8)"
     assert str(units["rate_nats"]) == "nats per image (test, D=64, K=17)"
     assert {name for name, each in declared.items() if not each.format} - {"kl_per_latent_nats"} == names
     varying = {name for name in names | counts if not declared[name].exact}
-    assert varying == {"epochs"}  # with early stopping they depend on the last digits
+    assert varying == {"epochs", *of_training, "one_image_share"} - {"warmup_share"}
 
 
 def test_what_two_metrics_measure_follows_the_order_of_their_declarations(metrics: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ def test_specifications_do_not_depend_on_what_was_drawn_before(cells, marks):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_svg_names_every_likelihood_and_has_no_css_variable(scheme, cells, marks):
-    panels = charts.panels(cells, ["beta_binomial", "gaussian_learned"], marks)
+    panels = charts.panels(cells, ["beta_binomial", "gaussian_learned"], marks, {})
     text = charts.svg(panels, "grey", scheme)
     words = {element.text for element in ElementTree.fromstring(text).iter() if element.text}
     assert set(marks) <= words

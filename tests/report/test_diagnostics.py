@@ -94,3 +94,25 @@ def test_findings_come_with_the_worst_first() -> None:
 
 def test_thresholds_can_be_chosen() -> None:
     assert [finding.name for finding in diagnose(HEALTHY, Thresholds(loose_nats=0.1))] == ["loose bound"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "named"),
+    [
+        ({"bits_per_dim": 9.2, "uniform_bits_per_dim": 8.0, "independent_pixels_bits_per_dim": 7.0}, True),
+        ({"bits_per_dim": 7.5, "uniform_bits_per_dim": 8.0, "independent_pixels_bits_per_dim": 7.0}, True),
+        ({"bits_per_dim": 6.9, "uniform_bits_per_dim": 8.0, "independent_pixels_bits_per_dim": 7.0}, False),
+        ({"bits_per_dim": 6.9}, False),
+    ],
+)
+def test_what_a_model_without_latents_does_better_is_named(measured: dict[str, float], named: bool) -> None:
+    findings = diagnose(measured)
+    assert [finding.name for finding in findings] == ["worse than a baseline"] * named
+    if named:
+        assert "independent pixels 7.000" in findings[0].text
+        assert ("a uniform guess 8.000" in findings[0].text) == (measured["bits_per_dim"] > 8)
+
+
+@pytest.mark.parametrize(("share", "named"), [(0.8, True), (0.3, False)])
+def test_one_image_that_carries_a_score_is_named(share: float, named: bool) -> None:
+    assert [finding.name for finding in diagnose({"one_image_share": share})] == ["one image"] * named

@@ -280,10 +280,11 @@ def test_what_the_diagnostics_name_in_the_best_and_its_ties_is_said(root, study)
                 metrics = study.add(metrics, number, value)
             study.save(root, metrics)
     text = recommend.recommend(of(root)).paragraph
-    assert "Diagnosed: `a` with 8 latents: dead latents in 2 of 2 seeds; `b` with 8 latents: " in text
-    assert "posterior collapse in 1 of 2 seeds and dead latents in 1 of 2 seeds." in text
-    assert "`c` with 8 latents: " not in text.partition("Diagnosed")[2]
+    assert "But: `a` with 8 latents: dead latents in 2 of 2 seeds (50% of the latents " in text
+    assert "; `b` with 8 latents: posterior collapse in 1 of 2 seeds (100% of the latents " in text
+    assert " and dead latents in 1 of 2 seeds (" in text
+    assert "`c` with 8 latents: " not in text.partition("But: ")[2]
 
 
 def test_a_study_without_a_finding_has_no_sentence_on_findings(recommended):
-    assert "Diagnosed" not in recommended().paragraph
+    assert "But: " not in recommended().paragraph

@@ -13,7 +13,7 @@ import pytest
 from vae_likelihoods import palette
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report import page, ranking, recommend, summary, tables
-from vae_likelihoods.report.variants import axes, variant
+from vae_likelihoods.units.variants import axes, variant
 from vae_likelihoods.verify.contradictions import contradictions
 
 RATES = {0.001: 0.0, 0.005: -0.1, 0.02: 0.3}

@@ -16,7 +16,7 @@ from vae_likelihoods.units.quantity import NATS, Quantity
 
 FULL = Declaration(
     "nll_nats", "minus the bound", Quantity(NATS, "mass", 8), "NLL", ",.2f", "lower",
-    exact=True, whole=ITSELF, short="nll", purpose="samples", point=("levels", 32),
+    exact=True, whole=ITSELF, short="nll", purpose="samples", baseline="uniform", point=("levels", 32),
 )  # fmt: skip
 
 
@@ -56,7 +56,10 @@ def test_what_cannot_be_is_refused(field: str, value: Any) -> None:
         (None, r"declarations=None: must be a mapping"),
         ({"nll": "nats"}, r"declarations\.nll=nats: needs a meaning"),
         ({"nll": {"header": "NLL"}}, r"declarations\.nll=.*needs a meaning"),
-        ({"nll": {"meaning": "a", "colour": "red"}}, r"declarations\.nll=.*may have better, exact, format"),
+        (
+            {"nll": {"meaning": "a", "colour": "red"}},
+            r"declarations\.nll=.*may have baseline, better, exact, format",
+        ),
         ({"nll": {"meaning": "a", "better": "red"}}, r"declarations\.nll\.better=red: no such direction"),
         ({"nll": {"meaning": "a", "unit": {}}}, r"declarations\.nll\.unit=\{\}: needs exactly the fields"),
     ],

@@ -27,12 +27,15 @@ from vae_likelihoods.metrics.data import Keep
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.recipes.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.recipes.measuring import Trained, measure
-from vae_likelihoods.units.declaration import ITSELF, Declaration, to_plain
+from vae_likelihoods.recipes.progress import progress
+from vae_likelihoods.units.declaration import Declaration, to_plain
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells.cell import Cell
 
 Facts = Mapping[Declaration, Any]
+
+_ONE_IMAGE = "share of the variance of nll_nats over images that the most extreme image has"
 
 
 @torch.no_grad()
@@ -58,7 +61,7 @@ def evaluate(
     measured = [take(trained, name) for name in trained.metrics]
     values = {name: value for each in measured for name, value in each.values.items()}
     numbers = {each: values[each.name] for each in declared(trained) if each.name in values}
-    facts = {**identity(cell), **numbers, **cost(cell, model)}
+    facts = {**identity(cell), **numbers, **influence(measured), **cost(cell, model)}
     contents = {
         **{declaration.name: value for declaration, value in facts.items()},
         "images": len(test.images),
@@ -118,6 +121,16 @@ def identity(cell: Cell) -> Facts:
     }
 
 
+def influence(measured: Iterable[Measured]) -> Facts:
+    """Return how much of the score's variance over images is due to one image; nothing if it has none."""
+    share = Declaration("one_image_share", _ONE_IMAGE, format=".2g")
+    for nll in (each.per_image["nll_nats"] for each in measured if "nll_nats" in each.per_image):
+        squares = (nll - nll.mean()) ** 2
+        if squares.sum() > 0:
+            return {share: float(squares.max() / squares.sum())}
+    return {}
+
+
 def cost(cell: Cell, model: VAE) -> Facts:
     """Return how the model was trained, and what it costs, counted."""
     fact = partial(Declaration, exact=True)
@@ -125,12 +138,11 @@ def cost(cell: Cell, model: VAE) -> Facts:
     scale = "mass: the score itself; density: a density at one point of the pixel's bin"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     products = "multiply-adds for one image through encoder and decoder"
-    epochs = Declaration("epochs", "passes over the train split", None, "epochs", "d", whole=ITSELF)
     return {
         fact("trained_on", scale, header="trained on"): model.likelihood.trained_on,
         count("parameters", "trained numbers of the model", header="parameters"): parameters,
         count("multiply_adds", products, header="multiply-adds"): multiply_adds(model, cell.data.shape),
-        epochs: len(read_csv(cell.run_folder / HISTORY)),
+        **progress(read_csv(cell.run_folder / HISTORY), cell.settings, cell.data.count("train")),
     }
 
 

@@ -26,20 +26,28 @@ _SHOWN = "focus == '' || datum.likelihood == focus"
 
 
 def bits_against_latents(
-    cells: pd.DataFrame, marks: Mapping[str, Mark], log: bool = False, labels: bool = False
+    cells: pd.DataFrame,
+    marks: Mapping[str, Mark],
+    log: bool = False,
+    labels: bool = False,
+    baselines: Mapping[str, float] | None = None,
 ) -> alt.LayerChart:
     """Bits per dimension against latent size: a point for each seed, a line through the means.
+
+    Dashed lines are the scores of models without latents; a linear axis leaves out those beyond its ends.
 
     Args:
         cells: rows of one study.
         marks: colour and shape of each likelihood.
         log: logarithmic bits, for likelihoods that are far apart.
         labels: write each likelihood's name at the end of its line.
+        baselines: bits per dimension by name.
     """
     table = _rows(cells, ["cell", "likelihood", "latent_dim", "seed", "bits_per_dim"])
     by = [*_LINE, "latent_dim"]
     means = table.groupby(by, as_index=False, sort=False)[["bits_per_dim"]].mean()
-    domain = axes.domain_of(table["bits_per_dim"], log)
+    levels = pd.Series(baselines or {}, dtype=float)
+    domain = axes.domain_of(pd.concat([table["bits_per_dim"], levels]) if log else table["bits_per_dim"], log)
     y = alt.Y(
         "bits_per_dim:Q",
         title="bits per dimension",
@@ -50,7 +58,13 @@ def bits_against_latents(
     line = alt.Chart(means).mark_line(strokeWidth=2).encode(x, y, **_look(marks, shape=False))
     tips = ["cell", "likelihood", "latent_dim", "seed", alt.Tooltip("bits_per_dim:Q", format=".4f")]
     dots = alt.Chart(table).mark_point(filled=True, size=55).encode(x, y, tooltip=tips, **_look(marks))
-    layers = [line, dots, *([_line_ends(means, marks, domain, log)] if labels else [])]
+    inside = levels[levels.between(domain[0], domain[1])]
+    layers = [
+        *_references(inside, y),
+        line,
+        dots,
+        *([_line_ends(means, marks, domain, log)] if labels else []),
+    ]
     return _finish(layers)
 
 
@@ -123,14 +137,17 @@ def svg(panels: Mapping[str, alt.LayerChart], title: str, scheme: str) -> str:
     return picture.rstrip() + "\n"
 
 
-def panels(cells: pd.DataFrame, close: Sequence[str], marks: Mapping[str, Mark]) -> dict[str, alt.LayerChart]:
+def panels(
+    cells: pd.DataFrame, close: Sequence[str], marks: Mapping[str, Mark], baselines: Mapping[str, float]
+) -> dict[str, alt.LayerChart]:
     """Return the panels of the README's figure: the likelihoods `close`, and all if there are more."""
-    near = bits_against_latents(cells[cells["likelihood"].isin(close)], marks, labels=True)
+    contenders = cells[cells["likelihood"].isin(close)]
+    near = bits_against_latents(contenders, marks, labels=True, baselines=baselines)
     if set(close) == set(cells["likelihood"]):
         return {"": near}
     return {
         "the best": near,
-        "all, logarithmic": bits_against_latents(cells, marks, True, labels=True),
+        "all, logarithmic": bits_against_latents(cells, marks, True, labels=True, baselines=baselines),
     }
 
 
@@ -172,6 +189,17 @@ def _line_ends(
         color=_look(marks, shape=False)["color"],
     )
     return labels
+
+
+def _references(levels: pd.Series, y: alt.Y) -> list[alt.Chart]:
+    """Return dashed lines across the chart, each with its name at the left end."""
+    if levels.empty:
+        return []
+    table = pd.DataFrame({"baseline": levels.index, "bits_per_dim": levels.to_numpy()})
+    rule = alt.Chart(table).mark_rule(color="var(--muted)", strokeDash=[6, 4])
+    name = alt.Chart(table).mark_text(align="left", dx=4, dy=-5, fontSize=10, color="var(--muted)")
+    tip = ["baseline", alt.Tooltip("bits_per_dim:Q", format=".4f")]
+    return [rule.encode(y=y, tooltip=tip), name.encode(y=y, x=alt.value(0), text="baseline:N")]
 
 
 def _diagonals(across: Sequence[float], up: Sequence[float]) -> list[alt.Chart]:

@@ -37,6 +37,11 @@ class Thresholds:
         encoder_nats: how much a better q must gain.
         encoder_share: the share of the inference gap that must be due to the encoder.
         loose_nats: how far another bound must lie above the importance-weighted one.
+        late_gain_share: by which share of its score a training must have gained in its last third.
+        least_epochs: with fewer, nothing is known of how the training would go on.
+        warmup_share: the largest share of the steps that a warm-up may take.
+        rise_share: by which share of the score the validation score may end above its best value.
+        one_image_share: the largest share of the score's variance that one image may have.
         interval_nats: the widest interval that still confirms a bound.
     """
 
@@ -45,6 +50,11 @@ class Thresholds:
     encoder_nats: float = 1.0
     encoder_share: float = 0.5
     loose_nats: float = 0.5
+    late_gain_share: float = 0.01
+    least_epochs: int = 3
+    warmup_share: float = 0.2
+    rise_share: float = 0.1
+    one_image_share: float = 1 / 3
     interval_nats: float = 0.5
 
 
@@ -159,7 +169,82 @@ def uncertified(numbers: Numbers) -> Finding | None:
     )
 
 
+BASELINES = {
+    "independent_pixels_bits_per_dim": "independent pixels",
+    "uniform_bits_per_dim": "a uniform guess",
+}
+"""The scores of models without latents, which are not trained -> their names in a sentence."""
+
+
+def worse_than_baseline(numbers: Numbers) -> Finding | None:
+    """A model without latents, which is not trained, scores as well or better."""
+    score = "bits_per_dim"
+    better = [name for name in BASELINES if numbers.have(score, name)]
+    better = [name for name in better if numbers.measured[score] >= numbers.measured[name]]
+    if not better:
+        return None
+    costs = " and ".join(f"{BASELINES[name]} {numbers.measured[name]:.3f}" for name in better)
+    text = f"it needs {numbers.measured[score]:.3f} bits/dim, {costs}"
+    return Finding("worse than a baseline", text, numbers.pick(score, *better))
+
+
+def undertrained(numbers: Numbers) -> Finding | None:
+    """Training ended while the validation score was still falling."""
+    gain, score, best, epochs = "late_gain_bits", "bits_per_dim", "best_epoch", "epochs"
+    limits = numbers.thresholds
+    if not numbers.have(score, best, epochs):
+        return None
+    if numbers.measured[epochs] < limits.least_epochs:
+        text = (
+            f"{numbers.measured[epochs]:.0f} epochs of training are too few to see whether it still improves"
+        )
+        return Finding("still improving", text, numbers.pick(epochs))
+    late = numbers.measured[best] > 0.9 * numbers.measured[epochs]
+    if not late or not numbers.have(gain):
+        return None
+    if numbers.measured[gain] <= limits.late_gain_share * abs(numbers.measured[score]):
+        return None
+    gained = f"{numbers.measured[gain]:.3f} bits/dim"
+    text = f"the last third of {numbers.measured[epochs]:.0f} epochs gained {gained}"
+    return Finding("still improving", text, numbers.pick(gain, best, epochs, score))
+
+
+def long_warmup(numbers: Numbers) -> Finding | None:
+    """Much of the training went into raising the learning rate, or the weight of the rate."""
+    share = "warmup_share"
+    if not numbers.have(share) or numbers.measured[share] <= numbers.thresholds.warmup_share:
+        return None
+    text = f"the warm-up took {numbers.measured[share]:.0%} of the steps"
+    return Finding("long warm-up", text, numbers.pick(share))
+
+
+def diverged(numbers: Numbers) -> Finding | None:
+    """The validation score got worse and worse while training went on; an early epoch was kept."""
+    rise, score, best = "validation_rise_bits", "bits_per_dim", "best_epoch"
+    if not numbers.have(rise, score, best):
+        return None
+    if numbers.measured[rise] <= numbers.thresholds.rise_share * abs(numbers.measured[score]):
+        return None
+    after = f"after epoch {numbers.measured[best]:.0f}"
+    text = f"the validation score rose by {numbers.measured[rise]:.2f} bits/dim {after}"
+    return Finding("validation got worse", text, numbers.pick(rise, score, best))
+
+
+def one_image(numbers: Numbers) -> Finding | None:
+    """One test image carries much of what the score's standard error is made of."""
+    share = "one_image_share"
+    if not numbers.have(share) or numbers.measured[share] <= numbers.thresholds.one_image_share:
+        return None
+    text = f"one test image has {numbers.measured[share]:.0%} of the variance of the score"
+    return Finding("one image", text, numbers.pick(share))
+
+
 RULES: Sequence[Callable[[Numbers], Finding | None]] = (
+    worse_than_baseline,
+    long_warmup,
+    undertrained,
+    diverged,
+    one_image,
     collapse,
     wrong_encoder,
     amortisation,

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,11 @@ def show_charts(
     all_close = len(close) == len(answer.per_likelihood)
     views = [("close", near, False)] if all_close else [("close", near, False), ("all", cells, True)]
     names = {"close": "" if all_close else ": the best", "all": ": all, logarithmic"}
+    bits = partial(charts.bits_against_latents, baselines=answer.baseline_scores)
     drawn = [
         (f"{kind}-{view}", title + names[view], draw(rows, marks, log=log))
         for kind, title, draw in (
-            ("bits", "Bits per dimension", charts.bits_against_latents),
+            ("bits", "Bits per dimension", bits),
             ("plane", "Rate and distortion", charts.rate_against_distortion),
         )
         for view, rows, log in views

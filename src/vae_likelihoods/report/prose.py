@@ -4,21 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vae_likelihoods.report.ranking import Answer, Setting
-from vae_likelihoods.report.words import amount, latents, listed, percent, within
+from vae_likelihoods.report.ranking import Answer, Baseline, Setting
+from vae_likelihoods.report.words import amount, counted, latents, listed, percent, within
 
 
 def sentences(answer: Answer) -> list[str]:
     """Return the answer in words: who wins, how surely, and how many latents; names in backticks."""
-    return [_lead(answer), *_certainty(answer), *_rivals(answer), *_sizes(answer), *_variants(answer)]
+    if answer.unbeaten:
+        return [_no_winner(answer)]
+    return [
+        _lead(answer),
+        *_baselines(answer),
+        *_certainty(answer),
+        *_rivals(answer),
+        *_sizes(answer),
+        *_variants(answer),
+    ]
 
 
 def _lead(answer: Answer) -> str:
+    return f"{_data(answer)}, {answer.best.name.in_words} is best: {_of_best(answer)}."
+
+
+def _no_winner(answer: Answer) -> str:
+    """Return that nothing is recommended; what comes close to a baseline is named all the same."""
+    names = listed([_baseline(answer, each) for each in answer.unbeaten])
+    closest = f"the best of {counted(len(answer.settings), 'setting')} is {answer.best.name.in_words}"
+    return (
+        f"{_data(answer)}, no model beats {names}, without latents and training: "
+        f"{closest}, {_of_best(answer)}. So nothing is recommended."
+    )
+
+
+def _baselines(answer: Answer) -> list[str]:
+    names = [_baseline(answer, each) for each in answer.baselines]
+    return [f"Without latents and training, it would be {listed(names)}."] if names else []
+
+
+def _baseline(answer: Answer, baseline: Baseline) -> str:
+    return f"{baseline.bits_per_dim:.{answer.decimals}f} ({baseline.name})"
+
+
+def _data(answer: Answer) -> str:
+    return f"On {answer.dataset} at {answer.levels} levels"
+
+
+def _of_best(answer: Answer) -> str:
     best = answer.best
-    seeds = "1 seed" if best.seeds == 1 else f"{best.seeds} seeds"
-    score = f"{amount(best.bits_per_dim, best.uncertainty, answer.decimals)} bits/dim over {seeds}"
-    data = f"On {answer.dataset} at {answer.levels} levels"
-    return f"{data}, {best.name.in_words} is best: {score}."
+    score = amount(best.bits_per_dim, best.uncertainty, answer.decimals)
+    return f"{score} bits/dim over {counted(best.seeds, 'seed')}"
 
 
 def _rivals(answer: Answer) -> list[str]:

@@ -12,20 +12,24 @@ is called worse than another in at most 5 % of studies, however many settings we
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from vae_likelihoods.report import scores, variants
+from vae_likelihoods.report import scores
 from vae_likelihoods.report.comparable import require_comparable
 from vae_likelihoods.report.records import BITS_SCORE, merged
-from vae_likelihoods.report.resampling import Comparisons, Interval, compare
+from vae_likelihoods.report.resampling import Comparisons, Floats, Interval, compare
 from vae_likelihoods.report.scores import Evaluated, Name
+from vae_likelihoods.units import variants
 from vae_likelihoods.units.declaration import Declaration
-from vae_likelihoods.units.quantity import Unit, bits_per_dim
+from vae_likelihoods.units.quantity import NATS, Unit, bits_per_dim
 
+_ERRORS = 2.0  # standard errors by which a score must lie below a baseline
 _GAP = 1.3  # scores further apart than this factor do not fit on one readable linear axis
 
 
@@ -52,6 +56,15 @@ class Setting:
         return self.name.latent_dim
 
 
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """A model without latents, which is not trained: what a setting has to beat."""
+
+    name: str
+    bits_per_dim: float
+    nats: Floats  # of each test image [N], or of all of them [1]
+
+
 @dataclass(frozen=True)
 class Answer:
     """The result of a study: every setting, best first; their scores have one unit."""
@@ -65,6 +78,7 @@ class Answer:
     comparisons: Comparisons = field(repr=False, compare=False)
     places: dict[Name, int] = field(repr=False, compare=False)  # of the settings in `comparisons`
     cells: tuple[Evaluated, ...] = field(repr=False, compare=False)
+    baselines: tuple[Baseline, ...] = field(default=(), repr=False, compare=False)  # the best first
 
     @cached_property
     def declarations(self) -> dict[str, Declaration]:
@@ -128,6 +142,28 @@ class Answer:
         """Whether `setting` is the best one or indistinguishable from it."""
         return setting is self.best or setting.interval.low <= 0
 
+    @property
+    def baseline_scores(self) -> dict[str, float]:
+        """Bits per dimension of the baselines, by name."""
+        return {each.name: each.bits_per_dim for each in self.baselines}
+
+    def beats(self, setting: Setting, baseline: Baseline) -> bool:
+        """Whether a setting's score is lower by more than two standard errors of the paired difference."""
+        differences = self.nats[setting.name] - baseline.nats  # [S, N]
+        of_images, of_seeds = differences.mean(0), differences.mean(1)
+        variance = sum(each.var(ddof=1) / each.size for each in (of_images, of_seeds) if each.size > 1)
+        return bool(differences.mean() + _ERRORS * math.sqrt(variance) < 0)
+
+    @property
+    def unbeaten(self) -> tuple[Baseline, ...]:
+        """The baselines that the best setting does not beat."""
+        return tuple(each for each in self.baselines if not self.beats(self.best, each))
+
+    @cached_property
+    def nats(self) -> dict[Name, Floats]:
+        """The scores of every image, [S, N], by setting."""
+        return scores.by_setting(self.cells)
+
     def between(self, left: Name, right: Name) -> Interval:
         """Return the 95 % interval, of this pair alone, of the bits/dim of `left` minus those of `right`."""
         low, high = self.comparisons.interval(self.places[left], self.places[right], corrected=False)
@@ -172,6 +208,7 @@ def answer(cells: pd.DataFrame, evaluations: Path) -> Answer:
         comparisons=compared,
         places={name: place for place, name in enumerate(nats)},
         cells=tuple(evaluated),
+        baselines=_baselines(evaluated),
     )
 
 
@@ -206,6 +243,18 @@ def contenders(answer: Answer) -> list[str]:
     cut = max(gaps, key=lambda place: gaps[place], default=len(ranked))
     kept = cut if gaps.get(cut, 0.0) > _GAP else len(ranked)
     return [setting.likelihood for setting in answer.per_likelihood[:kept]]
+
+
+def _baselines(cells: Sequence[Evaluated]) -> tuple[Baseline, ...]:
+    """Return the baselines that some cell has scores of; they are the same for all cells."""
+    found: dict[str, Baseline] = {}
+    for cell in cells:
+        for each in cell.declarations.values():
+            if each.baseline and each.unit and each.unit.measure == NATS and each.name in cell.values:
+                column = cell.per_image.get(each.name, pd.Series([cell.values[each.name]]))
+                bits = bits_per_dim(float(cell.values[each.name]), each.unit.dimensions)
+                found.setdefault(each.baseline, Baseline(each.baseline, bits, column.to_numpy(np.float64)))
+    return tuple(sorted(found.values(), key=lambda baseline: baseline.bits_per_dim))
 
 
 def _settings(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tabulate import tabulate
 
 from vae_likelihoods.report import prose, purposes, stability
-from vae_likelihoods.report.diagnostics import diagnose
+from vae_likelihoods.report.diagnostics import Finding, diagnose
 from vae_likelihoods.report.purposes import Preference
-from vae_likelihoods.report.ranking import Answer, Setting, mean
+from vae_likelihoods.report.ranking import Answer, Baseline, Setting, mean
 from vae_likelihoods.report.records import is_number
 from vae_likelihoods.report.stability import Agreement
 from vae_likelihoods.report.words import amount, listed, percent, within
@@ -38,8 +37,8 @@ class Recommendation:
     answer: Answer
     preferences: tuple[Preference, ...]
     agreements: tuple[Agreement, ...]
-    lead: tuple[str, ...]  # sentences: which setting, by how much, how sure
-    rest: tuple[tuple[str, ...], ...]  # groups: cost, other purposes, how it holds, faults, the unknown
+    lead: tuple[str, ...]  # sentences: which setting, by how much, how sure, and what is wrong with it
+    rest: tuple[tuple[str, ...], ...]  # groups: cost, other purposes, how it holds, the unknown
     table: Table
 
     @property
@@ -55,14 +54,13 @@ def recommend(answer: Answer) -> Recommendation:
         _cost(answer),
         purposes.sentences(answer, preferred),
         stability.sentences(held),
-        _findings(answer),
         [f"Not known: {'; '.join(unknown(answer, held))}."],
     )
     return Recommendation(
         answer=answer,
         preferences=tuple(preferred),
         agreements=tuple(held),
-        lead=tuple(prose.sentences(answer)),
+        lead=(*prose.sentences(answer), *_findings(answer)),
         rest=tuple(tuple(group) for group in rest if group),
         table=_table(answer, preferred),
     )
@@ -106,12 +104,21 @@ def _findings(answer: Answer) -> list[str]:
     """Return what the diagnostics name in cells of the best setting and of its ties, by setting."""
     parts = []
     for setting in (answer.best, *answer.ties):
-        cells = [cell for cell in answer.cells if cell.name == setting.name]
-        faults = Counter(fault.name for cell in cells for fault in diagnose(cell.values))
-        seeds = f"of {len(cells)} seeds" if len(cells) > 1 else "seed"
-        texts = [f"{fault} in {count} {seeds}" for fault, count in faults.items()]
+        faults = diagnosed(answer, setting)
+        seeds = f"of {setting.seeds} seeds" if setting.seeds > 1 else "seed"
+        texts = [f"{name} in {len(found)} {seeds} ({found[0].text})" for name, found in faults.items()]
         parts += [f"{setting.name.in_words}: {listed(texts)}"] if texts else []
-    return [f"Diagnosed: {'; '.join(parts)}."] if parts else []
+    return [f"But: {'; '.join(parts)}."] if parts else []
+
+
+def diagnosed(answer: Answer, setting: Setting) -> dict[str, list[Finding]]:
+    """Return what is wrong with the cells of a setting, by the name of the fault: one for each seed."""
+    faults: dict[str, list[Finding]] = {}
+    for cell in answer.cells:
+        if cell.name == setting.name:
+            for fault in diagnose(cell.values):
+                faults.setdefault(fault.name, []).append(fault)
+    return faults
 
 
 def _looseness(answer: Answer) -> str:
@@ -143,28 +150,43 @@ def _untried(answer: Answer, held: Sequence[Agreement]) -> list[str]:
 
 
 def _table(answer: Answer, preferred: Sequence[Preference]) -> Table:
-    """Return the best setting of each likelihood, and every one that may be the best, best first."""
-    shown = {setting.name for setting in (*answer.per_likelihood, *answer.candidates)}
-    header = ("likelihood", "latents", *answer.varied, "bits/dim", "behind the best", "p", "best in")
-    costs = [each.header for each in _declared_costs(answer)]
-    rows = [_row(answer, setting, preferred) for setting in answer.settings if setting.name in shown]
-    return Table((*header, *costs, *(each.number.header for each in preferred)), tuple(rows))
+    """Return the best setting of each likelihood, all that may be the best, and the baselines, best first."""
+    names = {setting.name for setting in (*answer.per_likelihood, *answer.candidates)}
+    shown = [setting for setting in answer.settings if setting.name in names]
+    findings = {setting: ", ".join(diagnosed(answer, setting)) for setting in shown}
+    header = ["likelihood", "latents", *answer.varied, "bits/dim", "behind the best", "p", "best in"]
+    header += ["findings"] if any(findings.values()) else []
+    header += [each.header for each in _declared_costs(answer)]
+    header += [each.number.header for each in preferred]
+    rows = [(each.bits_per_dim, _row(answer, each, found, preferred)) for each, found in findings.items()]
+    rows += [(each.bits_per_dim, _baseline_row(answer, each)) for each in answer.baselines]
+    cells = [row for _, row in sorted(rows, key=lambda row: row[0])]
+    return Table(tuple(header), tuple(tuple(row.get(name, "") for name in header) for row in cells))
 
 
-def _row(answer: Answer, setting: Setting, preferred: Sequence[Preference]) -> tuple[str, ...]:
+def _baseline_row(answer: Answer, baseline: Baseline) -> dict[str, str]:
+    """Return what a model without latents has, by column."""
+    behind, places = baseline.bits_per_dim - answer.best.bits_per_dim, answer.decimals
+    score = f"{baseline.bits_per_dim:.{places}f}"
+    return {"likelihood": baseline.name, "bits/dim": score, "behind the best": f"{behind:+.{places}f}"}
+
+
+def _row(answer: Answer, setting: Setting, findings: str, preferred: Sequence[Preference]) -> dict[str, str]:
+    """Return what a setting has, by column."""
     best = setting is answer.best
     gap = f"{answer.behind(setting):+.{answer.decimals}f} {within(setting.interval, answer.decimals)}"
-    return (
-        f"`{setting.likelihood}`",
-        str(setting.latent_dim),
-        *answer.variant(setting),
-        amount(setting.bits_per_dim, setting.uncertainty, answer.decimals),
-        "best" if best else f"{gap}{', tie' if answer.tied(setting) else ''}",
-        "" if best else _p(setting.p_value),
-        percent(setting.best_share),
-        *(each.text(_of(answer, setting, each.name)) for each in _declared_costs(answer)),
-        *(each.number.text(each.values[setting.name]) for each in preferred),
-    )
+    return {
+        "likelihood": f"`{setting.likelihood}`",
+        "latents": str(setting.latent_dim),
+        **dict(zip(answer.varied, answer.variant(setting), strict=True)),
+        "bits/dim": amount(setting.bits_per_dim, setting.uncertainty, answer.decimals),
+        "behind the best": "best" if best else f"{gap}{', tie' if answer.tied(setting) else ''}",
+        "p": "" if best else _p(setting.p_value),
+        "best in": percent(setting.best_share),
+        "findings": findings,
+        **{each.header: each.text(_of(answer, setting, each.name)) for each in _declared_costs(answer)},
+        **{each.number.header: each.number.text(each.values[setting.name]) for each in preferred},
+    }
 
 
 def _declared_costs(answer: Answer) -> list[Declaration]:

@@ -13,9 +13,9 @@ import pandas as pd
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report.records import NATS_SCORE, PER_IMAGE
 from vae_likelihoods.report.resampling import Floats
-from vae_likelihoods.report.variants import VARIANT
 from vae_likelihoods.report.words import latents
 from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.units.variants import VARIANT
 
 _ROUNDING = 1e-6  # per_image.csv holds 9 digits, so a mean of it is that of metrics.json to about as many
 

@@ -10,13 +10,13 @@ import pandas as pd
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import sha256
-from vae_likelihoods.report import variants
 from vae_likelihoods.report.comparable import require_comparable
 from vae_likelihoods.report.records import METRICS, WEIGHTS, is_number, merged, read_record
 from vae_likelihoods.report.scores import Name
-from vae_likelihoods.report.variants import VARIANT
 from vae_likelihoods.report.words import shortened
+from vae_likelihoods.units import variants
 from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.units.variants import VARIANT
 
 _GROUPS = 3  # of missing numbers that a line names
 

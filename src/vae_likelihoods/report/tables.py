@@ -10,11 +10,11 @@ import pandas as pd
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.report import recommend
-from vae_likelihoods.report.ranking import Answer, Setting
+from vae_likelihoods.report.ranking import Answer, Baseline, Setting
 from vae_likelihoods.report.recommend import Recommendation, Table
 from vae_likelihoods.report.summary import significant
-from vae_likelihoods.report.variants import VARIANT
 from vae_likelihoods.report.words import latents
+from vae_likelihoods.units.variants import VARIANT
 
 _INTERVALS = (
     "The best setting of each likelihood, and all that may be the best. In brackets the 95 % interval of the "
@@ -22,7 +22,7 @@ _INTERVALS = (
 )
 _NOTE = (
     "Every setting: bits/dim on the test split ± standard error, lower is better; bold: the best setting, "
-    "and those that are indistinguishable from it."
+    "and those that are indistinguishable from it. The last rows are models without latents and training."
 )
 _OPEN, _CLOSE = "<!-- results -->", "<!-- /results -->"
 _STABILITY = (
@@ -97,6 +97,7 @@ def _settings(answer: Answer) -> list[dict[str, str | int | float]]:
             "behind_low": significant(setting.interval.low),
             "behind_high": significant(setting.interval.high),
             "best_share": significant(setting.best_share),
+            "beats_baselines": all(answer.beats(setting, each) for each in answer.baselines),
             "unit": str(answer.unit),
         }
         for setting in sorted(answer.settings, key=lambda s: s.name)
@@ -127,6 +128,7 @@ def _headline(answer: Answer) -> dict[str, str | int | float | bool]:
         "bits_per_dim": significant(best.bits_per_dim),
         "standard_error": significant(best.uncertainty),
         "best_share": significant(best.best_share),
+        "beats_baselines": not answer.unbeaten,
         "unit": str(answer.unit),
     }
     if second is not None:
@@ -146,6 +148,7 @@ def _study(recommendation: Recommendation) -> str:
     families = {setting.name.family: setting for setting in reversed(answer.settings)}
     best_first = sorted(families.values(), key=answer.settings.index)
     rows = tuple(_row(answer, setting, sizes) for setting in best_first)
+    rows += tuple(_baseline_row(answer, baseline, len(sizes)) for baseline in answer.baselines)
     every = Table(("likelihood", *answer.varied, *map(latents, sizes)), rows)
     text = f"**{answer.study}**: {recommendation.paragraph}"
     best = recommend.markdown(recommendation.table)
@@ -157,6 +160,12 @@ def _row(answer: Answer, first: Setting, sizes: Sequence[int]) -> tuple[str, ...
     by_size = {s.latent_dim: s for s in answer.settings if s.name.family == first.name.family}
     entries = (_entry(answer, by_size.get(size)) for size in sizes)
     return (f"`{first.likelihood}`", *answer.variant(first), *entries)
+
+
+def _baseline_row(answer: Answer, baseline: Baseline, sizes: int) -> tuple[str, ...]:
+    """Return the row of a model without latents: the same score whatever their number."""
+    score = f"{baseline.bits_per_dim:.{answer.decimals}f}"
+    return (baseline.name, *("" for _ in answer.varied), *(score for _ in range(sizes)))
 
 
 def _entry(answer: Answer, setting: Setting | None) -> str:

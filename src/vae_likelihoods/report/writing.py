@@ -81,7 +81,7 @@ def _figures(
 ) -> None:
     """Write <study>.svg and <study>-dark.svg: bits/dim against latent size."""
     folder.mkdir(parents=True, exist_ok=True)
-    panels = charts.panels(cells, ranking.contenders(answer), marks)
+    panels = charts.panels(cells, ranking.contenders(answer), marks, answer.baseline_scores)
     title = f"{answer.study}: {answer.dataset} at {answer.levels} levels (lower is better)"
     for scheme, ending in (("light", ""), ("dark", "-dark")):
         _write(folder / f"{answer.study}{ending}.svg", charts.svg(panels, title, scheme))

@@ -11,8 +11,8 @@ from typing import Any
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.run_files import COLUMNS, GRIDS, HISTORY, METRICS
 from vae_likelihoods.files import read_csv
-from vae_likelihoods.report.variants import axes, text
 from vae_likelihoods.units.declaration import Declaration, from_plain
+from vae_likelihoods.units.variants import axes, text
 
 Value = tuple[str, float, int]  # metric, value, step
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.run_files import CONFIG
 from vae_likelihoods.errors import SettingError, UnavailableError
-from vae_likelihoods.report.words import shortened
 from vae_likelihoods.tracking import grids
 from vae_likelihoods.tracking.connection import mlflow_errors, refusal, store_uri
 from vae_likelihoods.tracking.contents import varied, weights_of
@@ -36,7 +35,7 @@ def sync(root: Path, studies: Sequence[str], uri: str | None) -> Iterator[str]:
             count, stale = sync_study(root, study, store_uri(uri, root))
             yield f"sync: {study}, {count} {'cell' if count == 1 else 'cells'}"
             if stale:
-                yield f"sync: {study}, left out, as of other weights than lie in runs/: {shortened(stale)}"
+                yield f"sync: {study}, left out, as of other weights than lie in runs/: {', '.join(stale)}"
     except mlflow_errors() as error:
         raise UnavailableError(refusal(store_uri(uri, root), error)) from error
 

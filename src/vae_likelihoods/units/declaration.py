@@ -38,6 +38,7 @@ class Declaration:
             a part of, or `ITSELF` if it is never near 0. Empty: the largest value in its column.
         short: its name in MLflow, where that is not `name`.
         purpose: what the number helps to choose a model for, such as ``samples``; empty for most.
+        baseline: the name of a model without latents whose score the number is; empty for all others.
         point: an axis and a place on it, if the number is the score at that place: ``("levels", 32)``.
 
     Raises:
@@ -55,6 +56,7 @@ class Declaration:
     whole: str = ""
     short: str = ""
     purpose: str = ""
+    baseline: str = ""
     point: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:

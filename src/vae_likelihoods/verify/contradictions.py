@@ -9,13 +9,21 @@ import pandas as pd
 
 from vae_likelihoods.report import ranking
 from vae_likelihoods.report.scores import Name
-from vae_likelihoods.report.variants import VARIANT
 from vae_likelihoods.units.quantity import BITS, Unit, bits_per_dim
+from vae_likelihoods.units.variants import VARIANT
 from vae_likelihoods.verify.reproduction import CELL, rows
 
 ROUNDING = 2e-5  # of numbers that were computed from others before both were rounded to 6 digits
 _SETTING = ["study", "likelihood", "latent_dim", VARIANT]
-_PLOTTED = ("bits_per_dim", "standard_error", "behind", "behind_low", "behind_high", "best_share")
+_PLOTTED = (
+    "bits_per_dim",
+    "standard_error",
+    "behind",
+    "behind_low",
+    "behind_high",
+    "best_share",
+    "beats_baselines",
+)
 
 
 def contradictions(summary: pd.DataFrame, headlines: Mapping[str, Any], plots: pd.DataFrame) -> list[str]:
@@ -103,6 +111,7 @@ def _headline(cells: pd.DataFrame, plots: pd.DataFrame) -> dict[str, Any]:
         "bits_per_dim": ranked[best],
         "standard_error": plotted[best]["standard_error"],
         "best_share": plotted[best]["best_share"],
+        "beats_baselines": bool(plotted[best]["beats_baselines"]),
         "unit": str(_unit(rows(cells)[0])),
     }
     second = next((name for name in others if name.likelihood != best.likelihood), None)
