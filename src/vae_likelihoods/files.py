@@ -26,12 +26,17 @@ DAY_SECONDS = 24 * 60 * 60
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then replace `path` by it in one step.
 
-    A process that dies in between leaves the old file or none, never half a file.
+    A process that dies in between leaves the old file or none, never half a file. Who may read the file is
+    what the umask says, whatever `write` says.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
+        aside.touch()
+        mode = aside.stat().st_mode
         write(aside)
+        if aside.stat().st_mode != mode:
+            aside.chmod(mode)
         with aside.open("rb") as handle:
             os.fsync(handle.fileno())
         aside.replace(path)
@@ -123,9 +128,15 @@ def _exchanged(left: Path, right: Path) -> bool:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each file in `folder` by its path; none if a file is unreadable or vanishes."""
+    """Return the sha256 of each file in `folder` by its path; none if a file vanishes meanwhile.
+
+    Raises:
+        PermissionError: if a file cannot be read.
+    """
     try:
         paths = [path for path in folder.rglob("*") if path.is_file()]
         return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
+    except PermissionError:
+        raise
     except OSError:
         return {}

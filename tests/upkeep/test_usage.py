@@ -11,7 +11,7 @@ import pytest
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.identity import key_of
-from vae_likelihoods.store.entry import DONE, Entry
+from vae_likelihoods.store.entry import DONE, Entry, ForeignError
 from vae_likelihoods.sweeps import studies
 from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.upkeep.inventory import Stored, inventory
@@ -61,6 +61,19 @@ def test_what_a_folder_was_laid_out_from_is_used(tiny_root: Path) -> None:
     weights = tiny_root / "runs" / "scratch" / "gaussian-2-0" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert unused(tiny_root) == gone | {"gaussian-2-0"}
+
+
+def test_what_another_user_may_be_computing_is_used(
+    tiny_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("runs", "evaluations"):
+        shutil.rmtree(tiny_root / folder)
+
+    def refused(entry: Entry, wait_seconds: float = -1) -> None:
+        raise ForeignError("runtime.store", entry.folder.parent, "another user's")
+
+    monkeypatch.setattr(Entry, "locked", refused)
+    assert unused(tiny_root) == set()
 
 
 def test_an_evaluation_of_other_weights_is_not_used_and_of_unknown_ones_is(tiny_root: Path) -> None:

@@ -7,20 +7,23 @@ one way to a result: training, evaluation, each metric and whatever else is wort
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import folder_aside, hashes, sha256, write_json, write_text
 
 DONE, FAILURE, LOCK, IDENTITY = "DONE", "failure.txt", "lock", "identity.json"
+MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 T = TypeVar("T")
 
@@ -31,6 +34,10 @@ class BusyError(RuntimeError):
 
 class DamagedError(RuntimeError):
     """A result is not what was recorded when it was finished."""
+
+
+class ForeignError(SettingError):
+    """A result that this user may not read, or not go on with. It is not damaged, and is left as it is."""
 
 
 class Entry:
@@ -62,14 +69,16 @@ class Entry:
             context: what the record of a failure says beside the traceback.
 
         Raises:
+            ForeignError: if another user's rights stand in the way.
             Exception: whatever `compute` raises, after it was recorded here.
         """
-        with self.locked():
+        with self._locked_or_done() as locked:
             try:
                 if self.done():
                     return use(self)
             except DamagedError:  # it was changed, or removed, since it was checked
-                pass
+                if not locked:
+                    raise
             self.forget()
             with self._recording_failure(context):
                 write_json(self.folder / IDENTITY, dict(identity))
@@ -84,50 +93,67 @@ class Entry:
 
         Raises:
             BusyError: if another process still holds the lock after `wait_seconds`.
+            ForeignError: if another user's rights stand in the way.
         """
-        with self.locked(wait_seconds):
+        with self._locked_or_done(wait_seconds) as locked:
             try:
                 if self.done():
                     use(self)
                     return True
             except DamagedError:
-                pass
+                if not locked:
+                    raise
             self.forget()
             return False
 
     def files(self) -> dict[str, str]:
-        """Return the recorded hashes by file; none if `DONE` is absent, damaged or names what is outside."""
+        """Return the recorded hashes by file; none if `DONE` is absent, damaged or names what is outside.
+
+        Raises:
+            ForeignError: if it cannot be read.
+        """
         try:
-            listed = json.loads((self.folder / DONE).read_text())
+            with self._readable():
+                text = (self.folder / DONE).read_text()
+            listed = json.loads(text)
             inside = self.folder.resolve()
             good = isinstance(listed, dict) and all(
                 isinstance(recorded, str) and inside in (inside / name).resolve().parents
                 for name, recorded in listed.items()
             )
+        except ForeignError:
+            raise
         except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle, JSON without end
             return {}
         return listed if good else {}
 
     def done(self) -> bool:
-        """Whether the result is complete and every file still has the hash that was recorded."""
+        """Whether the result is complete and every file still has the hash that was recorded.
+
+        Raises:
+            ForeignError: if a file is there and cannot be read.
+        """
         files = self.files()
         try:
-            return bool(files) and all(
-                sha256(self.folder / name) == recorded for name, recorded in files.items()
-            )
+            with self._readable():
+                return bool(files) and all(
+                    sha256(self.folder / name) == recorded for name, recorded in files.items()
+                )
         except OSError:
             return False
 
     @property
     def finished(self) -> bool:
         """Whether `DONE` is there, its hashes unchecked: for watching only."""
-        return (self.folder / DONE).exists()
+        with self._readable():
+            return (self.folder / DONE).exists()
 
     @property
     def failure(self) -> str | None:
         """The traceback of the last attempt, if it raised."""
         try:
-            return (self.folder / FAILURE).read_text(encoding="utf-8", errors="replace")
+            with self._readable():
+                return (self.folder / FAILURE).read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, NotADirectoryError):  # also where another process forgets it right now
             return None
 
@@ -140,15 +166,18 @@ class Entry:
 
         Raises:
             BusyError: if another process still holds the lock after `wait_seconds`.
+            ForeignError: if another user made the entry, and this one may not write there.
         """
         lock = FileLock(self.folder / LOCK, timeout=wait_seconds)
         while not lock.is_locked:
-            self.folder.mkdir(parents=True, exist_ok=True)
             try:
+                self.folder.mkdir(parents=True, exist_ok=True)
                 with suppress(FileNotFoundError):  # another process removed the entry in between
                     lock.acquire()
             except Timeout as error:
                 raise BusyError(f"{self.folder} is being computed by another process") from error
+            except PermissionError as error:
+                raise self._foreign(error) from error
         try:
             yield
         finally:
@@ -157,13 +186,23 @@ class Entry:
     @property
     def busy(self) -> bool:
         """Whether a live process holds the lock."""
-        if not (self.folder / LOCK).exists():
-            return False
+        with self._readable():
+            if not (self.folder / LOCK).exists():
+                return False
         try:
             with self.locked(wait_seconds=0):
                 return False
         except BusyError:
             return True
+
+    def check_access(self) -> None:
+        """Refuse a result that was begun, and that this user may not go on with.
+
+        Raises:
+            ForeignError: naming the file.
+        """
+        if not self.finished:
+            self.busy  # noqa: B018 - tries the lock
 
     def forget(self) -> None:
         """Forget an earlier failure, and a DONE whose files no longer fit it; only with the lock held."""
@@ -217,6 +256,36 @@ class Entry:
         (self.folder / LOCK).unlink()  # last: until here nobody else begins
         with suppress(OSError):  # somebody has begun
             self.folder.rmdir()
+
+    @contextmanager
+    def _locked_or_done(self, wait_seconds: float = -1) -> Iterator[bool]:
+        """Hold the lock and yield True; False: a finished result of another user, to be read without it."""
+        with ExitStack() as held:
+            locked = True
+            try:
+                held.enter_context(self.locked(wait_seconds))
+            except ForeignError:
+                if not self.done():
+                    raise
+                locked = False
+            yield locked
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Tell what cannot be read at present from what is missing or damaged, which is computed again."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in MISSING:
+                raise
+            raise self._foreign(error) from error
+
+    def _foreign(self, error: OSError) -> ForeignError:
+        reason = (
+            f"{error.filename or self.folder}: {error.strerror}; its owner can open it to the group "
+            "(`chmod -R g+rwX`, and `umask 002` from then on), or take a store of your own"
+        )
+        return ForeignError("runtime.store", self.folder.parent, reason)
 
     @contextmanager
     def _recording_failure(self, context: str) -> Iterator[None]:

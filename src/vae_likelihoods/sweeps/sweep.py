@@ -54,7 +54,13 @@ class Sweep:
         self._laid_out: set[str] = set()  # by their jobs
 
     def take_stored(self) -> None:
-        """Lay out every cell that the store has complete; forget damaged results and old failures."""
+        """Lay out every cell that the store has complete; forget damaged results and old failures.
+
+        Raises:
+            ForeignError: if another user's rights stand in the way of a cell.
+        """
+        for cell in self.cells:
+            self.stage.entry(cell).check_access()
         for cell in self.cells:
             if self._take(cell, wait_seconds=0):
                 self.stored.add(cell.name)

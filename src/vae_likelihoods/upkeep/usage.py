@@ -11,7 +11,7 @@ from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.cells.run_files import WEIGHTS
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import hashes, sha256
-from vae_likelihoods.store.entry import BusyError
+from vae_likelihoods.store.entry import BusyError, Entry, ForeignError
 from vae_likelihoods.upkeep.inventory import Stored
 
 
@@ -24,6 +24,7 @@ class Usage:
     - If neither runs/ nor the store has the weights of a cell, all its evaluations are used.
     - A measurement is used if an evaluation that contains it is used.
     - What was kept of a data set is used if a study has these data.
+    - An entry that this user may not lock is used.
 
     Args:
         root: the folder of runs/ and evaluations/.
@@ -62,7 +63,7 @@ class Usage:
             or key_of(settings) in self._settings
             or (stored.kind == "kept" and (identity["data"] in self._data or bool(self.unprepared)))
             or (bool(files) and any(files.items() <= folder.items() for folder in self._laid_out))
-            or stored.entry.busy
+            or _busy(stored.entry)
         )
 
 
@@ -76,6 +77,14 @@ def drop(entries: Iterable[Stored]) -> list[Stored]:
                 stored.entry.remove()
                 dropped.append(stored)
     return dropped
+
+
+def _busy(entry: Entry) -> bool:
+    """Whether a live process holds the lock, or another user may: this one cannot try it."""
+    try:
+        return entry.busy
+    except ForeignError:
+        return True
 
 
 def _evaluations(cell: Cell) -> set[str]:
