@@ -6,6 +6,9 @@ PYTHON ?= python3
 PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
+# A .venv that was copied, moved or linked here has the programs and the sources of its first place.
+OWN := grep -qsF "$(CURDIR)/.venv/bin" $(BIN)/pip
+SOURCES := grep -qsxF "$(CURDIR)/src" .venv/lib/python*/site-packages/__editable__.vae_likelihoods-*.pth
 VL := $(BIN)/vae-likelihoods
 
 help: ## this list
@@ -13,10 +16,13 @@ help: ## this list
 
 setup: $(READY) ## .venv with the packages of constraints.txt; another Python: PYTHON=python3.12
 
+ifneq ($(shell $(OWN) && $(SOURCES) && echo own),own)
+  .PHONY: $(READY)
+endif
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(OWN) || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 

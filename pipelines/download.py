@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from vae_likelihoods.datasets.base import KEY, build
 from vae_likelihoods.errors import require, under
+from vae_likelihoods.files import own_checkout
 
 ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger(__name__)
@@ -31,4 +32,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    own_checkout(__file__)
     main()

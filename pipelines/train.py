@@ -7,6 +7,7 @@
 import hydra
 from omegaconf import DictConfig
 
+from vae_likelihoods.files import own_checkout
 from vae_likelihoods.sweeps.job import run_job, until_interrupted
 
 
@@ -17,4 +18,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    own_checkout(__file__)
     until_interrupted(main)

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,28 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]  # has conf/, params.yaml and, by default, all results
 DAY_SECONDS = 24 * 60 * 60
+
+
+def other_checkout(place: Path) -> Path | None:
+    """Return the checkout in which `place` lies; None: in none, or in that of this package."""
+    folders = (folder for folder in (place, *place.parents) if (folder / "src" / "vae_likelihoods").is_dir())
+    checkout = next(folders, PROJECT).resolve()
+    return None if checkout == PROJECT else checkout
+
+
+def not_of(checkout: Path) -> str:
+    """Say that the package is not that of `checkout`, and what to do."""
+    return f"its sources would be those of {PROJECT}, not of {checkout}; run `make setup` in {checkout}"
+
+
+def own_checkout(script: str) -> None:
+    """End a script, with one line, unless the package lies in the same checkout.
+
+    The .venv of a copied, moved or linked checkout still has the package of the first one.
+    """
+    path = Path(script).resolve()
+    if checkout := other_checkout(path.parent):
+        sys.exit(f"{path.relative_to(checkout)}: {not_of(checkout)}")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -63,9 +63,7 @@ def test_what_a_folder_was_laid_out_from_is_used(tiny_root: Path) -> None:
     assert unused(tiny_root) == gone | {"gaussian-2-0"}
 
 
-def test_what_another_user_may_be_computing_is_used(
-    tiny_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_another_user_may_be_computing_is_used(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("runs", "evaluations"):
         shutil.rmtree(tiny_root / folder)
 

@@ -8,12 +8,13 @@ import os
 import sys
 import unicodedata
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TextIO
 
 import typer
 
 from vae_likelihoods.errors import SettingError, UnavailableError
+from vae_likelihoods.files import not_of, other_checkout
 
 PROGRAM = "vae-likelihoods"
 REPLACEMENTS = {"±": "+-", "²": "^2", "–": "-", "—": "-", "−": "-", "×": "x"}
@@ -35,6 +36,10 @@ def run(app: typer.Typer, arguments: Sequence[str] | None, program: str = PROGRA
     for stream in (sys.stdout, sys.stderr):
         _replace_unprintable(stream)
     command = typer.main.get_command(app)
+    # Where a process was started, and by which .venv; what is called in process has neither.
+    for place in (Path(sys.argv[0]).absolute().parent, Path.cwd()) if arguments is None else ():
+        if checkout := other_checkout(place):
+            return _refuse(PurePath(program).name, not_of(checkout), 1)
     name = next((word for word in words if word in getattr(command, "commands", ())), PurePath(program).stem)
     try:
         code = command.main(words, prog_name=program, standalone_mode=False)
