@@ -1,6 +1,7 @@
 # The commands that people type, `make help` lists them. Each sets up what it needs: Python 3.11+, git and make are enough.
 .PHONY: help setup repro study recommend experiment ui sync why gc readme verify test test-slow test-faults check
 .DEFAULT_GOAL := repro
+export SHELL  # make's own, /bin/sh: DVC runs the stages with it
 
 PYTHON ?= python3
 PORT ?= 5000

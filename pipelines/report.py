@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from vae_likelihoods.cli.terminal import new_app, run
-from vae_likelihoods.files import own_checkout
 from vae_likelihoods.report.writing import ReportFolders, write
 
 app = new_app(completion=False)
@@ -58,5 +57,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    own_checkout(__file__)
     sys.exit(main())

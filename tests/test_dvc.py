@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from imports import closure
 from vae_likelihoods.cells.build import likelihoods_for
@@ -45,7 +48,7 @@ def outs(stage: dict[str, Any]) -> list[str]:
 
 @every
 def test_every_module_that_a_stage_imports_is_among_its_deps(stage: dict[str, Any]) -> None:
-    deps, script = stage["deps"], shlex.split(stage["cmd"])[1]
+    deps, script = stage["deps"], f"pipelines/{shlex.split(stage['cmd'])[2]}.py"
     plugins = "src/hydra_plugins"
     loaded = list((PROJECT / plugins).rglob("*.py")) if covers(deps, plugins) else []
     for path in closure([PROJECT / script, *loaded]):
@@ -82,7 +85,7 @@ def test_optional_studies_are_run_as_the_default_ones_are() -> None:
         default = DEFAULT[name]
         assert stage["wdir"] == ".."
         own_folder = name == "report"
-        assert stage["cmd"] == default["cmd"] + (" --study ${key}" if own_folder else "")
+        assert stage["cmd"] == default["cmd"] + (" --study '${key}'" if own_folder else "")
         assert outs(stage) == [
             out.replace("reports/", "reports/${key}/") if own_folder else out for out in outs(default)
         ]
@@ -104,9 +107,23 @@ def test_the_default_stages_need_nothing_of_the_optional_ones() -> None:
         assert not [out for out in written if covers(stage["deps"], out)], name
 
 
-def test_the_report_needs_every_default_study() -> None:
-    named = {dep for dep in DEFAULT["report"]["deps"] if dep.startswith("evaluations")}
-    assert named == {f"evaluations/{study}" for study in PARAMS["studies"]}
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # in a library that DVC uses
+@pytest.mark.parametrize("studies", [["mine"], ["binary"], ["binary", "grey", "mine"]], ids="-".join)
+def test_the_report_waits_for_every_default_study_and_params_yaml_alone_names_them(
+    tmp_path: Path, studies: list[str]
+) -> None:
+    for name in ("dvc.yaml", "optional/dvc.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / name)
+    axes = PARAMS["studies"]["grey"]
+    (tmp_path / "params.yaml").write_text(yaml.dump({**PARAMS, "studies": dict.fromkeys(studies, axes)}))
+    graph = Repo.init(str(tmp_path), no_scm=True).index.graph
+    (report,) = (stage for stage in graph if stage.name == "report")
+    needed = {stage.name for stage in nx.descendants(graph, report)}
+    data = {"download@mnist5k", "prepare@mnist5k"}
+    assert needed == data | {
+        f"{stage}@{study}" for study in studies for stage in ("train", "evaluate", "evaluated")
+    }
 
 
 def test_a_name_stands_for_one_study() -> None:

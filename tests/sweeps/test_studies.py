@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError
@@ -85,3 +86,41 @@ def test_the_store_is_that_of_the_pipeline_scripts(tmp_path: Path, monkeypatch: 
     assert studies.runtime(tmp_path).cell_store == tmp_path / ".cells"
     monkeypatch.setenv("VAE_LIKELIHOODS_STORE", str(tmp_path / "elsewhere"))
     assert studies.runtime(tmp_path).cell_store == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"seed": None}, "lacks seed"),
+        ({"latent_dim": [2, 8]}, r"studies.mine.latent_dim=\[2, 8\]: must be written as a Hydra sweep"),
+        ({"options": "network.hidden='[8"}, "options=.*cannot be split into words"),
+        ({"levels": "${nowhere}"}, "study=mine: cannot be composed: .*nowhere"),
+    ],
+)
+def test_a_study_that_is_no_sweep_is_one_line_that_says_where(axes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message) as refusal:
+        studies.overrides("mine", OmegaConf.create({**AXES, **axes}))
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_the_name_of_a_study_stands_for_its_sweep(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(
+        """
+studies:
+  mine: {dataset: digits, levels: 17, likelihood: glob(gaussian*), latent_dim: 2, seed: "range(0,2)",
+         options: "'network.hidden=[8],[8, 9]'"}
+"""
+    )
+    words = studies.expanded(["--study", "mine", "training.epochs=1"], tmp_path / "params.yaml")
+    assert words == [
+        *("--multirun", "dataset=digits", "levels=17", "likelihood=glob(gaussian*)", "latent_dim=2"),
+        *("seed=range(0,2)", "network.hidden=[8],[8, 9]", "study=mine", "training.epochs=1"),
+    ]
+    cells = studies.cells_of(words[1:], tmp_path)
+    assert {cell.settings.seed for cell in cells} == {0, 1}
+    assert {cell.settings.names["likelihood"] for cell in cells} == {
+        path.stem for path in (PROJECT / "conf" / "likelihood").glob("gaussian*.yaml")
+    }
+    assert studies.expanded(["-m", "seed=0"], tmp_path / "absent.yaml") == ["-m", "seed=0"]
+    with pytest.raises(SettingError, match=r"study=yours: is not in .*Choices: mine\.$"):
+        studies.expanded(["--study=yours"], tmp_path / "params.yaml")

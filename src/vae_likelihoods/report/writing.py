@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from vae_likelihoods import palette
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.report import charts, environments, page, ranking, recommend, summary, tables
+from vae_likelihoods.report import charts, environments, evaluated, page, ranking, recommend, summary, tables
 from vae_likelihoods.report.words import counted
 
 
@@ -63,6 +63,8 @@ def write(params: Path, studies: Sequence[str], folders: ReportFolders, readme: 
     results = {"train": folders.runs, "evaluate": folders.evaluations}
     records = environments.collect(cells, folders.logs / "environments", results)
     environments.write(records, reports / "environment.json")
+    if not studies:
+        evaluated.keep(folders.evaluations, axes)
     if readme is not None:
         tables.update_readme(readme, table)
     partial = [

@@ -8,6 +8,7 @@ import platform
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Never
 
@@ -22,6 +23,7 @@ from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps.checks import check_folders, check_replaced
 from vae_likelihoods.sweeps.mirroring import mirror_for
 from vae_likelihoods.sweeps.stages import STAGES
+from vae_likelihoods.sweeps.studies import expanded
 from vae_likelihoods.sweeps.sweep import JobError, Sweep, named, near
 from vae_likelihoods.sweeps.watch import Watch
 from vae_likelihoods.training.trainer import EpochRecord
@@ -93,10 +95,16 @@ def _refuse_unnamed_sweep() -> None:
 
 
 def until_interrupted(main: Callable[[], None]) -> None:
-    """Run a script of pipelines/; Ctrl-C and SIGTERM end it with one line and exit code 128 + the signal."""
+    """Run a script of pipelines/; Ctrl-C and SIGTERM end it with one line and exit code 128 + the signal.
+
+    `--study NAME` on its command line stands for the sweep of that study of params.yaml.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        sys.argv[1:] = expanded(sys.argv[1:], PROJECT / "params.yaml")
         main()
+    except SettingError as error:  # those of `main` Hydra prints
+        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
     except KeyboardInterrupt as error:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         received = signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT

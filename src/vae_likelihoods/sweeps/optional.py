@@ -21,6 +21,7 @@ def repro(study: str, params: Path) -> NoReturn:
     """
     check(study, params)
     os.chdir(PROJECT)
+    os.environ["SHELL"] = "/bin/sh"  # for DVC, which runs the stages with the user's shell, whatever that is
     target = f"optional/dvc.yaml:report@{study}"
     os.execv(sys.executable, [sys.executable, "-m", "dvc", "repro", target])
 

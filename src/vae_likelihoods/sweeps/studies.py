@@ -1,15 +1,17 @@
-"""The studies of params.yaml as grids of cells, composed exactly as their sweeps compose them."""
+"""The studies of params.yaml: the sweep that each stands for, and its grid of cells."""
 
 from __future__ import annotations
 
+import argparse
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -18,9 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.settings import Runtime, Settings, read
-from vae_likelihoods.errors import SettingError
+from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps.names import name_with, swept
+
+AXES = ("dataset", "levels", "likelihood", "latent_dim", "seed")
 
 
 def runtime(root: Path) -> Runtime:
@@ -42,6 +46,53 @@ def axes(params: Path) -> dict[str, Any]:
     return {str(name): study for group in groups for name, study in group.items()}
 
 
+def overrides(name: str, study: Any) -> list[str]:
+    """Return the settings and axes of a study as Hydra takes them: `train.py -m <overrides>`.
+
+    Every key of the study is one, but for `options`, which has further ones.
+
+    Raises:
+        SettingError: if the study lacks an axis, or a value is no Hydra sweep.
+
+    Example:
+        >>> axes = {"dataset": "digits", "levels": 17, "likelihood": "binomial", "latent_dim": "range(2,4)"}
+        >>> overrides("mine", {**axes, "seed": 0, "options": "training.epochs=3"})[2:]
+        ['likelihood=binomial', 'latent_dim=range(2,4)', 'seed=0', 'training.epochs=3', 'study=mine']
+    """
+    with composition("study", name):
+        axes = dict(study) if isinstance(study, Mapping) else {}
+    where = f"studies.{name}"
+    absent = [axis for axis in AXES if axes.get(axis) is None]
+    require(not absent, where, study, f"lacks {', '.join(absent)}; docs/adding.md has an example of a study")
+    options = axes.pop("options", None) or ""
+    for key, value in axes.items():
+        reason = "must be written as a Hydra sweep: commas between the values, no brackets"
+        require(isinstance(value, str | int | float), f"{where}.{key}", value, reason)
+    try:
+        further = shlex.split(options)
+    except (ValueError, AttributeError) as error:
+        raise SettingError(f"{where}.options", options, f"cannot be split into words: {error}") from None
+    return [*(f"{key}={value}" for key, value in axes.items()), *further, f"study={name}"]
+
+
+def expanded(words: Sequence[str], params: Path) -> list[str]:
+    """Return the words of a command line, with the sweep of a study in place of `--study NAME`.
+
+    Further words come after it, so they win.
+
+    Raises:
+        SettingError: if `params` has no such study.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--study")
+    known, rest = parser.parse_known_args(list(words))
+    if known.study is None:
+        return rest
+    studies = axes(params)
+    require(known.study in studies, "study", known.study, f"is not in {params}", studies)
+    return ["--multirun", *overrides(known.study, studies[known.study]), *rest]
+
+
 def grid(name: str, study: Any, root: Path) -> list[Cell]:
     """Return the cells that the sweep of a study would have; their parts and data are not checked.
 
@@ -54,7 +105,7 @@ def grid(name: str, study: Any, root: Path) -> list[Cell]:
         SettingError: if its axes or options cannot be composed.
     """
     with composition("study", name):
-        return cells_of(_overrides(name, study), root)
+        return cells_of(overrides(name, study), root)
 
 
 @contextmanager
@@ -74,26 +125,21 @@ def composition(kind: str, name: str) -> Iterator[None]:
         raise SettingError(kind, name, f"cannot be composed: {str(error).splitlines()[0]}") from None
 
 
-def cells_of(overrides: Sequence[str], root: Path | None = None) -> list[Cell]:
-    """Return the cells of `train.py -m <overrides>`; their parts and data are not checked.
+def cells_of(words: Sequence[str], root: Path | None = None) -> list[Cell]:
+    """Return the cells of `train.py -m <words>`; their parts and data are not checked.
 
     Args:
-        overrides: settings and axes; of those with the same key the last one counts.
+        words: settings and axes; of those with the same key the last one counts.
         root: the folder of all results; None: that of the overrides, or else the project's.
     """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()  # knows what glob(...) stands for
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+        (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     roots = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
-    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     cells = [Cell(settings) for settings in composed(jobs, root or Path(str([PROJECT, *roots][-1])))]
     extra = swept(overrides)
     return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
-
-
-def _overrides(name: str, study: Any) -> list[str]:
-    """Return what the stage `train` of dvc.yaml passes to Hydra: its command alone lists the axes."""
-    stages = OmegaConf.load(PROJECT / "dvc.yaml")
-    command = OmegaConf.select(OmegaConf.merge(stages, {"key": name, "item": study}), "stages.train.do.cmd")
-    return [word for word in shlex.split(command)[2:] if word != "-m"]
 
 
 def composed(jobs: Sequence[Sequence[str]], root: Path) -> list[Settings]:

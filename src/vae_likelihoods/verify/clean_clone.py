@@ -70,7 +70,7 @@ class CleanClone:
         for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SITE_CACHE_DIR", "DVC_SYSTEM_CONFIG_DIR"):
             kept[name] = str(self.folder / ".dvc" / "tmp" / name)
         # Found before the installed packages, which name the project's own tree.
-        return {**kept, "PYTHONPATH": str(self.folder / "src")}
+        return {**kept, "PYTHONPATH": str(self.folder / "src"), "SHELL": "/bin/sh"}
 
     def run(self, *arguments: str, stdout: int | None = None) -> subprocess.CompletedProcess[str]:
         """Run Python with `arguments` in the clone."""
