@@ -74,12 +74,15 @@ class Cell:
     def laid_out(cls, folder: Path, root: Path) -> Cell:
         """Read the cell of a folder `runs/<study>/<cell>`, without the settings that change no number.
 
+        The folder says which study and cell it is: people copy and rename folders.
+
         Raises:
             SettingError: if its config.yaml is not one that this version wrote.
         """
         learned = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
         runtime = {**OmegaConf.load(PROJECT / "conf/runtime/default.yaml"), "root": str(root)}
-        rest = {"dataset": {}, "metric": {}, "tracking": {"uri": None}, "runtime": runtime}
+        rest: dict[str, Any] = {"dataset": {}, "metric": {}, "tracking": {"uri": None}, "runtime": runtime}
+        rest |= {"study": folder.parent.name, "cell": folder.name}
         return cls(read(OmegaConf.create({**learned, **rest})))  # type: ignore[dict-item]
 
     @property

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
@@ -17,6 +17,14 @@ from vae_likelihoods.training.schedule import TrainingSettings
 from vae_likelihoods.training.sections import Count, Section
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.=,+-]*$")]
+
+
+def _none_if_empty(value: Any) -> Any:
+    """Take a variable that is set, but empty, for one that is not set, as most programs do."""
+    return None if value == "" else value
+
+
+Place = Annotated[str | None, BeforeValidator(_none_if_empty)]
 
 
 class Runtime(Section):
@@ -28,8 +36,8 @@ class Runtime(Section):
     cells_per_gpu: Count
     cells_at_once: Count | Literal["auto"]
     checkpoint_seconds: Annotated[float, Field(ge=0)]
-    root: str | None
-    store: str | None
+    root: Place
+    store: Place
 
     @property
     def folder(self) -> Path:
@@ -70,7 +78,7 @@ class Runtime(Section):
 class Tracking(Section):
     """Where MLflow is; see conf/tracking."""
 
-    uri: str | None
+    uri: Place
 
 
 class Settings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -37,10 +38,17 @@ def sync(
       vae-likelihoods sync
       vae-likelihoods sync grey --uri http://127.0.0.1:5000
     """
-    from vae_likelihoods.tracking.sync import sync as lines
+    from vae_likelihoods.report.words import counted
+    from vae_likelihoods.tracking.sync import sync as synced
 
-    for line in lines(root.absolute(), studies or [], uri):
-        print(line, flush=True)
+    code = 0
+    for result in synced(root.absolute(), studies or [], uri):
+        if result.cells:
+            print(f"sync: {result.study}, {counted(result.cells, 'cell')}", flush=True)
+        for problem in result.problems:
+            print(f"sync: {problem}", file=sys.stderr)
+            code = 1
+    raise typer.Exit(code)
 
 
 def ui(

@@ -29,7 +29,7 @@ def mirror_for(sweep: Sweep, command: Sequence[str]) -> Callable[[Sweep, bool], 
     cell = sweep.cells[0]
     if cell.settings.tracking.uri == "none":
         return lambda sweep, last: None
-    with under("tracking"):
+    with under("tracking" if cell.settings.tracking.uri else "runtime"):
         uri = store_uri(cell.settings.tracking.uri, cell.root)
     return Guard(SweepMirror(Mirror(uri, cell.root, cell.study), sweep, command))
 

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import re
+import shlex
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import write_whole
+from vae_likelihoods.tracking.moved import follow
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -43,9 +45,11 @@ def store_uri(uri: str | None, root: Path) -> str:
     """Return the address of MLflow: `uri`, or the database in the folder of results.
 
     Raises:
-        SettingError: if MLflow has no store at such an address.
+        SettingError: if MLflow has no store at such an address, or can have no database in the folder.
     """
-    if uri is None:
+    if not uri:
+        odd = "MLflow cannot have a database in a folder with %, ? or # in its name; name another address"
+        require(not set(str(root)) & set("%?#"), "root", root, f"{odd}, MLFLOW_TRACKING_URI=sqlite:///...")
         return f"sqlite:///{root / 'mlflow.db'}"
     schemes = (*DATABASES, *SERVERS)
     require(scheme_of(uri) in schemes, "uri", uri, "is not the address of an MLflow store", schemes)
@@ -128,6 +132,8 @@ def connect(uri: str, root: Path) -> MlflowClient:
             if uri.startswith("sqlite:///") and "?" not in uri and not path.exists():
                 # MLflow cannot open a database that was only half made.
                 write_whole(path, lambda aside: MlflowClient(tracking_uri=f"sqlite:///{aside}"))
+            if uri == f"sqlite:///{root / 'mlflow.db'}":
+                follow(path)
             return MlflowClient(tracking_uri=uri)
 
 
@@ -145,12 +151,18 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def refusal(uri: str, error: Exception) -> str:
     """Return one line that says that MLflow did not take the results, and what to do."""
-    reason = first_line(error)
+    reason = reason_of(uri, error)
     return f"MLflow at {shown(uri)} did not take the results; `make sync` does it later ({reason})"
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, at most 80 characters, or the error's class."""
+def reason_of(uri: str, error: Exception) -> str:
+    """Return the first line of an error's message, at most 80 characters, or the error's class.
+
+    A database of another version of MLflow needs a command, which is named.
+    """
+    if "out-of-date database schema" in str(error):
+        upgrade = f"`.venv/bin/mlflow db upgrade {shlex.quote(shown(uri))}`"
+        return f"it was made by another version of MLflow; copy it, then bring it up to date: {upgrade}"
     return str(error).splitlines()[0][:80] if str(error) else type(error).__name__
 
 

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from vae_likelihoods.errors import require
 from vae_likelihoods.tracking.connection import connect, creation_lock, driver, is_alive, mlflow_errors
 from vae_likelihoods.tracking.contents import Value
+from vae_likelihoods.tracking.moved import ARTIFACTS
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment as Entity
@@ -22,40 +24,66 @@ if TYPE_CHECKING:
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 PARENT = "mlflow.parentRunId"
+STUDY = "study"  # tag of an experiment, which people may rename
 BATCH = 900  # metrics a call; MLflow takes 1000
 
 
 class Experiment:
-    """The experiment of one study, made if it is new.
+    """The experiment of one study, made if it is new, restored if it was deleted.
 
     Args:
         uri: MLflow's store.
         root: folder of all results.
-        study: name of study and experiment.
+        study: name of the study, and of its experiment when that is made.
     """
 
     def __init__(self, uri: str, root: Path, study: str) -> None:
         self.uri, self.root, self.study = uri, root, study
         self.client = connect(uri, root)
         with creation_lock(uri, root):
-            entity = self._open(study)
+            entity = self._open()
         self.id, self.tags = str(entity.experiment_id), dict(entity.tags)
+        if entity.lifecycle_stage == "deleted":
+            self.client.restore_experiment(self.id)
+            self.drop_copies()  # also what was deleted before the experiment is back
+        if STUDY not in self.tags:
+            self.client.set_experiment_tag(self.id, STUDY, study)
 
-    def _open(self, study: str) -> Entity:
-        entity = self.client.get_experiment_by_name(study)
+    def _open(self) -> Entity:
+        entity = self._found()
         if entity is None:
             # A server knows where artifacts go; a database that is opened directly does not.
-            local = None if self.uri.startswith("http") else (self.root / "mlartifacts" / study).as_uri()
+            folder = self.root / ARTIFACTS / self.study
+            local = None if self.uri.startswith("http") else folder.as_uri()
             try:
-                entity = self.client.get_experiment(self.client.create_experiment(study, local))
+                made = self.client.create_experiment(self.study, local, {STUDY: self.study})
+                entity = self.client.get_experiment(made)
             except mlflow_errors():
                 # The answer to a first attempt was lost, or another machine was faster.
-                entity = self.client.get_experiment_by_name(study)
+                entity = self._found()
                 if entity is None:
                     raise
-        if entity.lifecycle_stage == "deleted":
-            self.client.restore_experiment(entity.experiment_id)
         return entity
+
+    def _found(self) -> Entity | None:
+        """Return the study's experiment, whatever people call it by now; a deleted one, too.
+
+        Raises:
+            SettingError: if another study's experiment was given this one's name.
+        """
+        from mlflow.entities import ViewType
+
+        named = self.client.get_experiment_by_name(self.study)
+        owner = None if named is None else named.tags.get(STUDY, self.study)
+        if owner == self.study:
+            return named
+        condition = f"tags.`{STUDY}` = '{self.study}'"
+        for view in (ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY):
+            for renamed in self.client.search_experiments(view, filter_string=condition):
+                return renamed
+        reason = f"MLflow's experiment of this name has the runs of the study {owner}; rename it in MLflow"
+        require(owner is None, "study", self.study, reason)
+        return None
 
     def search(self, condition: str) -> list[Run]:
         """Return all runs that fulfil the condition, the newest first."""
@@ -87,6 +115,20 @@ class Experiment:
             user = {"mlflow.user": os.environ.get("USER", "unknown")}
             self.client.create_run(self.id, tags={**identity, **tags, **user}, run_name=name)
             runs = self.search(with_tags(identity))
+        return self._fullest(runs)
+
+    def drop_copies(self) -> None:
+        """Leave one run of each cell and grid: a deleted run may be restored after it was made anew."""
+        groups: dict[tuple[str | None, ...], list[Run]] = {}
+        for run in [*self.search("tags.kind = 'train'"), *self.search("tags.kind = 'sweep'")]:
+            tags = run.data.tags
+            names = ("cell", "weights" if "weights" in tags else "key", "grid")
+            groups.setdefault(tuple(tags.get(name) for name in names), []).append(run)
+        for runs in groups.values():
+            self._fullest(runs)
+
+    def _fullest(self, runs: Sequence[Run]) -> Run:
+        """Return the run with the most contents, and delete the others, but for those of live processes."""
         first, *duplicates = sorted(runs, key=_emptiness)
         for duplicate in duplicates:
             owner = duplicate.data.tags.get("driver", "")

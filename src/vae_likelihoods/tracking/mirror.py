@@ -26,6 +26,7 @@ from vae_likelihoods.store.entry import FAILURE
 from vae_likelihoods.tracking import contents, grids
 from vae_likelihoods.tracking.connection import creation_lock, driver, lock_of
 from vae_likelihoods.tracking.experiment import PARENT, Experiment, Status
+from vae_likelihoods.tracking.moved import lost
 from vae_likelihoods.tracking.view import run_colour
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Mirror:
         if self._experiment is None:
             experiment = Experiment(self.uri, self.root, self.study)
             for run in experiment.search("tags.kind = 'train' and attributes.status = 'FINISHED'"):
-                self._finished.setdefault(run.data.tags.get("cell", ""), []).append(run)
+                if not lost(run.info.artifact_uri, CONFIG):
+                    self._finished.setdefault(run.data.tags.get("cell", ""), []).append(run)
             self._experiment = experiment
         return self._experiment
 
@@ -172,10 +174,10 @@ class Mirror:
         tags |= {PARENT: self.parent} if self.parent is not None else {}
         alias = {**identity, "weights": weights} if weights else None
         run = self.experiment.run({**identity, "key": cell.key}, tags, cell.name, alias)
-        info = run.info
-        child = Child(
-            info.run_id, info.start_time, info.status, dict(run.data.tags), dict(run.data.metrics), lock
-        )
+        info, had = run.info, dict(run.data.tags)
+        if lost(info.artifact_uri, CONFIG):  # its marks say that everything is there
+            had = {name: value for name, value in had.items() if name not in ("weights", "evaluation")}
+        child = Child(info.run_id, info.start_time, info.status, had, dict(run.data.metrics), lock)
         self._put_under_parent(child.run_id, child.tags)
         if not _done(child.status, child.tags, weights):
             self._begin(child, run, cell, extra)

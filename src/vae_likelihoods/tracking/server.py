@@ -13,8 +13,8 @@ from vae_likelihoods.errors import UnavailableError, require
 from vae_likelihoods.tracking.connection import (
     DATABASES,
     connect,
-    first_line,
     mlflow_errors,
+    reason_of,
     scheme_of,
     shown,
 )
@@ -38,7 +38,7 @@ def addresses(root: Path, uri: str, port: int) -> Iterator[str]:
     try:
         studies = connect(uri, root).search_experiments()
     except mlflow_errors() as error:
-        raise UnavailableError(f"MLflow cannot open {shown(uri)} ({first_line(error)})") from error
+        raise UnavailableError(f"MLflow cannot open {shown(uri)} ({reason_of(uri, error)})") from error
     address = f"http://{HOST}:{port}"
     yield f"MLflow serves {shown(uri)} on {address} (Ctrl-C ends it)"
     for study in studies:
