@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from training_settings import training
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.experiments.base import ProtocolTable, PublishedProtocol, markdown, report
 from vae_likelihoods.experiments.continuous_bernoulli import ContinuousBernoulliProtocol
@@ -162,7 +163,8 @@ def test_sigma_is_compared_at_the_same_start_and_training_score() -> None:
 def test_the_sigma_found_is_that_of_the_weights_kept(tmp_path: Path) -> None:
     history = tmp_path / "history.csv"
     history.write_text("epoch,best_epoch,scale\n1,1,0.3\n2,2,0.2\n3,2,0.1\n")
-    assert learned_sigma(history) == 0.2
+    assert learned_sigma(history, training(keep="best").kept_epoch) == 0.2
+    assert learned_sigma(history, training(keep="last").kept_epoch) == 0.1
 
 
 def grey_cells() -> pd.DataFrame:

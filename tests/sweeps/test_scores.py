@@ -61,6 +61,11 @@ def test_the_best_cell_is_first_by_the_epoch_whose_weights_were_kept(make: Make)
     ]
 
 
+def test_the_score_of_the_last_weights_is_that_of_the_last_epoch(make: Make) -> None:
+    cell = trained(make("training.keep=last"), 3.0, 2.0, 2.5, best=2)
+    assert scores.summary(TRAIN, [cell])[1:] == ["    2.5000  beta_binomial-8-0"]
+
+
 def test_scores_on_different_scales_are_not_ranked_together(make: Make) -> None:
     cells = [
         trained(make("levels=2", "likelihood=bernoulli").named("binary"), 0.5),

@@ -76,7 +76,7 @@ def redrawn(settings: TrainingSettings, objective: Objective, seed: int = 0) -> 
 
 
 def weights(trainer: Trainer) -> bytes:
-    return save(trainer.model.state_dict()) + save(trainer.best_weights)
+    return save(trainer.model.state_dict()) + save(trainer.kept_weights)
 
 
 def run(trainer: Trainer) -> Trainer:
@@ -189,20 +189,38 @@ def test_early_stopping_keeps_the_best_weights(patience: int) -> None:
     assert best < len(elbos) == best + patience < 60
     assert trainer.best_epoch == best
     assert trainer.best_elbo == elbos[best - 1]
-    assert save(trainer.best_weights) == kept[best] != kept[len(elbos)]
+    assert save(trainer.kept_weights) == kept[best] != kept[len(elbos)]
     # no earlier epoch would have been a reason to stop
     running = [record.epoch - record.best_epoch for record in trainer.records[:-1]]
     assert max(running) < patience
 
 
 def test_the_last_weights_are_kept_if_asked_for() -> None:
-    settings = PLAIN.model_copy(update={"epochs": 12, "keep": "last", "patience": 1})
+    settings = PLAIN.model_copy(update={"epochs": 12, "keep": "last"})
     trainer = run(make(settings, ELBO(1.0, 0), lr=0.05))
     elbos = [record.val_elbo for record in trainer.records]
-    assert len(elbos) == 12  # an epoch that is kept is no reason to stop
+    assert len(elbos) == 12
     assert max(elbos) > elbos[-1]
-    assert save(trainer.best_weights) == save(trainer.model.state_dict())
-    assert [record.best_epoch for record in trainer.records] == list(range(1, 13))
+    assert save(trainer.kept_weights) == save(trainer.model.state_dict())
+    best = [max(range(epoch), key=elbos.__getitem__) + 1 for epoch in range(1, 13)]
+    assert [record.best_epoch for record in trainer.records] == best
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_patience_counts_from_the_best_epoch_whatever_is_kept(keep: str) -> None:
+    """With a rate of 0 no epoch is better than the first."""
+    settings = PLAIN.model_copy(update={"epochs": 20, "keep": keep, "patience": 2})
+    trainer = run(make(settings, lr=0.0))
+    assert [record.best_epoch for record in trainer.records] == [1, 1, 1]
+
+
+def test_what_is_kept_changes_no_epoch() -> None:
+    best, last = (
+        run(make(EVENTFUL.model_copy(update={"epochs": 60, "keep": keep}), lr=0.05))
+        for keep in ("best", "last")
+    )
+    assert best.records == last.records
+    assert save(best.kept_weights) != save(last.kept_weights)
 
 
 def test_early_stopping_survives_restarts() -> None:
@@ -239,9 +257,40 @@ class BreaksDown(ELBO):
 
 def test_a_loss_that_is_not_finite_names_epoch_and_step() -> None:
     trainer = make(objective=BreaksDown(1.0, 0))
-    with pytest.raises(NonFiniteLossError, match=r"epoch 3, step 2\b"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"epoch 3, step 2: distortion and rate are, their weighted sum is not$"
+    ):
         run(trainer)
     assert [record.epoch for record in trainer.records] == [1, 2]
+
+
+class Spoilt(ELBO):
+    """Parts of its terms are replaced."""
+
+    def __init__(self, **parts: Tensor) -> None:
+        super().__init__(1.0, 0)
+        object.__setattr__(self, "parts", parts)
+
+    def __call__(self, model: VAE, levels: Tensor, noise: torch.Generator, epoch: int) -> Terms:
+        terms = super().__call__(model, levels, noise, epoch)._replace(**self.parts)  # type: ignore[attr-defined]
+        return terms._replace(loss=terms.loss * (terms.distortion + terms.rate).mean())
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"distortion": torch.full((BATCH,), math.inf)}, ": the distortion is inf$"),
+        ({"rate": torch.full((BATCH,), math.nan)}, ": the rate is nan$"),
+        (
+            {"distortion": torch.full((BATCH,), math.inf), "rate": torch.full((BATCH,), math.nan)},
+            ": the distortion is inf and the rate is nan$",
+        ),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_its_part(parts: dict[str, Tensor], message: str) -> None:
+    images = grey(BATCH)
+    with pytest.raises(NonFiniteLossError, match="epoch 1, step 1" + message):
+        run(make(objective=Spoilt(**parts), train=lambda epoch: images))
 
 
 def test_a_diverging_run_is_an_error() -> None:
@@ -260,7 +309,7 @@ def test_bfloat16_trains_close_to_float32() -> None:
     half = run(make(settings, ELBO(1.0, 0), lr=0.01))
     full = run(make(PLAIN.model_copy(update={"epochs": 30}), ELBO(1.0, 0), lr=0.01))
     assert weights(half) != weights(full)
-    assert all(tensor.dtype == torch.float32 for tensor in half.best_weights.values())
+    assert all(tensor.dtype == torch.float32 for tensor in half.kept_weights.values())
     gained = full.best_elbo - full.records[0].val_elbo
     assert gained > 5
     assert half.best_elbo - half.records[0].val_elbo > 0.9 * gained

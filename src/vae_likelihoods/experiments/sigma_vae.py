@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,16 @@ class SigmaVAEProtocol(PublishedProtocol):
 
     @override
     def row(self, cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        likelihood = cell.settings.likelihood
+        likelihood, training = cell.settings.likelihood, cell.settings.training
+        history = cell.run_folder / HISTORY
         kind = _NAMES[cell.settings.names["likelihood"]]
         return {
             "kind": kind,
             "start": likelihood["scale"],
             "trained_on": likelihood["trained_on"],
-            "learned_sigma": learned_sigma(cell.run_folder / HISTORY) if kind == "learned, shared" else None,
+            "learned_sigma": learned_sigma(history, training.kept_epoch)
+            if kind == "learned, shared"
+            else None,
             "bits_per_dim": metrics["bits_per_dim"],
             "squared_error": metrics["squared_error"],
             "rate_nats": metrics["rate_nats"],
@@ -109,11 +112,16 @@ class SigmaVAEProtocol(PublishedProtocol):
         ]
 
 
-def learned_sigma(history: Path) -> float:
-    """Return the shared sigma of the epoch whose weights were kept, from history.csv."""
-    epochs = pd.read_csv(history)
-    kept = int(epochs["best_epoch"].iloc[-1])
-    return float(epochs.loc[epochs["epoch"] == kept, "scale"].iloc[0])
+def learned_sigma(history: Path, kept_epoch: Callable[[int, int], int]) -> float:
+    """Return the shared sigma of the epoch whose weights were kept, from history.csv.
+
+    Args:
+        history: the file.
+        kept_epoch: gives that epoch from the best one and the last one (`TrainingSettings.kept_epoch`).
+    """
+    epochs = pd.read_csv(history, index_col="epoch")
+    last = int(epochs.index[-1])
+    return float(epochs["scale"].loc[kept_epoch(int(epochs["best_epoch"].loc[last]), last)])
 
 
 EXPERIMENT = SigmaVAEProtocol()

@@ -80,7 +80,7 @@ def refitted(
     with torch.enable_grad(), frozen(refitted_model.decoder, refitted_model.likelihood):
         for _ in trainer.epochs():
             pass
-    refitted_model.load_state_dict(trainer.best_weights)
+    refitted_model.load_state_dict(trainer.kept_weights)
     return refitted_model.eval()
 
 

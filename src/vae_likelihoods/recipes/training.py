@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,12 @@ from vae_likelihoods.recipes.figures import reconstructions, samples
 from vae_likelihoods.recipes.history import add_timing, history_columns, write_history
 from vae_likelihoods.seeding import seeded
 from vae_likelihoods.training.checkpoints import Checkpoint, save_weights
-from vae_likelihoods.training.trainer import EpochRecord, Trainer
+from vae_likelihoods.training.trainer import EpochRecord, NonFiniteLossError, Trainer
 from vae_likelihoods.units.declaration import to_plain
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells.cell import Cell
+    from vae_likelihoods.cells.settings import Settings
 
 
 def train(
@@ -53,28 +54,39 @@ def train(
         kind: the class of the trainer.
 
     Raises:
-        NonFiniteLossError: names epoch and step.
+        NonFiniteLossError: names epoch and step, the part of the loss, and the settings to change.
     """
     trainer = make_trainer(cell, kind)
     checkpoint = Checkpoint(folder / CHECKPOINT, cell.settings.runtime.checkpoint_seconds)
     if not checkpoint.restore(trainer):
         write_grids(folder / GRIDS, trainer, cell.settings.seed)
     write_json(folder / COLUMNS, to_plain(history_columns(trainer)))
-    for record in trainer.epochs():
+    for record in _with_advice(trainer.epochs(), cell.settings):
         write_history(folder / HISTORY, trainer.records)
         add_timing(folder / TIMINGS, trainer)
         if record.epoch % cell.settings.training.grid_epochs == 0 or trainer.finished:
             write_grids(folder / GRIDS, trainer, cell.settings.seed)
         checkpoint.save(trainer)
         on_epoch(record)
-    trainer.model.load_state_dict(trainer.best_weights)
-    save_weights(folder / WEIGHTS, trainer.best_weights)
+    trainer.model.load_state_dict(trainer.kept_weights)
+    save_weights(folder / WEIGHTS, trainer.kept_weights)
     write_pictures(folder, trainer, cell.settings.seed)
     write_history(folder / HISTORY, trainer.records)
     checkpoint.path.unlink(missing_ok=True)
     # A file that a killed process left half written has a name that begins with a dot.
     grids = [f"{GRIDS}/{path.name}" for path in (folder / GRIDS).glob("[!.]*.png")]
     return [*TRAINING_RESULTS, *grids]
+
+
+def _with_advice(epochs: Iterator[EpochRecord], settings: Settings) -> Iterator[EpochRecord]:
+    """Yield the epochs; add to the error of a loss that is not finite which settings to change."""
+    norm, rate = settings.training.clip_norm, settings.optimizer.get("lr")
+    lower = "lower optimizer.lr" + (f" (now {rate:g})" if isinstance(rate, int | float) else "")
+    clip = "set training.clip_norm" if norm is None else f"training.clip_norm (now {norm:g})"
+    try:
+        yield from epochs
+    except NonFiniteLossError as error:
+        raise NonFiniteLossError(f"{error}; {lower} or {clip}") from error
 
 
 def make_trainer(cell: Cell, kind: Callable[..., Trainer] = Trainer) -> Trainer:

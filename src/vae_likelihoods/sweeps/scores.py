@@ -70,8 +70,9 @@ def _score(stage: Stage, cell: Cell) -> CellScore | None:
 
 def score_on_validation(cell: Cell, folder: Path) -> CellScore:
     """Return the score of the epoch whose weights were kept, from history.csv in `folder`."""
-    epochs = {row["epoch"]: row for row in read_csv(folder / HISTORY)}
-    kept = epochs[list(epochs.values())[-1]["best_epoch"]]
+    epochs = {int(row["epoch"]): row for row in read_csv(folder / HISTORY)}
+    last = max(epochs)
+    kept = epochs[cell.settings.training.kept_epoch(int(epochs[last]["best_epoch"]), last)]
     return CellScore(f"validation bits/dim on {_data(cell)}", float(kept["val_bits_per_dim"]), cell.name)
 
 

@@ -29,6 +29,10 @@ class TrainingSettings(Section):
     matmul: Literal["highest", "high", "medium"]
     grid_epochs: Count
 
+    def kept_epoch(self, best: int, last: int) -> int:
+        """Return the epoch whose weights are kept, of the best one so far and the last one."""
+        return best if self.keep == "best" else last
+
     def learning_rate_factor(self, step: int, steps: int) -> float:
         """Return the factor of the learning rate in `step` (from 0) of `steps`."""
         rise = min(1.0, (step + 1) / (self.warmup_steps + 1))

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -50,7 +50,14 @@ class EpochRecord:
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became infinite or not a number; the message says in which epoch and step."""
+    """The loss became infinite or not a number; the message says where, and which part of it."""
+
+    @classmethod
+    def at(cls, where: str, distortion: float, rate: float) -> Self:
+        """Return the error for a loss with these parts, at a place such as "the loss ... in epoch 3"."""
+        parts = {"distortion": distortion, "rate": rate}
+        failed = [f"the {name} is {value:g}" for name, value in parts.items() if not math.isfinite(value)]
+        return cls(f"{where}: {' and '.join(failed) or 'distortion and rate are, their weighted sum is not'}")
 
 
 class Trainer:
@@ -83,7 +90,7 @@ class Trainer:
         self.epoch = 0
         self.records: list[EpochRecord] = []
         self.best_elbo, self.best_epoch = -math.inf, 0
-        self.best_weights = copy.deepcopy(model.state_dict())
+        self.kept_weights = copy.deepcopy(model.state_dict())  # see `TrainingSettings.keep`
         self.images_seen, self.seconds = 0, 0.0  # in the last epoch: a timing, not a result
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
 
@@ -105,19 +112,22 @@ class Trainer:
             start = time.perf_counter()
             means, learning_rate = self._train_epoch()
             distortion, kl = self._validate()
-            self._keep_weights(elbo=-(distortion + kl))
+            self._keep_weights(distortion, kl)
             self.seconds = time.perf_counter() - start
             record = self._record(means, learning_rate, distortion, kl)
             self.records.append(record)
             yield record
 
-    def _keep_weights(self, elbo: float) -> None:
-        """Keep the present weights if they are the best, or if the last ones are to be kept."""
+    def _keep_weights(self, distortion: float, rate: float) -> None:
+        """Note the best epoch, and keep the present weights if the settings say so."""
+        elbo = -(distortion + rate)
         if not math.isfinite(elbo):
-            raise NonFiniteLossError(f"the validation ELBO is not finite after epoch {self.epoch}")
-        if elbo > self.best_elbo or self.settings.keep == "last":
+            where = f"the validation ELBO is not finite after epoch {self.epoch}"
+            raise NonFiniteLossError.at(where, distortion, rate)
+        if elbo > self.best_elbo:
             self.best_elbo, self.best_epoch = elbo, self.epoch
-            self.best_weights = copy.deepcopy(self.model.state_dict())
+        if self.settings.kept_epoch(self.best_epoch, self.epoch) == self.epoch:
+            self.kept_weights = copy.deepcopy(self.model.state_dict())
 
     def _record(self, means: list[float], learning_rate: float, distortion: float, kl: float) -> EpochRecord:
         """Return the record of the present epoch from the means of training and the validation scores."""
@@ -155,8 +165,9 @@ class Trainer:
         sums = torch.stack(step_sums).double()  # [steps, 3]
         failed = (~sums[:, 0].isfinite()).nonzero()
         if len(failed) > 0:
-            step = int(failed[0]) + 1
-            raise NonFiniteLossError(f"the loss is not finite in epoch {self.epoch}, step {step}")
+            step = int(failed[0])
+            where = f"the loss is not finite in epoch {self.epoch}, step {step + 1}"
+            raise NonFiniteLossError.at(where, *sums[step, 1:].tolist())
         means: list[float] = (sums.sum(0) / len(levels)).tolist()
         return means, self.optimizer.param_groups[0]["lr"]
 
@@ -198,7 +209,8 @@ class Trainer:
         return {
             "epoch": self.epoch,
             "records": [vars(record) for record in self.records],
-            "best": (self.best_elbo, self.best_epoch, self.best_weights),
+            "best": (self.best_elbo, self.best_epoch),
+            "kept": self.kept_weights,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -207,6 +219,7 @@ class Trainer:
         """Restore `state`, as if training had never stopped."""
         self.epoch = state["epoch"]
         self.records = [EpochRecord(**record) for record in state["records"]]
-        self.best_elbo, self.best_epoch, self.best_weights = state["best"]
+        self.best_elbo, self.best_epoch = state["best"]
+        self.kept_weights = state["kept"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
