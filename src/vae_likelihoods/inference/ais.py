@@ -18,6 +18,7 @@ from torch.distributions import Normal
 from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.inference.hmc import LogJoint, Path, Point, hamiltonian_step
 from vae_likelihoods.models.vae import VAE, reparameterised, standard_normal
+from vae_likelihoods.precision import precise
 
 Schedule = Literal["sigmoid", "geometric", "linear"]
 _FIRST_STEP = 0.5  # step size of the leapfrog integrator before it is adapted; the prior's scale is 1
@@ -113,9 +114,9 @@ class Annealing:
         self, path: Path, betas: list[float], point: Point, steps: Tensor, noise: torch.Generator
     ) -> Chains:
         """Add up the weights of all changes of beta, with a transition between any two of them."""
-        log_weights, acceptances = torch.zeros_like(point.log_joint, dtype=torch.float64), []
+        log_weights, acceptances = torch.zeros_like(precise(point.log_joint)), []
         for index, (beta, next_beta) in enumerate(itertools.pairwise(betas)):
-            log_ratio = point.log_joint.double() - path.log_initial(point.z).double()
+            log_ratio = precise(point.log_joint) - precise(path.log_initial(point.z))
             log_weights += (next_beta - beta) * log_ratio
             if index < len(steps):
                 point, probability = hamiltonian_step(

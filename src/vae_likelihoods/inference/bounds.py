@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vae_likelihoods.models.vae import VAE, reparameterised
+from vae_likelihoods.precision import home_of_float64, precise
 
 
 class ImportanceSamples(NamedTuple):
@@ -77,18 +78,19 @@ def importance_weighted(
         decoded_at_once: images decoded together.
     """
     draws = max(curve)
-    bounds = [RunningBound(k, len(levels), levels.device) for k in curve]
-    total = torch.zeros(len(levels), dtype=torch.float64, device=levels.device)
+    home = home_of_float64(levels.device)
+    bounds = [RunningBound(k, len(levels), home) for k in curve]
+    total = torch.zeros(len(levels), dtype=torch.float64, device=home)
     for block in importance_samples(model, levels, posterior, draws, noise, decoded_at_once):
-        log_weights = block.log_weights.double()
+        log_weights = precise(block.log_weights)
         for bound in bounds:
             bound.add(log_weights)
-        total += block.log_likelihood.double().sum(0)
+        total += precise(block.log_likelihood).sum(0)
     return Bounds(
         torch.stack([bound.value for bound in bounds]),
         torch.stack([bound.effective_sample_size for bound in bounds]),
         total / draws,
-        model.rate_per_latent(posterior).sum(-1).double(),
+        precise(model.rate_per_latent(posterior).sum(-1)),
     )
 
 
@@ -152,10 +154,10 @@ class RunningBound:
 
 def importance_weighted_bound(log_weights: Tensor) -> Tensor:
     """Return log mean_i w_i, [B], for log weights [k, B] (Burda et al. 2016, equation 8), in float64."""
-    return torch.logsumexp(log_weights.double(), 0) - math.log(len(log_weights))
+    return torch.logsumexp(precise(log_weights), 0) - math.log(len(log_weights))
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:
     """Return (sum w)^2 / sum w^2, [B], between 1 and k, for log weights [k, B] (Kong 1992), in float64."""
-    logs = log_weights.double()
+    logs = precise(log_weights)
     return (2 * torch.logsumexp(logs, 0) - torch.logsumexp(2 * logs, 0)).exp()

@@ -9,6 +9,7 @@ from vae_likelihoods.errors import require_count
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.mixing import log_mixture_of_rows
 from vae_likelihoods.likelihoods.tensors import uniform_like
+from vae_likelihoods.precision import precise
 
 
 class Categorical(Likelihood):
@@ -53,9 +54,10 @@ class Categorical(Likelihood):
         if self.table is None:
             return row
         # One search for all rows: the cdf of row j lies in j .. j+1.
-        offsets = torch.arange(len(self.table), device=outputs.device, dtype=torch.float64)
-        cdfs = self._log_rows().double().exp().cumsum(1).clamp_max(1) + offsets[:, None]
-        place = torch.searchsorted(cdfs.flatten(), row + uniform_like(row, generator), right=True)
+        cdfs = precise(self._log_rows()).exp().cumsum(1).clamp_max(1)
+        cdfs += torch.arange(len(cdfs), device=cdfs.device)[:, None]
+        sought = (row + uniform_like(row, generator)).to(cdfs.device)
+        place = torch.searchsorted(cdfs.flatten(), sought, right=True).to(row.device)
         return (place - row * self.levels).clamp(0, self.levels - 1)
 
     def _log_rows(self) -> Tensor:

@@ -162,7 +162,7 @@ class Mixture(DensityLikelihood):
         parts = self._components(self._parameters_of(outputs))
         points = qmc.Sobol(self.channels, scramble=False).random(64) + 1 / 128  # the middles of their cells
         total = torch.zeros_like(parts.mean)
-        for noise in self.law.quantile(torch.tensor(points, device=total.device)).float():
+        for noise in self.law.quantile(torch.tensor(points)).to(total):
             total += self._chain(parts, noise.view(-1, 1, 1))
         return ((parts.logits.softmax(-4) * total).sum(-4) / (len(points) * (self.levels - 1))).clamp(0, 1)
 

@@ -13,6 +13,7 @@ from vae_likelihoods.likelihoods.laws.base import FAR, Law
 from vae_likelihoods.likelihoods.pointwise import Values
 from vae_likelihoods.likelihoods.scales import Scale
 from vae_likelihoods.likelihoods.tensors import above
+from vae_likelihoods.precision import precise
 
 FARTHEST = 1e3  # a mean farther from 0 than this, in ranges, stays there: float32 has no digits for more
 
@@ -43,11 +44,12 @@ class LogShare:
         """Return the log-share, and its derivatives by mean and by the scale's number; `start` is in bins."""
         output, *raw = numbers
         scale, by_raw = self.scale.with_slope(raw) if shared is None else (shared, None)
-        mean, low = output.double().clamp(-FARTHEST, FARTHEST), start.double()
-        part = self._placed(mean, scale.double(), low / self.levels, (low + self.length) / self.levels)
-        whole = self._placed(mean, scale.double(), torch.zeros_like(mean), torch.ones_like(mean))
+        mean, low = precise(output).clamp(-FARTHEST, FARTHEST), precise(start)
+        precise_scale = precise(scale)
+        part = self._placed(mean, precise_scale, low / self.levels, (low + self.length) / self.levels)
+        whole = self._placed(mean, precise_scale, torch.zeros_like(mean), torch.ones_like(mean))
         log_share, by_mean, by_log_scale = (
-            (of_part - of_whole).to(output.dtype) for of_part, of_whole in zip(part, whole, strict=True)
+            (of_part - of_whole).to(output) for of_part, of_whole in zip(part, whole, strict=True)
         )
         if not with_slopes:
             return Values(log_share)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.precision import precise
 from vae_likelihoods.units.declaration import Declaration
 
 Floats = NDArray[np.float64]
@@ -73,5 +74,5 @@ def in_batches(levels: Tensor, size: int) -> Iterator[Tensor]:
 
 def numpy(parts: list[Tensor]) -> Floats:
     """Concatenate batches of results along the images, in float64 on the CPU."""
-    array: Floats = torch.cat(parts).double().cpu().numpy()
+    array: Floats = precise(torch.cat(parts)).cpu().numpy()
     return array

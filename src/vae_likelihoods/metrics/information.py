@@ -18,6 +18,7 @@ from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, num
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.uncertainty import standard_error
 from vae_likelihoods.models.vae import VAE, standard_normal
+from vae_likelihoods.precision import precise
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.quantity import NATS, Quantity
 
@@ -95,11 +96,15 @@ class Information(Metric):
         images, blocks = len(posterior.mean), []
         held = images if images <= self.exact_up_to else self.batch_size
         prior = Normal(torch.zeros_like(posterior.mean[:1]), 1.0)
-        for rows in torch.arange(images, device=noise.device).split(max(1, HELD // (self.samples * held))):
+        for rows in torch.arange(images, device=posterior.mean.device).split(
+            max(1, HELD // (self.samples * held))
+        ):
             block = Normal(posterior.mean[rows], posterior.stddev[rows])
-            z = block.mean + block.stddev * standard_normal((self.samples, *block.mean.shape), noise)
+            draws = precise(standard_normal((self.samples, *block.mean.shape), noise))
+            z = block.mean + block.stddev * draws
             own, of_prior = block.log_prob(z).sum(-1), prior.log_prob(z).sum(-1)  # [S, B]
-            every, others = log_aggregate(z, own, rows, posterior, self.members(images, noise))
+            members = self.members(images, noise).to(rows.device)
+            every, others = log_aggregate(z, own, rows, posterior, members)
             blocks.append(
                 PerImage(
                     information=(own - every).mean(0),
@@ -121,7 +126,7 @@ def posterior_of(model: VAE, levels: Tensor) -> Normal:
     """Return q(z | x) of all levels [N, C, H, W], with mean and scale [N, L] in float64."""
     parts = [model.posterior(batch) for batch in in_batches(levels, ENCODED)]
     mean, scale = torch.cat([part.mean for part in parts]), torch.cat([part.stddev for part in parts])
-    return Normal(mean.double(), scale.double(), validate_args=False)
+    return Normal(precise(mean), precise(scale), validate_args=False)
 
 
 def log_aggregate(

@@ -17,6 +17,7 @@ from vae_likelihoods.metrics.measures.features import classifier_of
 from vae_likelihoods.metrics.measures.frechet import frechet_distance
 from vae_likelihoods.metrics.measures.neighbours import likeness, nearest
 from vae_likelihoods.models.vae import VAE, standard_normal
+from vae_likelihoods.precision import home_of_float64
 from vae_likelihoods.units.declaration import Better, Declaration
 from vae_likelihoods.units.quantity import Quantity
 
@@ -67,7 +68,7 @@ class Samples(Metric):
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
-        classifier = classifier_of(data.prepared, data.keep).to(data.device)
+        classifier = classifier_of(data.prepared, data.keep).to(home_of_float64(data.device))
         train, test = (classifier.features(model.points(split.images)) for split in (data.train, data.test))
         count = min(self.images, len(train), len(test))
         means, draws = self._generate(model, count, noise)

@@ -13,6 +13,7 @@ from vae_likelihoods.errors import require
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
+from vae_likelihoods.precision import precise
 
 CLIP = 1e-3  # means are clipped to [CLIP, 1 - CLIP]: a pixel that is never on would need a bias of -inf
 
@@ -48,13 +49,13 @@ class FromMeans(VAE):
     @override
     @torch.no_grad()
     def begin(self, train: Levels) -> None:
-        means = pixel_means(train).clamp(CLIP, 1 - CLIP).float()
+        means = pixel_means(train).clamp(CLIP, 1 - CLIP)
         assert isinstance(self.likelihood, HasMean)
         *_, last = (module for module in self.decoder.modules() if isinstance(module, nn.Linear))
-        last.bias.copy_(self.likelihood.outputs_for(means).flatten())
+        last.bias.copy_(self.likelihood.outputs_for(means.to(last.bias)).flatten())
 
 
 def pixel_means(train: Levels) -> Tensor:
     """Return the mean of every pixel, float64 [C, H, W] in [0, 1]; if pixels are drawn, over all draws."""
     top_level = (train.native if train.redrawn else train.levels) - 1
-    return train.images.sum(0, dtype=torch.int64).double() / (len(train.images) * top_level)
+    return precise(train.images.sum(0, dtype=torch.int64)) / (len(train.images) * top_level)

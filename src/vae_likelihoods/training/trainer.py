@@ -11,6 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from torch.optim import Optimizer
 
 from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.objectives.base import Objective
+from vae_likelihoods.precision import precise
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.training.schedule import TrainingSettings
 from vae_likelihoods.units.quantity import bits_per_dim
@@ -162,7 +164,7 @@ class Trainer:
             for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
                 group["lr"] = base * factor
             step_sums.append(self._step(levels.index_select(0, rows), noise) * len(rows))
-        sums = torch.stack(step_sums).double()  # [steps, 3]
+        sums = precise(torch.stack(step_sums))  # [steps, 3]
         failed = (~sums[:, 0].isfinite()).nonzero()
         if len(failed) > 0:
             step = int(failed[0])
@@ -198,11 +200,11 @@ class Trainer:
                 outputs = self.model.decode(reparameterised(posterior, noise))
             distortion.append(-self.model.likelihood.log_mass(outputs, levels))
             rate.append(self.model.rate_per_latent(posterior).sum(-1))
-        return torch.cat(distortion).double().mean().item(), torch.cat(rate).double().mean().item()
+        return precise(torch.cat(distortion)).mean().item(), precise(torch.cat(rate)).mean().item()
 
-    def _autocast(self) -> torch.autocast:
-        enabled = self.settings.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+    def _autocast(self) -> AbstractContextManager[Any]:
+        half = self.settings.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next epoch depends on."""

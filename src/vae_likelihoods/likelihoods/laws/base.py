@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vae_likelihoods.likelihoods.numerics import log1mexp
 from vae_likelihoods.likelihoods.tensors import side_of, uniform_like
+from vae_likelihoods.precision import precise
 
 FAR = 1e15  # no |u| is larger; its square is still a number in float32
 _LOG_FAR = 34.5
@@ -73,19 +74,20 @@ class Law(ABC):
         Returns:
             Tensors of their own: the caller may overwrite them. No argument is overwritten.
         """
-        interval = _Reflected.of(lower.double(), upper.double(), width.double(), inner.double())
+        inner, width = precise(inner), precise(width)
+        interval = _Reflected.of(precise(lower), precise(upper), width, inner)
         near, far = self.log_upper_tail(interval.a), self.log_upper_tail(interval.b)
         fall = near - far
         flat = (inner > 0) & (fall < _FLAT * (1e-4 * near.abs()).clamp_min(1))
         log_mass = torch.where(
             flat,
-            self.log_density(interval.centre) + width.double().log(),
+            self.log_density(interval.centre) + width.log(),
             near + inner * log1mexp(fall.clamp_min(1e-300)),
         )
         at_a = _ratio(self.log_density(interval.a), log_mass)
         at_b = _ratio(self.log_density(interval.b), log_mass) * inner
         slopes = interval.side * (at_b - at_a), 0.5 * (at_a + at_b)
-        return IntervalMass(*(part.to(lower.dtype) for part in (log_mass, *slopes)))
+        return IntervalMass(*(part.to(lower) for part in (log_mass, *slopes)))
 
 
 class _Reflected(NamedTuple):

@@ -19,6 +19,7 @@ from typing_extensions import override
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import require
 from vae_likelihoods.metrics.data import Keep
+from vae_likelihoods.precision import precise
 from vae_likelihoods.seeding import generator, seeded
 
 SIZE = 64  # features of an image
@@ -70,14 +71,14 @@ class Classifier(nn.Module):
         In units of `spread`: a squared distance of 1 is the total variance of the train split's features.
         """
         # An image's place in a batch moves the last digits; without them, equal images have equal features.
-        rounded = [self.body(part).float() for part in points.double().split(AT_ONCE)]
+        rounded = [self.body(part).float() for part in precise(points).split(AT_ONCE)]
         return torch.cat(rounded).double() / self.spread
 
     @torch.no_grad()
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Return which share of images with these features [N, SIZE] is given its label [N]."""
         logits = self.head(features * self.spread)
-        return float((logits.argmax(1) == labels).double().mean())
+        return float((logits.argmax(1).cpu() == labels.cpu()).double().mean())
 
 
 def classifier_of(prepared: PreparedDataset, keep: Keep) -> Classifier:

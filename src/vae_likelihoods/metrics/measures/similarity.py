@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from vae_likelihoods.precision import precise
+
 Floats = NDArray[np.float64]
 WINDOW, SIGMA = 11, 1.5  # pixels; section III.C
 C1, C2 = 0.01**2, 0.03**2  # for pixels in [0, 1]
@@ -20,7 +22,7 @@ def structural_similarity(left: Tensor, right: Tensor) -> Floats:
     to 17), and over channels. In images of less than 11 pixels the window is the largest odd one that fits.
     That is why it is not scikit-image's function, which is the same for larger images only.
     """
-    x, y = (images.double().cpu().numpy() for images in (left, right))
+    x, y = (precise(images).cpu().numpy() for images in (left, right))
     mean_x, mean_y = _blurred(x), _blurred(y)
     variance_x = _blurred(x * x) - mean_x * mean_x
     variance_y = _blurred(y * y) - mean_y * mean_y
