@@ -10,8 +10,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import pytest
+import torch
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.identity import content_in, key_of
@@ -19,6 +21,7 @@ from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.recipes.measuring import Trained, measure, read_measured
+from vae_likelihoods.sweeps.memory import LOWER, OutOfMemoryError, naming_what_to_lower
 from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.units.declaration import Declaration
 
@@ -154,3 +157,48 @@ def test_a_name_that_two_metrics_declare_is_refused(
     monkeypatch.setattr(Latents, "__call__", lambda *arguments: {"nll_nats": 1.0})
     with pytest.raises(SettingError, match="metric=nll_nats: is declared twice"):
         STAGES["evaluate"].perform(cell, lambda record: None)
+
+
+LACKS = [
+    torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of ..."
+    ),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried ..."
+    ),
+    MemoryError("Unable to allocate 30. GiB for an array"),
+]
+
+
+@pytest.mark.parametrize("error", LACKS, ids=["gpu", "cpu", "numpy"])
+@pytest.mark.parametrize(("stage", "lower"), LOWER.items())
+def test_a_lack_of_memory_is_one_line_that_says_what_to_lower(
+    small_cell: Callable[..., Cell],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    lower: str,
+    error: Exception,
+) -> None:
+    cell = small_cell("study=memory", f"runtime.store='{tmp_path}'")
+    if stage == "evaluate":
+        STAGES["train"].perform(cell, lambda record: None)
+
+    def work(*_: Any) -> list[str]:
+        raise error
+
+    monkeypatch.setattr(STAGES[stage], "work", work)
+    with pytest.raises(
+        OutOfMemoryError, match=f"^out of memory on cpu: lower {lower}, or runtime.cells_at_once$"
+    ):
+        STAGES[stage].perform(cell, lambda record: None)
+    assert str(STAGES[stage].entry(cell).failure).startswith("OutOfMemoryError: out of memory on cpu: lower")
+    assert "Traceback" in (STAGES[stage].entry(cell).folder / "failure.txt").read_text()
+
+
+def test_another_error_stays_what_it_is(small_cell: Callable[..., Cell]) -> None:
+    with (
+        pytest.raises(RuntimeError, match=r"^shapes differ$"),
+        naming_what_to_lower("train", torch.device("cpu")),
+    ):
+        raise RuntimeError("shapes differ")

@@ -14,6 +14,7 @@ from vae_likelihoods.likelihoods.base import Likelihood, UnsupportedLevels
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
 from vae_likelihoods.objectives.base import Objective
+from vae_likelihoods.precision import default_dtype, dtype_of
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -100,19 +101,15 @@ def likelihoods_for(levels: int) -> Iterator[str]:
 
 def build_model(settings: Settings, shape: tuple[int, int, int]) -> VAE:
     """Build likelihood, networks and model for images of `shape` (C, H, W), on the CPU."""
-    likelihood = build_likelihood(settings, shape[0])
-    outputs = likelihood.output_channels
-    networks: Networks = build(
-        "network",
-        settings.network,
-        shape=shape,
-        latent_dim=settings.latent_dim,
-        output_channels=outputs,
-    )
-    model: VAE = build(
-        "model", settings.model, networks=networks, likelihood=likelihood, latent_dim=settings.latent_dim
-    )
-    return model
+    dtype, latent_dim = dtype_of(settings.training.precision), settings.latent_dim
+    with default_dtype(dtype):
+        likelihood = build_likelihood(settings, shape[0])
+        sizes = {"latent_dim": latent_dim, "output_channels": likelihood.output_channels}
+        networks: Networks = build("network", settings.network, shape=shape, **sizes)
+        model: VAE = build(
+            "model", settings.model, networks=networks, likelihood=likelihood, latent_dim=latent_dim
+        )
+    return model.to(dtype)
 
 
 def build_objective(settings: Settings) -> Objective:

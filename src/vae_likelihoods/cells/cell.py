@@ -26,8 +26,9 @@ from vae_likelihoods.cells.run_files import CONFIG, WEIGHTS
 from vae_likelihoods.cells.settings import Settings, read
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import check_levels
-from vae_likelihoods.errors import SettingError, under
+from vae_likelihoods.errors import SettingError, require, under
 from vae_likelihoods.files import PROJECT, sha256
+from vae_likelihoods.precision import home_of_float64
 from vae_likelihoods.store.entry import Entry
 
 
@@ -54,7 +55,11 @@ class Cell:
     def _build_once(self) -> None:
         settings = self.settings
         with under("runtime"):
-            settings.runtime.torch_device  # noqa: B018 - refuses a device that is not there
+            device = settings.runtime.torch_device
+        precision = settings.training.precision
+        possible = precision != "float64" or home_of_float64(device) == device
+        reason = f"{device.type} has no float64; set runtime.device=cpu, or another precision"
+        require(possible, "training.precision", precision, reason, ["float32", "bfloat16"])
         build_objective(settings)
         build_metrics(settings)
         build_likelihood(settings, channels=1)

@@ -17,6 +17,7 @@ from torch.distributions import Normal
 
 from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.inference.hmc import LogJoint, Path, Point, hamiltonian_step
+from vae_likelihoods.models.blocks import drawn, log_mass
 from vae_likelihoods.models.vae import VAE, reparameterised, standard_normal
 from vae_likelihoods.precision import precise
 
@@ -132,18 +133,18 @@ def log_joint_of(model: VAE, levels: Tensor) -> LogJoint:
 
     def log_joint(z: Tensor) -> Tensor:
         log_prior: Tensor = model.prior().log_prob(z).sum(-1)
-        return log_prior + model.likelihood.log_mass(model.decode(z), levels)
+        return log_prior + log_mass(model, z, levels)
 
     return log_joint
 
 
 def prior_of(model: VAE, images: int) -> Normal:
     """Return the prior of z with mean and scale [B, L], from which every chain can start."""
-    ones = next(model.parameters()).new_ones((images, model.latent_dim), dtype=torch.float32)
+    ones = next(model.parameters()).new_ones((images, model.latent_dim))
     return Normal(0 * ones, ones, validate_args=False)
 
 
 def simulated(model: VAE, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw z [N, L] from the prior and levels [N, C, H, W] from p(x | z): z is then exact given x."""
-    z = standard_normal((count, model.latent_dim), noise)
-    return z, model.likelihood.sample(model.decode(z), noise)
+    z = standard_normal((count, model.latent_dim), noise, model.dtype)
+    return z, drawn(model, z, noise)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from vae_likelihoods.models.blocks import log_mass
 from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.precision import home_of_float64, precise
 
@@ -36,7 +37,7 @@ def importance_samples(
     block = max(1, decoded_at_once // len(levels))
     for start in range(0, samples, block):
         z = reparameterised(posterior, noise, min(block, samples - start))  # [S, B, L]
-        log_likelihood = model.likelihood.log_mass(model.decode(z), levels)
+        log_likelihood = log_mass(model, z, levels)
         log_ratio = (model.prior().log_prob(z) - posterior.log_prob(z)).sum(-1)
         yield ImportanceSamples(log_likelihood, log_ratio)
 

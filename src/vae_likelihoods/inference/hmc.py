@@ -84,7 +84,7 @@ def hamiltonian_step(
     Returns:
         The new positions of the chains, and the probability [S, B] with which each moved.
     """
-    momentum = standard_normal(tuple(point.z.shape), noise)
+    momentum = standard_normal(tuple(point.z.shape), noise, point.z.dtype)
     step = step_size.unsqueeze(-1)  # [B, 1]
     proposal, p = point, momentum + 0.5 * step * path.slope(beta, point)
     for index in range(leapfrog_steps):

@@ -17,6 +17,7 @@ from torch.distributions import Normal
 
 from vae_likelihoods.inference.freezing import frozen
 from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.models.blocks import log_mass
 from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.networks.base import Networks
 from vae_likelihoods.objectives.elbo import ELBO
@@ -52,8 +53,8 @@ def optimised(
         for step in range(steps):
             adam.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
             q = Normal(mean, log_scale.exp(), validate_args=False)
-            outputs = model.decode(reparameterised(q, noise, draws))
-            gain = model.likelihood.log_mass(outputs, levels).mean(0) - model.rate_per_latent(q).sum(-1)
+            z = reparameterised(q, noise, draws)
+            gain = log_mass(model, z, levels).mean(0) - model.rate_per_latent(q).sum(-1)
             adam.zero_grad()
             (-gain.sum()).backward()
             adam.step()

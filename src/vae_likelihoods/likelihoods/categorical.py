@@ -43,7 +43,7 @@ class Categorical(Likelihood):
     def mean(self, outputs: Tensor) -> Tensor:
         """Return sum_j w_j E_j[k] / (K-1)."""
         weights = self._parameters_of(outputs).softmax(-4)
-        points = torch.arange(self.levels, device=outputs.device) / (self.levels - 1)
+        points = torch.arange(self.levels, device=outputs.device, dtype=weights.dtype) / (self.levels - 1)
         of_rows = points if self.table is None else self._log_rows().exp() @ points
         return torch.einsum("...jchw,j->...chw", weights, of_rows).clamp(0, 1)
 

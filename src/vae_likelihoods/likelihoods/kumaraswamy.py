@@ -39,8 +39,9 @@ class Kumaraswamy(DensityLikelihood):
     def __init__(self, levels: int, channels: int, trained_on: TrainedOn = "mass") -> None:
         super().__init__(levels, channels, trained_on)
         depths = -torch.log(torch.arange(levels + 1, dtype=torch.float64) / levels).clamp(-_FAR, 0)
-        self.register_buffer("depths", depths.float(), persistent=False)  # -log e_j
-        self.register_buffer("steps", -depths.diff().float(), persistent=False)  # log(e_(j+1) / e_j)
+        # -log e_j, and log(e_(j+1) / e_j)
+        for name, table in (("depths", depths), ("steps", -depths.diff())):
+            self.register_buffer(name, table.to(torch.get_default_dtype()), persistent=False)
 
     def _log_density(self, outputs: Tensor, x: Tensor) -> Tensor:
         log_a, log_b = self._log_shape(outputs)

@@ -30,8 +30,8 @@ class LogitLocationScale(ScaledLikelihood):
         edges = torch.arange(self.levels + 1, dtype=torch.float64) / self.levels
         logits = torch.logit(edges).clamp(-OPEN, OPEN)
         widths = logits.diff().clamp_max(10)  # end bins have none
-        self.register_buffer("edges", logits.float(), persistent=False)
-        self.register_buffer("widths", widths.float(), persistent=False)
+        for name, table in (("edges", logits), ("widths", widths)):
+            self.register_buffer(name, table.to(torch.get_default_dtype()), persistent=False)
 
     def _log_density(self, outputs: Tensor, x: Tensor) -> Tensor:
         mu, s = self._mean_and_scale(outputs)

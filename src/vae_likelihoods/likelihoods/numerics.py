@@ -94,4 +94,4 @@ def log_binomial_at_mode(n: int) -> Tensor:
     k = np.arange(n + 1)
     log_choose = -special.betaln(k + 1, n - k + 1) - math.log(n + 1)
     large = special.xlogy(k, k / n) + special.xlogy(n - k, (n - k) / n)
-    return torch.tensor(log_choose + large, dtype=torch.float32)
+    return torch.tensor(log_choose + large, dtype=torch.get_default_dtype())

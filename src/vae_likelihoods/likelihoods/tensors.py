@@ -20,8 +20,9 @@ def wide(x: Tensor) -> Tensor:
 
 
 def uniform_like(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return uniform draws from [0, 1) in the shape and on the device of `like`."""
-    return torch.rand(like.shape, generator=generator, device=like.device)
+    """Return uniform draws from [0, 1) in the shape and on the device of `like`; float32 like integers."""
+    dtype = like.dtype if like.is_floating_point() else torch.float32
+    return torch.rand(like.shape, generator=generator, device=like.device, dtype=dtype)
 
 
 def select(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:

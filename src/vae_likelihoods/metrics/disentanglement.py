@@ -15,6 +15,7 @@ from vae_likelihoods.errors import require_count
 from vae_likelihoods.metrics.base import Metric, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.measures.disentangling import Codes, Factors, dci, mutual_information_gap
+from vae_likelihoods.models.blocks import encoded
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.quantity import Quantity
@@ -69,7 +70,7 @@ class Disentanglement(Metric):
             return self.summarise(train, test)
 
     def _codes(self, model: VAE, images: Tensor) -> Codes:
-        return numpy([model.posterior(batch).mean for batch in in_batches(images, self.batch_size)])
+        return numpy([encoded(model, batch).mean for batch in in_batches(images, self.batch_size)])
 
     def summarise(self, train: tuple[Codes, Factors], test: tuple[Codes, Factors]) -> Values:
         """Return the numbers of codes [N, L] and factors [N, F]; DCI is fitted on train."""

@@ -17,6 +17,7 @@ from vae_likelihoods.errors import require_count
 from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.uncertainty import standard_error
+from vae_likelihoods.models.blocks import encoded
 from vae_likelihoods.models.vae import VAE, standard_normal
 from vae_likelihoods.precision import precise
 from vae_likelihoods.units.declaration import Declaration
@@ -88,11 +89,14 @@ class Information(Metric):
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         train, test = (posterior_of(model, split.images) for split in (data.train, data.test))
-        nats = {name: numpy([part]) for name, part in self.per_image(test, noise)._asdict().items()}
+        parts = self.per_image(test, noise, model.dtype)._asdict()
+        nats = {name: numpy([part]) for name, part in parts.items()}
         return summarise(nats, gaussian_part(train, test))
 
-    def per_image(self, posterior: Normal, noise: torch.Generator) -> PerImage:
-        """Measure every image of the posteriors [N, L]."""
+    def per_image(
+        self, posterior: Normal, noise: torch.Generator, dtype: torch.dtype = torch.float32
+    ) -> PerImage:
+        """Measure every image of the posteriors [N, L]; the noise is drawn in `dtype`."""
         images, blocks = len(posterior.mean), []
         held = images if images <= self.exact_up_to else self.batch_size
         prior = Normal(torch.zeros_like(posterior.mean[:1]), 1.0)
@@ -100,7 +104,7 @@ class Information(Metric):
             max(1, HELD // (self.samples * held))
         ):
             block = Normal(posterior.mean[rows], posterior.stddev[rows])
-            draws = precise(standard_normal((self.samples, *block.mean.shape), noise))
+            draws = precise(standard_normal((self.samples, *block.mean.shape), noise, dtype))
             z = block.mean + block.stddev * draws
             own, of_prior = block.log_prob(z).sum(-1), prior.log_prob(z).sum(-1)  # [S, B]
             members = self.members(images, noise).to(rows.device)
@@ -124,7 +128,7 @@ class Information(Metric):
 
 def posterior_of(model: VAE, levels: Tensor) -> Normal:
     """Return q(z | x) of all levels [N, C, H, W], with mean and scale [N, L] in float64."""
-    parts = [model.posterior(batch) for batch in in_batches(levels, ENCODED)]
+    parts = [encoded(model, batch) for batch in in_batches(levels, ENCODED)]
     mean, scale = torch.cat([part.mean for part in parts]), torch.cat([part.stddev for part in parts])
     return Normal(precise(mean), precise(scale), validate_args=False)
 

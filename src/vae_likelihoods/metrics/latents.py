@@ -12,6 +12,7 @@ from typing_extensions import override
 from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.models.blocks import encoded
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.quantity import Quantity
@@ -87,7 +88,7 @@ class Latents(Metric):
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         means, rates = [], []
         for batch in in_batches(data.test.images, self.batch_size):
-            posterior = model.posterior(batch)
+            posterior = encoded(model, batch)
             means.append(posterior.mean)
             rates.append(model.rate_per_latent(posterior))
         return self.summarise(numpy(means), numpy(rates))

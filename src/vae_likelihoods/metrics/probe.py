@@ -21,6 +21,7 @@ from typing_extensions import override
 from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.metrics.base import Floats, Metric, Value, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.models.blocks import encoded
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.quantity import Quantity
@@ -78,7 +79,7 @@ class Probe(Metric):
         return summarise({name: classes == answers for name, classes in predicted.items()})
 
     def _means(self, model: VAE, images: Tensor) -> Floats:
-        return numpy([model.posterior(batch).mean for batch in in_batches(images, self.batch_size)])
+        return numpy([encoded(model, batch).mean for batch in in_batches(images, self.batch_size)])
 
     def linear(self, train: Floats, labels: Labels, test: Floats) -> Labels:
         """Return the classes [M] of test points [M, L] by logistic regression on train points [N, L]."""

@@ -12,6 +12,7 @@ from vae_likelihoods.errors import require_count
 from vae_likelihoods.metrics.base import Metric, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.measures.similarity import structural_similarity
+from vae_likelihoods.models.blocks import encoded, means
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units.declaration import ITSELF, Declaration
 from vae_likelihoods.units.quantity import Quantity
@@ -51,7 +52,7 @@ class Reconstruction(Metric):
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         errors, similarities = [], []
         for batch in in_batches(data.test.images, self.batch_size):
-            rebuilt = model.likelihood.mean(model.decode(model.posterior(batch).mean))
+            rebuilt = means(model, encoded(model, batch).mean)
             points = model.points(batch)
             errors.append((rebuilt - points).square().flatten(1).mean(1))
             similarities.append(structural_similarity(rebuilt, points))

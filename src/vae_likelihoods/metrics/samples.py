@@ -13,9 +13,10 @@ from typing_extensions import override
 from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.metrics.base import Metric, Values, in_batches
 from vae_likelihoods.metrics.data import Data
-from vae_likelihoods.metrics.measures.features import classifier_of
+from vae_likelihoods.metrics.measures.features import at_once, classifier_of
 from vae_likelihoods.metrics.measures.frechet import frechet_distance
 from vae_likelihoods.metrics.measures.neighbours import likeness, nearest
+from vae_likelihoods.models.blocks import drawn, means
 from vae_likelihoods.models.vae import VAE, standard_normal
 from vae_likelihoods.precision import home_of_float64
 from vae_likelihoods.units.declaration import Better, Declaration
@@ -69,10 +70,15 @@ class Samples(Metric):
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         classifier = classifier_of(data.prepared, data.keep).to(home_of_float64(data.device))
-        train, test = (classifier.features(model.points(split.images)) for split in (data.train, data.test))
+        train, test = (
+            torch.cat(
+                [classifier.features(model.points(part)) for part in in_batches(images, at_once(images))]
+            )
+            for images in (data.train.images, data.test.images)
+        )
         count = min(self.images, len(train), len(test))
-        means, draws = self._generate(model, count, noise)
-        generated = {"means": classifier.features(means), "draws": classifier.features(draws)}
+        kinds = self._generate(model, count, noise)
+        generated = {kind: classifier.features(points) for kind, points in zip(GENERATED, kinds, strict=True)}
         values: dict[str, float] = {
             "compared_images": count,
             "features_accuracy": classifier.accuracy(test, data.test.labels),
@@ -83,12 +89,12 @@ class Samples(Metric):
 
     def _generate(self, model: VAE, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return means and draws at `count` latents of the prior, as points [N, C, H, W] in [0, 1]."""
-        means, draws = [], []
-        for z in in_batches(standard_normal((count, model.latent_dim), noise), self.batch_size):
-            outputs = model.decode(z)
-            means.append(model.likelihood.mean(outputs))
-            draws.append(model.points(model.likelihood.sample(outputs, noise)))
-        return torch.cat(means), torch.cat(draws)
+        of_means, of_draws = [], []
+        latents = standard_normal((count, model.latent_dim), noise, model.dtype)
+        for z in in_batches(latents, self.batch_size):
+            of_means.append(means(model, z))
+            of_draws.append(model.points(drawn(model, z, noise)))
+        return torch.cat(of_means), torch.cat(of_draws)
 
     def compare(self, kind: str, points: Tensor, real: Tensor) -> dict[str, float]:
         """Return how similar generated points [N, F] are to real ones [M, F]."""

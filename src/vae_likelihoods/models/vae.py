@@ -10,6 +10,7 @@ from torch.distributions import Normal, kl_divergence
 
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.likelihoods.tensors import wide
 from vae_likelihoods.networks.base import Networks
 
 
@@ -31,19 +32,24 @@ class VAE(nn.Module):
     def begin(self, train: Levels) -> None:
         """Set what depends on the train images, once, before the first step; nothing here."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, in which everything is computed."""
+        return next(self.parameters()).dtype
+
     def points(self, levels: Tensor) -> Tensor:
         """Return levels k [B, C, H, W] as the points k / (K - 1) in [0, 1] that the encoder sees."""
-        points: Tensor = levels.to(torch.float32) / (self.likelihood.levels - 1)
+        points: Tensor = levels.to(self.dtype) / (self.likelihood.levels - 1)
         return points
 
     def prior(self) -> Normal:
         """Return p(z), one standard normal for every latent."""
-        zero = next(self.parameters()).new_zeros((), dtype=torch.float32)
+        zero = next(self.parameters()).new_zeros(())
         return Normal(zero, zero + 1, validate_args=False)
 
     def posterior(self, levels: Tensor) -> Normal:
         """Return q(z | x) with mean and scale [B, L] for levels [B, C, H, W]."""
-        mean, log_scale = self.encoder(self.points(levels)).float().chunk(2, dim=-1)
+        mean, log_scale = wide(self.encoder(self.points(levels))).chunk(2, dim=-1)
         return Normal(mean, log_scale.exp(), validate_args=False)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -57,7 +63,7 @@ class VAE(nn.Module):
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Return the likelihood's parameters [count, P*C, H, W] for latents drawn from the prior."""
-        return self.decode(standard_normal((count, self.latent_dim), generator))
+        return self.decode(standard_normal((count, self.latent_dim), generator, self.dtype))
 
 
 class Rows(NamedTuple):
@@ -71,15 +77,15 @@ class Rows(NamedTuple):
 Noise = torch.Generator | Rows
 
 
-def standard_normal(shape: tuple[int, ...], noise: Noise) -> Tensor:
+def standard_normal(shape: tuple[int, ...], noise: Noise, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw standard normal noise [..., B, L] on the device of the generator."""
     if isinstance(noise, Rows):
         *samples, _, size = shape
-        return standard_normal((*samples, noise.batch, size), noise.generator)[..., noise.rows, :]
-    return torch.randn(shape, generator=noise, device=noise.device)
+        return standard_normal((*samples, noise.batch, size), noise.generator, dtype)[..., noise.rows, :]
+    return torch.randn(shape, generator=noise, device=noise.device, dtype=dtype)
 
 
 def reparameterised(posterior: Normal, noise: Noise, samples: int | None = None) -> Tensor:
     """Draw z ~ q(z | x): [B, L], or [S, B, L] for `samples` S; gradients reach mean and scale."""
     shape = posterior.mean.shape if samples is None else (samples, *posterior.mean.shape)
-    return posterior.mean + posterior.stddev * standard_normal(tuple(shape), noise)
+    return posterior.mean + posterior.stddev * standard_normal(tuple(shape), noise, posterior.mean.dtype)

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.models.blocks import encoded, means
+from vae_likelihoods.models.vae import VAE, standard_normal
 from vae_likelihoods.seeding import generator
 
 GAP = 2  # pixels between images, before scaling
@@ -34,8 +35,9 @@ def image_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
 def samples(model: VAE, seed: int, rows: int = 8, columns: int = 8) -> Image.Image:
     """Show the mean of the likelihood for latents from the prior, the same ones in every epoch."""
     device = next(model.parameters()).device
-    outputs = model.sample(rows * columns, generator(seed, "samples", device=device))
-    return image_grid(model.likelihood.mean(outputs), columns)
+    noise = generator(seed, "samples", device=device)
+    z = standard_normal((rows * columns, model.latent_dim), noise, model.dtype)
+    return image_grid(means(model, z), columns)
 
 
 @torch.no_grad()
@@ -46,7 +48,7 @@ def reconstructions(model: VAE, levels: Tensor, rows: int = 4, columns: int = 8)
     """
     columns = min(columns, len(levels))
     originals = levels[: min(rows, len(levels) // columns) * columns]
-    decoded = model.likelihood.mean(model.decode(model.posterior(originals).mean))
+    decoded = means(model, encoded(model, originals).mean)
     both = (model.points(originals), decoded)
     pairs = torch.stack([images.unflatten(0, (-1, columns)) for images in both], 1)
     return image_grid(pairs.flatten(0, 2), columns)

@@ -20,6 +20,7 @@ from vae_likelihoods.recipes.keeping import keep_in, stored_measurement
 from vae_likelihoods.recipes.training import train
 from vae_likelihoods.store.entry import Entry
 from vae_likelihoods.sweeps.gpus import own_gpus
+from vae_likelihoods.sweeps.memory import naming_what_to_lower
 from vae_likelihoods.training.trainer import EpochRecord
 
 Tell = Callable[[EpochRecord], None]
@@ -65,7 +66,11 @@ class Stage(ABC):
             runtime = cell.settings.runtime
             with under("runtime"):
                 record(folder, runtime)
-            with own_gpus(runtime.torch_device, self.processes(cell), runtime.cells_per_gpu) as gpus:
+            device = runtime.torch_device
+            with (
+                own_gpus(device, self.processes(cell), runtime.cells_per_gpu) as gpus,
+                naming_what_to_lower(self.name, device),
+            ):
                 return self.work(cell, folder, tell, gpus)
 
         self.entry(cell).once(

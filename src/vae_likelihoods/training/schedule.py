@@ -25,7 +25,7 @@ class TrainingSettings(Section):
     clip_norm: Annotated[float, Field(gt=0)] | None
     patience: Count | None
     keep: Literal["best", "last"]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float64"]
     matmul: Literal["highest", "high", "medium"]
     grid_epochs: Count
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vae_likelihoods.models.blocks import encoded, images_decoded_at_once
 from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.objectives.base import Objective
 from vae_likelihoods.precision import precise
@@ -196,10 +197,13 @@ class Trainer:
         distortion, rate = [], []
         for levels in self.validation.split(self.settings.evaluation_batch_size):
             with self._autocast():
-                posterior = self.model.posterior(levels)
-                outputs = self.model.decode(reparameterised(posterior, noise))
-            distortion.append(-self.model.likelihood.log_mass(outputs, levels))
+                posterior = encoded(self.model, levels)
             rate.append(self.model.rate_per_latent(posterior).sum(-1))
+            z, at_once = reparameterised(posterior, noise), images_decoded_at_once(self.model)
+            for part, scored in zip(z.split(at_once), levels.split(at_once), strict=True):
+                with self._autocast():
+                    outputs = self.model.decode(part)
+                distortion.append(-self.model.likelihood.log_mass(outputs, scored))
         return precise(torch.cat(distortion)).mean().item(), precise(torch.cat(rate)).mean().item()
 
     def _autocast(self) -> AbstractContextManager[Any]:

@@ -40,7 +40,7 @@ class Normal(Law):
 
     @override
     def draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.randn(like.shape, generator=generator, device=like.device)
+        return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
     @override
     def log_interval(self, lower: Tensor, upper: Tensor, width: Tensor, inner: Tensor) -> IntervalMass:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,8 +86,9 @@ class StudentT(Law):
     @override
     def draw(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a normal over the root of a mean of df squares of normals."""
-        normal = torch.randn(like.shape, generator=generator, device=like.device)
-        squares = torch.randn((self.df, *like.shape), generator=generator, device=like.device).square().sum(0)
+        kind: dict[str, Any] = {"generator": generator, "device": like.device, "dtype": like.dtype}
+        normal = torch.randn(like.shape, **kind)
+        squares = torch.randn((self.df, *like.shape), **kind).square().sum(0)
         return normal * torch.sqrt(self.df / squares)
 
     @override

@@ -26,7 +26,7 @@ SIZE = 64  # features of an image
 MAPS = (16, 32)  # of the two convolutions
 BATCH, STEPS = 64, 1000
 LEARNING_RATE = 3e-3
-AT_ONCE = 1000  # images
+AT_ONCE, BYTES = 1000, 1 << 30  # images, and what they and their feature maps may take, at most
 
 
 class Classifier(nn.Module):
@@ -71,7 +71,7 @@ class Classifier(nn.Module):
         In units of `spread`: a squared distance of 1 is the total variance of the train split's features.
         """
         # An image's place in a batch moves the last digits; without them, equal images have equal features.
-        rounded = [self.body(part).float() for part in precise(points).split(AT_ONCE)]
+        rounded = [self.body(precise(part)).float() for part in points.split(at_once(points))]
         return torch.cat(rounded).double() / self.spread
 
     @torch.no_grad()
@@ -108,18 +108,29 @@ def trained(prepared: PreparedDataset) -> Classifier:
     """
     images, labels = prepared.split("train")
     require(labels.ndim == 1, "dataset", prepared.name, "features need one class an image as its label")
-    points = images.double() / (prepared.native_levels - 1)
     model = _untrained(prepared)
+
+    def points(levels: Tensor) -> Tensor:
+        return levels.double() / (prepared.native_levels - 1)
+
     with torch.enable_grad():
         optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-        for rows in itertools.islice(_batches(len(points)), STEPS):
+        for rows in itertools.islice(_batches(len(images)), STEPS):
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(model(points[rows]), labels[rows]).backward()
+            F.cross_entropy(model(points(images[rows])), labels[rows]).backward()
             optimizer.step()
             schedule.step()
-    model.spread.copy_(model.features(points).var(0).sum().sqrt())
+    features = torch.cat([model.features(points(part)) for part in images.split(at_once(images))])
+    model.spread.copy_(features.var(0).sum().sqrt())
     return model
+
+
+def at_once(images: Tensor) -> int:
+    """Return how many of the images [N, C, H, W] are looked at together."""
+    *_, channels, height, width = images.shape
+    numbers = (2 * channels + 2 * MAPS[0]) * height * width  # more than two layers and their inputs
+    return max(1, min(AT_ONCE, BYTES // (8 * numbers)))
 
 
 def _batches(count: int) -> Iterator[Tensor]:
