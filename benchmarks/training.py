@@ -25,10 +25,10 @@ import tutorial
 from timing import Result, in_own_process, machine, spread, timed
 from tutorial import Task
 from vae_likelihoods.cells.settings import cores
-from vae_likelihoods.datasets.manifest import manifest_sha256
-from vae_likelihoods.datasets.prepared import SPLITS, PreparedDataset
+from vae_likelihoods.datasets.manifest import SPLITS, manifest_sha256
+from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.files import PROJECT, write_json
+from vae_likelihoods.files import PROJECT, sha256, write_json
 from vae_likelihoods.units.quantity import bits_per_dim
 
 DATASET = "fashion_mnist"
@@ -110,9 +110,11 @@ def lay_out(root: Path, images: int | None) -> tuple[Path, int]:
     manifest: dict[str, Any] = {**whole.manifest, "splits": {}}
     for split in SPLITS:
         count = max(1, round(share * whole.count(split)))
-        for what, values in zip(("images", "labels"), whole.split(split), strict=True):
-            np.save(target / f"{split}_{what}.npy", values[:count].numpy())
         manifest["splits"][split] = {"count": count}
+        for what, values in whole.split(split)._asdict().items():
+            path = target / f"{split}_{what}.npy"
+            np.save(path, values[:count].numpy())
+            manifest["splits"][split][f"{what}_sha256"] = sha256(path)
     write_json(target / "manifest.json", {**manifest, "sha256": manifest_sha256(manifest)})
     return target, manifest["splits"]["train"]["count"]
 

@@ -45,7 +45,9 @@ def main() -> None:
     for name in ("train", "validation", "test"):
         images, labels = prepared.split(name)
         points[name] = images / (prepared.native_levels - 1)
-        print(f"accuracy on {name}: {classifier.accuracy(classifier.features(points[name]), labels):.4f}")
+        if labels is not None:
+            accuracy = classifier.accuracy(classifier.features(points[name]), labels)
+            print(f"accuracy on {name}: {accuracy:.4f}")
     features = {name: classifier.features(split) for name, split in points.items()}
     count = min(options.images, *(len(split) for split in points.values()))
     test, limit = features["test"][:count], nearest(features["test"], features["train"]).quantile(QUANTILE)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from vae_likelihoods.datasets.base import LabelledArrays, Source, Split
+from vae_likelihoods.datasets.arrays import LabelledArrays, Split
+from vae_likelihoods.datasets.base import Source
 from vae_likelihoods.datasets.contact_sheet import contact_sheet
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.preparing import prepare

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from vae_likelihoods.datasets.base import LabelledArrays, Source
+from vae_likelihoods.datasets.arrays import LabelledArrays
+from vae_likelihoods.datasets.base import Source
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.datasets.quantise import binarize, check_levels, draw, levels_of, quantise

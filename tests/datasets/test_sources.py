@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from vae_likelihoods.datasets.base import LabelledArrays, Source, build
+from vae_likelihoods.datasets.arrays import LabelledArrays
+from vae_likelihoods.datasets.base import Source, build
 from vae_likelihoods.datasets.embedded import Embedded
 from vae_likelihoods.datasets.idx_files import IdxFiles
 from vae_likelihoods.datasets.mirrors import RemoteFile

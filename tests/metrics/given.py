@@ -26,7 +26,8 @@ class GivenPrepared(PreparedDataset):
         self.name, self.splits = "given", splits
         channels, height, width = train.images.shape[1:]
         self.shape, self.native_levels = (channels, height, width), train.native
-        content = train.images.numpy().tobytes() + train.labels.numpy().tobytes()
+        arrays = (train.images, *([] if train.labels is None else [train.labels]))
+        content = b"".join(array.numpy().tobytes() for array in arrays)
         self.sha256 = hashlib.sha256(content).hexdigest()
 
     def split(self, split: str) -> LabelledImages:

@@ -1,10 +1,10 @@
-"""No number where there are classes alone; the right ones where there are factors."""
+"""No number and a reason where there are classes alone; the right numbers where there are factors."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -38,10 +38,10 @@ class Turned(nn.Module):
 def measured(degrees: float, labelled: bool = True) -> Measured:
     """Measure a model whose latents are the factors, two pixels of four levels, turned."""
     images = [torch.randint(4, (300, 1, 1, 2), generator=generator(0, name)) for name in ("train", "test")]
-    train, test = (Levels(each.byte(), each.flatten(1), 4, 4) for each in images)
-    labels = test.labels if labelled else test.labels[:, 0]
+    labels = [each.flatten(1) if labelled else each.flatten(1)[:, 0] for each in images]
+    train, test = (Levels(x.byte(), y, 4, 4) for x, y in zip(images, labels, strict=True))
     model = VAE(Networks(Turned(degrees), nn.Unflatten(-1, (1, 1, 2))), gaussian(4, 1, scale=0.1), 2)
-    return measure(Disentanglement(**GOOD), model, given(test.images, 4, labels, train=train), "m")
+    return measure(Disentanglement(**GOOD), model, given(test.images, 4, test.labels, train=train), "m")
 
 
 def test_latents_that_are_the_factors_are_disentangled() -> None:
@@ -60,10 +60,25 @@ def test_latents_that_mix_the_factors_are_not() -> None:
     assert result["dci_informativeness"] > 0.9  # type: ignore[operator]
 
 
-def test_classes_give_no_number_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        assert measured(0.0, labelled=False).values == {}
-    assert "classes but no factors" in caplog.text
+def test_classes_give_no_number_and_the_reason() -> None:
+    result = measured(0.0, labelled=False)
+    assert result.values == {}
+    assert set(result.missing.values()) == {"the labels are classes, not factors"}
+    assert len(result.missing) == 4
+
+
+def test_what_is_1_whatever_the_model_is_missing() -> None:
+    """Of one factor, or one latent, nothing can be mixed; a factor of one value cannot be told apart."""
+    metric, rng = Disentanglement(**GOOD), np.random.default_rng(0)
+    codes, values = rng.normal(size=(60, 2)), rng.integers(3, size=(60, 2))
+
+    def missing(codes: np.ndarray, factors: np.ndarray) -> dict[str, str]:
+        return Measured.of(metric.summarise((codes, factors), (codes, factors))).missing
+
+    assert missing(codes, values) == {}
+    assert missing(codes, values[:, :1]) == {"dci_disentanglement": "there is one factor"}
+    assert missing(codes[:, :1], values) == {"dci_completeness": "there is one latent"}
+    assert missing(codes, 0 * values) == {"mig": "no factor varies in test"}
 
 
 @pytest.mark.parametrize(("key", "value"), [("bins", 1), ("trees", 0), ("batch_size", 0)])

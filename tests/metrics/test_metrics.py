@@ -22,7 +22,7 @@ from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.beta_binomial import BetaBinomial
 from vae_likelihoods.metrics import bound
-from vae_likelihoods.metrics.base import Measured, Metric, in_batches
+from vae_likelihoods.metrics.base import Measured, Metric, Missing, in_batches
 from vae_likelihoods.metrics.bound import Bound
 from vae_likelihoods.metrics.latents import Latents
 from vae_likelihoods.metrics.reconstruction import Reconstruction
@@ -229,8 +229,7 @@ class Wrong(Metric):
     ("values", "message"),
     [
         ({"good": 0.5, "odd": 1.0}, "odd=1.0: is measured but not declared. Choices: good, count."),
-        ({"good": math.nan}, "good=nan: is not finite."),
-        ({"good": np.array([1.0, math.inf])}, "good=inf: is not finite."),
+        ({"odd": Missing("a whim")}, "odd=a whim: is measured but not declared. Choices: good, count."),
         ({"count": 2.5}, "count=2.5: is not a whole number, as its format 'd' says."),
     ],
 )
@@ -241,6 +240,24 @@ def test_a_number_that_is_not_as_declared_is_refused(
     with pytest.raises(SettingError) as caught:
         check(measured(metric, model, levels), metric.declarations(4))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (math.nan, "it came out as nan"),
+        ([1.0, math.inf], "it came out as [1.0, inf]"),
+        (np.array([1.0, math.inf, math.nan]), "it is not finite for 2 of 3 images"),
+        (Missing("there is one factor"), "there is one factor"),
+    ],
+)
+def test_a_number_that_cannot_be_is_missing_with_its_reason_and_the_others_stand(
+    value: Any, reason: str, model: VAE, levels: Tensor
+) -> None:
+    metric = Wrong({"good": value, "count": 3})
+    result = measured(metric, model, levels)
+    check(result, metric.declarations(4))
+    assert (result.values, result.per_image, result.missing) == ({"count": 3}, {}, {"good": reason})
 
 
 def test_a_number_that_does_not_exist_for_a_model_is_left_out(model: VAE, levels: Tensor) -> None:

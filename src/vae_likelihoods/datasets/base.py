@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,18 @@ import numpy as np
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
+from vae_likelihoods.datasets.arrays import LabelledArrays, Split
+from vae_likelihoods.datasets.checking import check_arrays, check_names
 from vae_likelihoods.errors import SettingError, require, under
 
 KEY = "dataset"  # the section of a configuration that describes a source
-
-
-@dataclass(frozen=True)
-class LabelledArrays:
-    """Images at native levels and their classes."""
-
-    images: NDArray[np.uint8]  # [N, C, H, W], 0 .. native_levels - 1
-    labels: NDArray[np.int64]  # [N]
-
-
-@dataclass(frozen=True)
-class Split:
-    """The images of one split, and their positions in the source."""
-
-    data: LabelledArrays
-    taken_from: str  # the source's own part: "train" or "test"
-    indices: NDArray[np.int64]  # [N], positions in that part
 
 
 class Source(ABC):
     """One data set, split into training, validation and test images.
 
     A subclass says how the files are downloaded (`download`) and read (`read`). Official test images stay
-    the test split. The other splits are cut from the training part, stratified by class.
+    the test split. The other splits are cut from the training part, stratified by class if there are classes.
 
     Args:
         name: name of the data set, and of its file in ``conf/dataset``.
@@ -67,20 +51,26 @@ class Source(ABC):
     def read(self, folder: Path) -> dict[str, LabelledArrays]:
         """Return the source's own parts: ``train`` and, if it has an official one, ``test``.
 
+        A data set without classes has None as labels. `splits` checks what is returned.
+
         Raises:
             SettingError: if a file of `download` is missing or damaged.
         """
 
     def splits(self, folder: Path) -> dict[str, Split]:
-        """Return the train, validation and test splits of the files in `folder`."""
+        """Return the train, validation and test splits of the files in `folder`.
+
+        Raises:
+            SettingError: what was read is no data set, or a split cannot have its size.
+        """
         parts = self.read(folder)
-        for part in parts.values():
-            self._check(part)
-        train, rest = parts["train"], np.arange(len(parts["train"].labels))
+        check_names(self.name, parts, [("train",), ("train", "test")])
+        check_arrays(self.name, self.native_levels, parts)
+        train, rest = parts["train"], np.arange(len(parts["train"].images))
         if "test" in parts:
             reason = "must be left out, because the source has official test images"
             require(self.test_size is None, "test_size", self.test_size, reason)
-            test = Split(parts["test"], "test", np.arange(len(parts["test"].labels)))
+            test = Split(parts["test"], "test", np.arange(len(parts["test"].images)))
         else:
             reason = "must be given, because the source has no official test images"
             require(self.test_size is not None, "test_size", None, reason)
@@ -90,7 +80,7 @@ class Source(ABC):
         return {"train": _subset(train, rest), "validation": _subset(train, cut), "test": test}
 
     def _cut(
-        self, setting: str, labels: NDArray[np.int64], indices: NDArray[np.int64]
+        self, setting: str, labels: NDArray[np.integer[Any]] | None, indices: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cut as many of `indices` off as `setting` says, stratified by class; return the rest and them.
 
@@ -98,28 +88,14 @@ class Source(ABC):
         """
         from sklearn.model_selection import train_test_split  # slow to import, and only needed here
 
-        size, strata = getattr(self, setting), labels[indices]
-        classes = len(np.unique(strata))
-        least, most = classes, len(indices) - classes
-        reason = f"{least} to {most} can be cut from {len(indices)} images of {classes} classes"
+        size, strata = getattr(self, setting), _strata(labels, indices)
+        groups = len(np.unique(strata))
+        least, most = groups, len(indices) - groups
+        classes = "" if groups == 1 else f" of {groups} classes"
+        reason = f"{least} to {most} can be cut from {len(indices)} images{classes}"
         require(least <= size <= most, setting, size, reason)
         rest, cut = train_test_split(indices, test_size=size, stratify=strata, random_state=self.split_seed)
         return rest, cut
-
-    def _check(self, part: LabelledArrays) -> None:
-        """Refuse images and labels that do not match each other or `native_levels`."""
-        images, labels = part.images, part.labels
-        if images.ndim != 4 or labels.shape != images.shape[:1]:
-            raise SettingError(
-                "", self.name, f"images {images.shape} and labels {labels.shape} do not fit together"
-            )
-        highest = int(images.max())
-        require(
-            highest < self.native_levels,
-            "native_levels",
-            self.native_levels,
-            f"the images of {self.name} reach level {highest}",
-        )
 
     def not_downloaded(self, problem: str) -> SettingError:
         """Return an error that names a problem of the raw files and the command that repairs them."""
@@ -139,8 +115,22 @@ def build(config: Mapping[str, Any]) -> Source:
     return source
 
 
+def _strata(labels: NDArray[np.integer[Any]] | None, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the stratum of each of the images `indices`: its class; the same for all if there are none.
+
+    A class of which one image is left cannot be in both parts of a cut. That image is drawn together with
+    those of the most frequent class, so it is as likely as any other to be cut off.
+    """
+    if labels is None or labels.ndim > 1:
+        return np.zeros(len(indices), np.int64)
+    _, classes, counts = np.unique(labels[indices], return_inverse=True, return_counts=True)
+    strata: NDArray[np.int64] = np.where(counts[classes] > 1, classes, counts.argmax())
+    return strata
+
+
 def _subset(part: LabelledArrays, indices: NDArray[np.int64]) -> Split:
-    return Split(LabelledArrays(part.images[indices], part.labels[indices]), "train", indices)
+    labels = None if part.labels is None else part.labels[indices]
+    return Split(LabelledArrays(part.images[indices], labels), "train", indices)
 
 
 def _require_integer(key: str, value: Any, least: int, most: int | None = None) -> None:

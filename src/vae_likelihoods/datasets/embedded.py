@@ -9,23 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from vae_likelihoods.datasets.base import LabelledArrays, Source
+from vae_likelihoods.datasets.arrays import LabelledArrays
+from vae_likelihoods.datasets.base import Source
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import beside
 from vae_likelihoods.files import sha256 as file_sha256
 
-_FILES = ("images", "labels")
+_FILES = ("images", "labels")  # the latter where the package has labels
 
 
 class Embedded(Source):
-    """Images and labels that come with a package, stored as .npy files with checked bytes.
+    """Images, with labels or without, that come with a package, stored as .npy files with checked bytes.
 
     A subclass reads them from the package (`load`).
 
     Args:
         name: name of the data set.
         native_levels: number of values a pixel can take.
-        sha256: hashes of ``images.npy`` and ``labels.npy``, so that changed data are noticed.
+        sha256: hashes of ``images.npy`` and, if there are labels, of ``labels.npy``, so that changed data are
+            noticed.
         validation_size: images cut for validation.
         test_size: images cut for the test split.
         split_seed: seed of the cuts.
@@ -41,9 +43,9 @@ class Embedded(Source):
         split_seed: int = 0,
     ) -> None:
         super().__init__(name, native_levels, validation_size, test_size, split_seed)
-        complete = isinstance(sha256, Mapping) and set(sha256) == set(_FILES)
-        require(complete, "sha256", sha256, "must have exactly these keys", _FILES)
-        self.sha256 = dict(sha256)
+        complete = isinstance(sha256, Mapping) and set(sha256) in (set(_FILES), {"images"})
+        require(complete, "sha256", sha256, "must have exactly these keys, or images alone", _FILES)
+        self.sha256 = {which: sha256[which] for which in _FILES if which in sha256}
 
     @abstractmethod
     def load(self) -> LabelledArrays:
@@ -55,25 +57,26 @@ class Embedded(Source):
             return []
         data = self.load()
         with beside(folder) as staging:
-            np.save(staging / "images.npy", data.images, allow_pickle=False)
-            np.save(staging / "labels.npy", data.labels, allow_pickle=False)
+            for which in self.sha256:
+                if (array := getattr(data, which)) is not None:
+                    np.save(staging / f"{which}.npy", array, allow_pickle=False)
             for which in self._damaged(staging):
                 reason = f"the installed package has other {which} than those that were published"
                 raise SettingError(f"sha256.{which}", self.sha256[which], reason)
             folder.mkdir(parents=True, exist_ok=True)
-            for which in _FILES:
+            for which in self.sha256:
                 (staging / f"{which}.npy").replace(folder / f"{which}.npy")
-        return [f"{which}.npy" for which in _FILES]
+        return [f"{which}.npy" for which in self.sha256]
 
     def read(self, folder: Path) -> dict[str, LabelledArrays]:
         """Return all images as the training part, since there is no official test part."""
         for which in self._damaged(folder):
             raise self.not_downloaded(f"{folder / which}.npy is missing or damaged")
-        images, labels = (np.load(folder / f"{which}.npy", allow_pickle=False) for which in _FILES)
-        return {"train": LabelledArrays(images, labels)}
+        arrays = {which: np.load(folder / f"{which}.npy", allow_pickle=False) for which in self.sha256}
+        return {"train": LabelledArrays(arrays["images"], arrays.get("labels"))}
 
     def _damaged(self, folder: Path) -> list[str]:
-        return [which for which in _FILES if not self._is_whole(folder / f"{which}.npy", which)]
+        return [which for which in self.sha256 if not self._is_whole(folder / f"{which}.npy", which)]
 
     def _is_whole(self, path: Path, which: str) -> bool:
         return path.is_file() and file_sha256(path) == self.sha256[which]

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_likelihoods.datasets.gz import refusing_damaged_gz
+
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -41,6 +43,13 @@ def parse_idx(content: bytes) -> NDArray[Any]:
 
 
 def read_idx(path: Path) -> NDArray[Any]:
-    """Parse the file at `path`, decompressing it first if its name ends in ``.gz``."""
+    """Parse the file at `path`, decompressing it first if its name ends in ``.gz``.
+
+    Raises:
+        ValueError: see `parse_idx`; also if a .gz is truncated or damaged, or is none.
+    """
     content = path.read_bytes()
-    return parse_idx(gzip.decompress(content) if path.suffix == ".gz" else content)
+    if path.suffix == ".gz":
+        with refusing_damaged_gz():
+            content = gzip.decompress(content)
+    return parse_idx(content)

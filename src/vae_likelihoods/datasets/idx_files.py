@@ -1,4 +1,4 @@
-"""A data set of four IDX files on mirrors: MNIST and data sets of the same format."""
+"""A data set of IDX files on mirrors: MNIST and data sets of the same format."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from vae_likelihoods.datasets.base import LabelledArrays, Source
+from vae_likelihoods.datasets.arrays import LabelledArrays
+from vae_likelihoods.datasets.base import Source
 from vae_likelihoods.datasets.idx import read_idx
 from vae_likelihoods.datasets.mirrors import Mirrors, RemoteFile
 from vae_likelihoods.datasets.transfer import is_address
 from vae_likelihoods.errors import SettingError, require
 
+_PARTS = ("train", "test")
+_IMAGES = ("train_images", "test_images")
 _ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 class IdxFiles(Source):
-    """Images [N, H, W] and labels [N] in IDX files, with an official train and test part.
+    """Images [N, H, W] in IDX files, train and test apart; with labels in two more files, or without.
 
     Args:
         name: name of the data set.
         native_levels: number of values a pixel can take.
         mirrors: base addresses and local folders, tried in this order.
-        files: name and checksum (`RemoteFile`) of train_images, train_labels, test_images and test_labels.
+        files: name and checksum (`RemoteFile`) of train_images and test_images, and of train_labels and
+            test_labels (classes [N], or factors [N, F]) unless the data set has no labels.
         validation_size: images cut from the training part.
         split_seed: seed of the cut.
         retries: how often a failed transfer is repeated at one address.
@@ -48,9 +52,9 @@ class IdxFiles(Source):
         require(type(retries) is int and retries >= 0, "retries", retries, "must be 0 or more")
         positive = isinstance(timeout_s, int | float) and timeout_s > 0
         require(positive, "timeout_s", timeout_s, "must be a number of seconds above 0")
-        complete = isinstance(files, Mapping) and set(files) == set(_ROLES)
-        require(complete, "files", files, "must have exactly these keys", _ROLES)
-        self.files = {role: _remote_file(role, files[role]) for role in _ROLES}
+        complete = isinstance(files, Mapping) and set(files) in (set(_ROLES), set(_IMAGES))
+        require(complete, "files", files, "must have exactly these keys, or those of images alone", _ROLES)
+        self.files = {role: _remote_file(role, files[role]) for role in _ROLES if role in files}
         self.mirrors = Mirrors(name, list(mirrors), retries, float(timeout_s))
 
     def download(self, folder: Path) -> list[str]:
@@ -62,20 +66,24 @@ class IdxFiles(Source):
         for file in self.files.values():
             if not file.is_whole(folder / file.stored_name):
                 raise self.not_downloaded(f"{folder / file.stored_name} is missing or damaged")
-        return {part: self._part(folder, part) for part in ("train", "test")}
+        return {part: self._part(folder, part) for part in _PARTS}
 
     def _part(self, folder: Path, part: str) -> LabelledArrays:
-        images, labels = (self._array(folder, f"{part}_{what}") for what in ("images", "labels"))
-        return LabelledArrays(images[:, None], labels.astype(np.int64))
+        images, labels = f"{part}_images", f"{part}_labels"
+        return LabelledArrays(
+            self._array(folder, images, (3,))[:, None],
+            self._array(folder, labels, (1, 2)).astype(np.int64) if labels in self.files else None,
+        )
 
-    def _array(self, folder: Path, role: str) -> Any:
-        file, dimensions = self.files[role], 3 if role.endswith("images") else 1
+    def _array(self, folder: Path, role: str, dimensions: tuple[int, ...]) -> Any:
+        file = self.files[role]
         try:
             array = read_idx(folder / file.stored_name)
         except ValueError as error:
             raise SettingError(f"files.{role}", file.name, str(error)) from error
-        valid = array.ndim == dimensions and array.dtype == np.uint8
-        reason = f"holds {array.dtype} of shape {array.shape}; uint8 in {dimensions} dimensions are needed"
+        valid = array.ndim in dimensions and array.dtype == np.uint8
+        possible = " or ".join(map(str, dimensions))
+        reason = f"holds {array.dtype} of shape {array.shape}; uint8 in {possible} dimensions are needed"
         require(valid, f"files.{role}", file.name, reason)
         return array
 

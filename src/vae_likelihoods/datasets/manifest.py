@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import Any
 
+SPLITS = ("train", "validation", "test")
+
 
 def manifest_sha256(manifest: dict[str, Any]) -> str:
     """Return the hash of `manifest`, which has the hashes of all arrays."""

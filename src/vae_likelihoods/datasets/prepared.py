@@ -10,18 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_likelihoods.datasets.manifest import manifest_sha256
+from vae_likelihoods.datasets.manifest import SPLITS, manifest_sha256
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import sha256
-
-SPLITS = ("train", "validation", "test")
 
 
 class LabelledImages(NamedTuple):
     """One split at native levels."""
 
     images: Tensor  # uint8 [N, C, H, W]
-    labels: Tensor  # int64 [N]
+    labels: Tensor | None  # int64: classes [N], or factors [N, F]; None: the data set has no labels
 
 
 class PreparedDataset:
@@ -55,13 +53,16 @@ class PreparedDataset:
         return int(self._description(split)["count"])
 
     def split(self, split: str) -> LabelledImages:
-        """Read one of the splits train, validation and test."""
-        paths = [self._path(split, what) for what in ("images", "labels")]
-        for path in paths:
-            if not path.is_file():
-                raise self._unusable(f"{path} is missing")
-        images, labels = (torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths)
-        return LabelledImages(images, labels)
+        """Read one of the splits train, validation and test.
+
+        Raises:
+            SettingError: names a file that is missing or was changed since it was prepared.
+        """
+        arrays = {
+            what: torch.from_numpy(np.load(path, allow_pickle=False))
+            for what, path in self._checked(split).items()
+        }
+        return LabelledImages(arrays["images"], arrays.get("labels"))
 
     def verify(self) -> None:
         """Hash every array and compare it with the manifest.
@@ -70,14 +71,22 @@ class PreparedDataset:
             SettingError: names the first file that is missing or was changed.
         """
         for split in SPLITS:
-            for what in ("images", "labels"):
-                path = self._path(split, what)
-                if not path.is_file() or sha256(path) != self._description(split)[f"{what}_sha256"]:
-                    raise self._unusable(f"{path} is missing or was changed")
+            self._checked(split)
 
-    def _path(self, split: str, what: str) -> Path:
-        self._description(split)
-        return self.folder / f"{split}_{what}.npy"
+    def _checked(self, split: str) -> dict[str, Path]:
+        """Return the files of a split, whose bytes are those that the manifest describes."""
+        description = self._description(split)
+        paths = {
+            what: self.folder / f"{split}_{what}.npy"
+            for what in ("images", "labels")
+            if f"{what}_sha256" in description
+        }
+        for what, path in paths.items():
+            if not path.is_file():
+                raise self._unusable(f"{path} is missing")
+            if sha256(path) != description[f"{what}_sha256"]:
+                raise self._unusable(f"{path} was changed or is damaged")
+        return paths
 
     def _description(self, split: str) -> dict[str, Any]:
         require(split in SPLITS, "split", split, "there is no such split", SPLITS)

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vae_likelihoods.datasets.base import KEY, Source, Split
+from vae_likelihoods.datasets.arrays import LabelledArrays, Split
+from vae_likelihoods.datasets.base import KEY, Source
+from vae_likelihoods.datasets.checking import check_arrays, check_names
 from vae_likelihoods.datasets.contact_sheet import write_contact_sheet
-from vae_likelihoods.datasets.manifest import manifest_sha256
+from vae_likelihoods.datasets.manifest import SPLITS, manifest_sha256
+from vae_likelihoods.datasets.oddities import oddities
 from vae_likelihoods.errors import under
 from vae_likelihoods.files import folder_aside, sha256, write_json
+
+log = logging.getLogger(__name__)
 
 
 def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
     """Write the splits of `source` to `prepared`, all of them or nothing; return the manifest.
 
-    The same raw files give the same prepared bytes.
+    The same raw files give the same prepared bytes. What is odd about the images is logged as a warning.
 
     Raises:
-        SettingError: if a file in `raw` is missing or damaged, or a split cannot have its size.
+        SettingError: if a file in `raw` is missing or damaged, a split cannot have its size, or the arrays
+            are no data set (`checking`).
     """
     with under(KEY):
         splits = source.splits(raw)
+        # Checked again, because a source may cut its splits itself.
+        check_names(source.name, splits, [SPLITS])
+        check_arrays(source.name, source.native_levels, {name: split.data for name, split in splits.items()})
+    images = {name: splits[name].data.images for name in SPLITS}
+    for oddity in oddities(source.native_levels, images):
+        log.warning("%s: %s", source.name, oddity)
     with folder_aside(prepared) as folder:
         descriptions = {name: _write_split(folder, name, split) for name, split in splits.items()}
         manifest = {
@@ -42,14 +55,26 @@ def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
 
 def _write_split(folder: Path, name: str, split: Split) -> dict[str, Any]:
     """Write the arrays of a split; return their description for the manifest."""
-    for what, array in (("images", split.data.images), ("labels", split.data.labels)):
+    images, labels = split.data.images, split.data.labels
+    arrays = {"images": images} if labels is None else {"images": images, "labels": labels.astype(np.int64)}
+    for what, array in arrays.items():
         np.save(folder / f"{name}_{what}.npy", np.ascontiguousarray(array), allow_pickle=False)
-    classes, counts = np.unique(split.data.labels, return_counts=True)
     return {
-        "count": len(split.data.labels),
-        "counts_per_class": {str(label): int(count) for label, count in zip(classes, counts, strict=True)},
+        "count": len(images),
+        **_labels_in_words(split.data),
         "taken_from": split.taken_from,
-        "indices_sha256": hashlib.sha256(split.indices.astype("<i8").tobytes()).hexdigest(),
-        "images_sha256": sha256(folder / f"{name}_images.npy"),
-        "labels_sha256": sha256(folder / f"{name}_labels.npy"),
+        "indices_sha256": hashlib.sha256(np.asarray(split.indices, "<i8").tobytes()).hexdigest(),
+        **{f"{what}_sha256": sha256(folder / f"{name}_{what}.npy") for what in arrays},
+    }
+
+
+def _labels_in_words(data: LabelledArrays) -> dict[str, Any]:
+    """Return how many images each class has, or how many values each factor; nothing without labels."""
+    if data.labels is None:
+        return {}
+    if data.labels.ndim > 1:
+        return {"values_per_factor": [len(np.unique(factor)) for factor in data.labels.T]}
+    classes, counts = np.unique(data.labels, return_counts=True)
+    return {
+        "counts_per_class": {str(label): int(count) for label, count in zip(classes, counts, strict=True)}
     }

@@ -70,7 +70,7 @@ class Levels:
     """
 
     images: Tensor  # uint8 [N, C, H, W]
-    labels: Tensor  # int64 [N]
+    labels: Tensor | None  # int64: classes [N], or factors [N, F]; None: the data set has no labels
     levels: int
     native: int
     redrawn: bool = False
@@ -81,7 +81,8 @@ class Levels:
 
     def to(self, device: torch.device | str) -> Levels:
         """Return the same split on another device."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, images=self.images.to(device), labels=labels)
 
     @property
     def sha256(self) -> str:
@@ -100,13 +101,17 @@ def levels_of(prepared: PreparedDataset, split: str, levels: int, binarize: Bina
             validation and test one draw that is the same in every run, for train a new draw each epoch.
 
     Raises:
-        SettingError: if the data cannot have these levels, or cannot be binarised like this.
+        SettingError: if the data cannot have these levels, or cannot be binarised like this; if images to
+            train on would become a single level, though they are not constant.
     """
     check_levels(prepared.native_levels, levels, binarize)
     images, labels = prepared.split(split)
     native = prepared.native_levels
     if binarize == "threshold":
-        return Levels(quantise(images, native, levels), labels, levels, native)
+        seen = quantise(images, native, levels)
+        if split == "train":
+            _require_contrast(prepared.name, images, seen, levels)
+        return Levels(seen, labels, levels, native)
     if split == "train":
         return Levels(images, labels, levels, native, redrawn=True)
     return Levels(_fixed_draw(images, native, prepared.sha256, split), labels, levels, native)
@@ -119,6 +124,15 @@ def check_levels(native: int, levels: int, binarize: Binarize) -> None:
     require(binarize in choices, "binarize", binarize, "unknown", choices)
     possible = binarize == "threshold" or levels == 2
     require(possible, "binarize", binarize, f"draws binary pixels, so it needs levels=2, not {levels}")
+
+
+def _require_contrast(name: str, images: Tensor, seen: Tensor, levels: int) -> None:
+    """Refuse levels at which images that differ are all the same, and so can be coded in no bits at all."""
+    (lowest, highest), (least, most) = ((int(end) for end in each.aminmax()) for each in (images, seen))
+    reason = (
+        f"the images of {name}, of levels {lowest} to {highest}, would all have the level {least}; use more"
+    )
+    require(lowest == highest or least < most, "levels", levels, reason)
 
 
 def _fixed_draw(images: Tensor, native: int, sha256: str, split: str) -> Tensor:

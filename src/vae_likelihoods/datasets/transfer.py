@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from urllib.request import url2pathname
 import pooch
 import requests
 from tqdm import tqdm
+
+from vae_likelihoods.datasets.gz import refusing_damaged_gz
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MISSING = (403, 404, 410)  # S3 answers 403 to a missing file; a retry would not help
@@ -101,8 +102,5 @@ def local_path(mirror: str) -> Path:
 
 
 def _gunzip(source: Path, target: Path) -> None:
-    try:
-        with gzip.open(source) as packed, target.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"truncated or damaged .gz ({error})") from error
+    with refusing_damaged_gz(), gzip.open(source) as packed, target.open("wb") as plain:
+        shutil.copyfileobj(packed, plain)

@@ -8,7 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from vae_likelihoods.datasets.prepared import SPLITS, PreparedDataset
+from vae_likelihoods.datasets.manifest import SPLITS
+from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.quantise import levels_of, quantise
 
 

@@ -18,7 +18,20 @@ from vae_likelihoods.precision import precise
 from vae_likelihoods.units.declaration import Declaration
 
 Floats = NDArray[np.float64]
-Value = float | list[float] | Floats
+
+
+@dataclass(frozen=True)
+class Missing:
+    """In place of a declared number that these images, or this model, do not have.
+
+    Args:
+        reason: why, in a few words that can stand in brackets.
+    """
+
+    reason: str
+
+
+Value = float | list[float] | Floats | Missing
 """A number, a list with a number for each latent, or an array [N] with a number for each test image."""
 Values = Mapping[str, Value]
 
@@ -32,16 +45,20 @@ class Metric(ABC):
 
     @abstractmethod
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
-        """Return the values of the declared numbers; one that does not exist for this model is left out.
+        """Return the values of the declared numbers; in place of one that cannot be, `Missing` and why.
 
-        An array [N] must be in the order of the test split. Its mean is the number, and the array becomes a
-        column of per_image.csv.
+        A number that is not finite is missing too. An array [N] must be in the order of the test split. Its
+        mean is the number, and the array becomes a column of per_image.csv.
 
         Args:
             model: on the device of the data.
             data: the data set at K levels.
             noise: the only source of random numbers.
         """
+
+    def without(self, data: Data, reason: Missing) -> Values:
+        """Return all declared numbers as missing, for one reason."""
+        return {declaration.name: reason for declaration in self.declarations(data.levels)}
 
 
 @dataclass(frozen=True)
@@ -51,20 +68,35 @@ class Measured:
     Args:
         values: by name, the mean of each array.
         per_image: the arrays [N] by name.
+        missing: why a number is missing, by name.
     """
 
     values: dict[str, float | list[float]]
     per_image: dict[str, Floats]
+    missing: dict[str, str]
 
     @classmethod
     def of(cls, values: Values) -> Self:
-        """Split what a metric returned."""
-        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-        numbers = {
-            name: float(value.mean()) if isinstance(value, np.ndarray) else value
-            for name, value in values.items()
-        }
-        return cls(numbers, arrays)
+        """Split what a metric returned; a number that is not finite is missing."""
+        numbers: dict[str, float | list[float]] = {}
+        arrays: dict[str, Floats] = {}
+        missing: dict[str, str] = {}
+        for name, value in values.items():
+            if isinstance(value, Missing):
+                missing[name] = value.reason
+            elif not np.isfinite(value).all():
+                missing[name] = _not_finite(value)
+            elif isinstance(value, np.ndarray):
+                numbers[name], arrays[name] = float(value.mean()), value
+            else:
+                numbers[name] = value
+        return cls(numbers, arrays, missing)
+
+
+def _not_finite(value: float | list[float] | Floats) -> str:
+    if not isinstance(value, np.ndarray):
+        return f"it came out as {value}"
+    return f"it is not finite for {np.count_nonzero(~np.isfinite(value))} of {len(value)} images"
 
 
 def in_batches(levels: Tensor, size: int) -> Iterator[Tensor]:

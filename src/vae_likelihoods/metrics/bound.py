@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from typing_extensions import override
 
-from vae_likelihoods.errors import require_count
+from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.inference.bounds import importance_weighted
 from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
@@ -73,6 +74,7 @@ class Bound(Metric):
             ess.append(bounds.effective_sample_size[0])
             rate.append(bounds.rate)
             distortion.append(-bounds.log_likelihood)
+        _require_scored(numpy(nll))
         per_image = {
             "nll_nats": numpy(nll),
             "rate_nats": numpy(rate),
@@ -80,6 +82,13 @@ class Bound(Metric):
             "effective_sample_size": numpy(ess),
         }
         return summarise(per_image, self.samples, levels[0].numel())
+
+
+def _require_scored(nll: Floats) -> None:
+    """Refuse a model that gives no probability to some image: no number of it would be a score."""
+    lost = np.count_nonzero(~np.isfinite(nll))
+    reason = f"is not finite for {lost} of {len(nll)} test images: the model gives them no probability"
+    require(lost == 0, "nll_nats", nll.mean(), reason)
 
 
 def summarise(per_image: Mapping[str, Floats], samples: int, dimensions: int) -> Values:

@@ -15,7 +15,7 @@ from typing_extensions import override
 from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.inference.bounds import effective_sample_size, importance_weighted_bound
 from vae_likelihoods.likelihoods.base import Likelihood
-from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Metric, Missing, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.units.declaration import Declaration
@@ -36,7 +36,7 @@ class Coarsening(Metric):
     q still sees all of x, so it may be too narrow for the block: see the effective sample size. The scores
     are compared with the score at K from the same draws, not with that of `bound`, which has more samples.
 
-    If the channels of a pixel depend on each other, a pixel alone has no mass. Then nothing is measured.
+    If the channels of a pixel depend on each other, a pixel alone has no mass. Then the numbers are missing.
 
     Args:
         levels: each K' that is scored, from many to few, each a multiple of the next one, so that each block
@@ -77,8 +77,10 @@ class Coarsening(Metric):
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         likelihood, images = model.likelihood, data.test.images
         fewer = self._fewer(likelihood.levels)
-        if not fewer or not likelihood.channels_factorise:
+        if not fewer:
             return {}
+        if not likelihood.channels_factorise:
+            return self.without(data, Missing("the channels of a pixel depend on each other"))
         scored = [likelihood.levels, *fewer]
         weights: dict[int, list[Tensor]] = {levels: [] for levels in scored}
         for batch in in_batches(images, self.evaluated_at_once // (self.samples * images[0].numel())):

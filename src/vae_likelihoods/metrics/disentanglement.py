@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,8 +11,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require_count
-from vae_likelihoods.metrics.base import Metric, Values, in_batches, numpy
+from vae_likelihoods.metrics.base import Metric, Missing, Value, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.metrics.labels import factors
 from vae_likelihoods.metrics.measures.disentangling import Codes, Factors, dci, mutual_information_gap
 from vae_likelihoods.models.blocks import encoded
 from vae_likelihoods.models.vae import VAE
@@ -26,7 +26,7 @@ class Disentanglement(Metric):
     """MIG and DCI of the posterior's means (`disentangling`), where labels are factors: integers [N, F].
 
     Labels [N] are classes, and a class is not a factor of variation. All data sets in conf/dataset have
-    classes only. For these the metric has no number, and a line in the log says so.
+    classes only. For these the numbers are missing, with this reason.
 
     Args:
         bins: into which each latent is cut for the MIG.
@@ -59,12 +59,12 @@ class Disentanglement(Metric):
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
-        if data.test.labels.ndim == 1:
-            logging.getLogger(__name__).info("the data set has classes but no factors: no disentanglement")
-            return {}
+        labelled = factors(data)
+        if isinstance(labelled, Missing):
+            return self.without(data, labelled)
         train, test = (
-            (self._codes(model, split.images), split.labels.cpu().numpy())
-            for split in (data.train, data.test)
+            (self._codes(model, split.images), values.cpu().numpy())
+            for split, values in zip((data.train, data.test), labelled, strict=True)
         )
         with threadpool_limits(torch.get_num_threads()):
             return self.summarise(train, test)
@@ -74,8 +74,16 @@ class Disentanglement(Metric):
 
     def summarise(self, train: tuple[Codes, Factors], test: tuple[Codes, Factors]) -> Values:
         """Return the numbers of codes [N, L] and factors [N, F]; DCI is fitted on train."""
-        scores = dci(train, test, self.trees)._asdict()
-        return {
-            "mig": mutual_information_gap(*test, self.bins),
-            **{f"dci_{name}": value for name, value in scores.items()},
+        varying = (test[1] != test[1][:1]).any()
+        values: dict[str, Value] = {
+            "mig": mutual_information_gap(*test, self.bins)
+            if varying
+            else Missing("no factor varies in test"),
+            **{f"dci_{name}": value for name, value in dci(train, test, self.trees)._asdict().items()},
         }
+        # Of one factor, or one latent, there is nothing to be mixed with: both would be 1 whatever the model.
+        if test[1].shape[1] == 1:
+            values["dci_disentanglement"] = Missing("there is one factor")
+        if test[0].shape[1] == 1:
+            values["dci_completeness"] = Missing("there is one latent")
+        return values

@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from vae_likelihoods.errors import require_count
 from vae_likelihoods.inference.bounds import importance_weighted
-from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Metric, Missing, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
-from vae_likelihoods.metrics.uncertainty import standard_error, with_error
+from vae_likelihoods.metrics.uncertainty import ONE_IMAGE, standard_error, with_error
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.quantity import NATS, Quantity
@@ -53,10 +53,12 @@ class Generalisation(Metric):
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
         train = self._nll(model, data.train.images[: self.images], noise)
         test = self._nll(model, data.test.images[: self.images], noise)
+        errors = standard_error(train), standard_error(test)
+        known = [error for error in errors if not isinstance(error, Missing)]
         return {
             **with_error("train_nll_nats", train, kept=False),
             "generalisation_gap_nats": float(test.mean() - train.mean()),
-            "generalisation_gap_nats_se": math.hypot(standard_error(train), standard_error(test)),
+            "generalisation_gap_nats_se": math.hypot(*known) if len(known) == 2 else ONE_IMAGE,
         }
 
     def _nll(self, model: VAE, levels: Tensor, noise: torch.Generator) -> Floats:

@@ -14,7 +14,7 @@ from torch.distributions import Normal, kl_divergence
 from typing_extensions import override
 
 from vae_likelihoods.errors import require_count
-from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Metric, Missing, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.uncertainty import standard_error
 from vae_likelihoods.models.blocks import encoded
@@ -88,6 +88,8 @@ class Information(Metric):
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
+        if len(data.test.images) < 2:
+            return self.without(data, Missing("one image cannot be told from others"))
         train, test = (posterior_of(model, split.images) for split in (data.train, data.test))
         parts = self.per_image(test, noise, model.dtype)._asdict()
         nats = {name: numpy([part]) for name, part in parts.items()}

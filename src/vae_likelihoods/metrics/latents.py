@@ -10,7 +10,7 @@ import torch
 from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Metric, Missing, Value, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.models.blocks import encoded
 from vae_likelihoods.models.vae import VAE
@@ -96,8 +96,13 @@ class Latents(Metric):
     def summarise(self, means: Floats, rates: Floats) -> Values:
         """Return the numbers from posterior means [N, L] and rates [N, L] in nats."""
         variances, collapsed = means.var(0), self.collapsed_share(rates)
+        active: dict[str, Value] = {
+            name: int((variances > least).sum()) for name, least in self._thresholds.items()
+        }
+        if len(means) < 2:
+            active = dict.fromkeys(active, Missing("a variance over images needs two images"))
         return {
-            **{name: int((variances > least).sum()) for name, least in self._thresholds.items()},
+            **active,
             "kl_per_latent_nats": rates.mean(0).tolist(),
             "collapsed_share": collapsed,
             "posterior_collapse": int(collapsed >= self.alarm),

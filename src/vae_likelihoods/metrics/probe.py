@@ -19,8 +19,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.metrics.base import Floats, Metric, Value, Values, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Metric, Missing, Value, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.metrics.labels import classes
+from vae_likelihoods.metrics.uncertainty import ONE_IMAGE
 from vae_likelihoods.models.blocks import encoded
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units.declaration import Declaration
@@ -65,35 +67,41 @@ class Probe(Metric):
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
-        if data.train.labels.ndim > 1:  # labels of factors, see disentanglement
-            return {}
+        labelled = classes(data)
+        if isinstance(labelled, Missing):
+            return self.without(data, labelled)
         train, test = (self._means(model, split.images) for split in (data.train, data.test))
-        labels, answers = (split.labels.cpu().numpy() for split in (data.train, data.test))
+        labels, answers = (each.cpu().numpy() for each in labelled)
         # Another number of threads gives other last digits; one for each core in each process is too many.
         with threadpool_limits(torch.get_num_threads()):
             predicted = {
                 "linear_probe": self.linear(train, labels, test),
                 "knn": self.nearest(train, labels, test),
-                "majority": np.full(len(test), np.bincount(labels).argmax()),
+                "majority": np.full(len(test), most_frequent(labels)),
             }
-        return summarise({name: classes == answers for name, classes in predicted.items()})
+        return summarise({name: named == answers for name, named in predicted.items()})
 
     def _means(self, model: VAE, images: Tensor) -> Floats:
         return numpy([encoded(model, batch).mean for batch in in_batches(images, self.batch_size)])
 
     def linear(self, train: Floats, labels: Labels, test: Floats) -> Labels:
         """Return the classes [M] of test points [M, L] by logistic regression on train points [N, L]."""
-        if len(np.unique(labels)) == 1:  # scikit-learn refuses to fit a single class
-            return np.full(len(test), labels[0])
         regression = LogisticRegression(C=self.regularisation, max_iter=1000)
-        classes: Labels = make_pipeline(StandardScaler(), regression).fit(train, labels).predict(test)
-        return classes
+        answers: Labels = make_pipeline(StandardScaler(), regression).fit(train, labels).predict(test)
+        return answers
 
     def nearest(self, train: Floats, labels: Labels, test: Floats) -> Labels:
         """Return the classes [M] of test points [M, L] that most of the nearest train points [N, L] have."""
         votes = KNeighborsClassifier(min(self.neighbours, len(train))).fit(train, labels)
-        classes: Labels = votes.predict(test)
-        return classes
+        answers: Labels = votes.predict(test)
+        return answers
+
+
+def most_frequent(labels: Labels) -> np.int64:
+    """Return the class that most of [N] labels are; of several the first."""
+    values, counts = np.unique(labels, return_counts=True)
+    answer: np.int64 = values[counts.argmax()]
+    return answer
 
 
 def summarise(right: Mapping[str, NDArray[np.bool_]]) -> Values:
@@ -102,5 +110,6 @@ def summarise(right: Mapping[str, NDArray[np.bool_]]) -> Values:
     for name, hits in right.items():
         share = float(hits.mean())
         values[f"{name}_accuracy"] = hits.astype(np.float64)
-        values[f"{name}_accuracy_se"] = math.sqrt(share * (1 - share) / len(hits))
+        error = math.sqrt(share * (1 - share) / len(hits))
+        values[f"{name}_accuracy_se"] = error if len(hits) > 1 else ONE_IMAGE
     return values

@@ -11,8 +11,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
-from vae_likelihoods.metrics.base import Metric, Values, in_batches
+from vae_likelihoods.metrics.base import Metric, Missing, Value, Values, in_batches
 from vae_likelihoods.metrics.data import Data
+from vae_likelihoods.metrics.labels import classes
 from vae_likelihoods.metrics.measures.features import at_once, classifier_of
 from vae_likelihoods.metrics.measures.frechet import frechet_distance
 from vae_likelihoods.metrics.measures.neighbours import likeness, nearest
@@ -22,6 +23,7 @@ from vae_likelihoods.precision import home_of_float64
 from vae_likelihoods.units.declaration import Better, Declaration
 from vae_likelihoods.units.quantity import Quantity
 
+_IN_TRAIN = Missing("half of the test images are in train, at a distance of 0")
 SHARE = Quantity("share of images")
 DISTANCE = Quantity("squared distance over variance of features")
 NEIGHBOURHOODS = Quantity("neighbourhoods of test images, over k")
@@ -69,19 +71,26 @@ class Samples(Metric):
 
     @override
     def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
+        labelled = classes(data)
+        if isinstance(labelled, Missing):
+            return self.without(data, labelled)
+        count = min(self.images, len(data.train.images), len(data.test.images))
+        if count < 2:
+            return self.without(data, Missing("two images of train and of test are needed"))
         classifier = classifier_of(data.prepared, data.keep).to(home_of_float64(data.device))
+        if not classifier.spread > 0:
+            return self.without(data, Missing("all images of train have the same features"))
         train, test = (
             torch.cat(
                 [classifier.features(model.points(part)) for part in in_batches(images, at_once(images))]
             )
             for images in (data.train.images, data.test.images)
         )
-        count = min(self.images, len(train), len(test))
         kinds = self._generate(model, count, noise)
         generated = {kind: classifier.features(points) for kind, points in zip(GENERATED, kinds, strict=True)}
-        values: dict[str, float] = {
+        values: dict[str, Value] = {
             "compared_images": count,
-            "features_accuracy": classifier.accuracy(test, data.test.labels),
+            "features_accuracy": classifier.accuracy(test, labelled[1]),
         }
         for kind, points in {**generated, "train": train[:count]}.items():
             values |= self.compare(kind, points, test[:count])
@@ -104,16 +113,16 @@ class Samples(Metric):
         }
         return {f"{measure}_{kind}": value for measure, value in measures.items()}
 
-    def copies(self, generated: Mapping[str, Tensor], train: Tensor, test: Tensor) -> dict[str, float]:
+    def copies(self, generated: Mapping[str, Tensor], train: Tensor, test: Tensor) -> dict[str, Value]:
         """Return how close generated points [N, F] are to training points, as against test points [M, F]."""
         fresh = nearest(test, train)
         typical, limit = fresh.median(), fresh.quantile(self.quantile)
-        values = {}
+        values: dict[str, Value] = {}
         for kind, points in generated.items():
             gaps = nearest(points, train)
             values[f"memorised_share_{kind}"] = float((gaps <= limit).double().mean())
-            if typical > 0:  # it is 0 if half of the test images are in train
-                values[f"nearest_train_ratio_{kind}"] = float(gaps.median() / typical)
+            ratio = float(gaps.median() / typical) if typical > 0 else _IN_TRAIN
+            values[f"nearest_train_ratio_{kind}"] = ratio
         return values
 
 

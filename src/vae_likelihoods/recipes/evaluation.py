@@ -47,8 +47,9 @@ def evaluate(
 ) -> list[str]:
     """Measure the cell in runs/ with every configured metric; return the result files in `folder`.
 
-    metrics.json holds every number, and its declaration under `declarations`. per_image.csv has a row for
-    every test image; its columns are declared under the same names.
+    metrics.json holds every number, and its declaration under `declarations`. A number that is missing is
+    null, and `missing` says why; it is not there if nothing is missing. per_image.csv has a row for every
+    test image; its columns are declared under the same names.
 
     Args:
         cell: what to measure.
@@ -59,8 +60,10 @@ def evaluate(
     trained = Trained(cell, keep)
     model, test = trained.model, trained.data.test
     measured = [take(trained, name) for name in trained.metrics]
+    missing = {name: reason for each in measured for name, reason in each.missing.items()}
     values = {name: value for each in measured for name, value in each.values.items()}
-    numbers = {each: values[each.name] for each in declared(trained) if each.name in values}
+    known = {**values, **dict.fromkeys(missing)}
+    numbers = {each: known[each.name] for each in declared(trained) if each.name in known}
     facts = {**identity(cell), **numbers, **influence(measured), **cost(cell, model)}
     contents = {
         **{declaration.name: value for declaration, value in facts.items()},
@@ -68,6 +71,7 @@ def evaluate(
         "test_sha256": test.sha256,
         "weights_sha256": cell.weights,
         "settings": cell.settings.flat,
+        **({"missing": missing} if missing else {}),
         "declarations": to_plain(unique(facts)),
     }
     write_json(folder / METRICS, contents)

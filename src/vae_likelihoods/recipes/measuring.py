@@ -85,7 +85,7 @@ def measure(trained: Trained, name: str) -> Measured:
     """Apply the metric `name`, with random numbers of its own.
 
     Raises:
-        SettingError: if a number is not declared, is not finite, or does not fit its format.
+        SettingError: if a number is not declared, or does not fit its format.
     """
     settings, metric = trained.cell.settings, trained.metrics[name]
     noise = generator(settings.seed, "metric", name, device=trained.data.device)
@@ -96,11 +96,11 @@ def measure(trained: Trained, name: str) -> Measured:
 
 
 def check(measured: Measured, declarations: Iterable[Declaration]) -> None:
-    """Refuse values that are not declared, not finite, or that do not fit their format (SettingError)."""
+    """Refuse numbers that are not declared, or that do not fit their format (SettingError)."""
     declared = {declaration.name: declaration for declaration in declarations}
-    for number, value in measured.values.items():
+    for number, value in {**measured.values, **measured.missing}.items():
         require(number in declared, number, value, "is measured but not declared", declared)
-        require(bool(np.isfinite(value).all()), number, value, "is not finite")
+    for number, value in measured.values.items():
         form = declared[number].format
         fits = not form.endswith("d") or isinstance(value, list) or float(value).is_integer()
         require(fits, number, value, f"is not a whole number, as its format '{form}' says")
@@ -108,7 +108,7 @@ def check(measured: Measured, declarations: Iterable[Declaration]) -> None:
 
 def write_measured(measured: Measured, folder: Path) -> list[str]:
     """Write what a metric measured into `folder`, to the last bit; return the names of the files."""
-    write_json(folder / MEASURED, measured.values)
+    write_json(folder / MEASURED, {"values": measured.values, "missing": measured.missing})
     for name, array in measured.per_image.items():
         write_whole(folder / f"{name}.npy", partial(np.save, arr=array, allow_pickle=False))
     return [MEASURED, *(f"{name}.npy" for name in measured.per_image)]
@@ -116,7 +116,7 @@ def write_measured(measured: Measured, folder: Path) -> list[str]:
 
 def read_measured(folder: Path) -> Measured:
     """Read what `write_measured` wrote."""
-    values: dict[str, float | list[float]] = json.loads((folder / MEASURED).read_text(encoding="utf-8"))
-    files = {name: folder / f"{name}.npy" for name in values}
+    stored = json.loads((folder / MEASURED).read_text(encoding="utf-8"))
+    files = {name: folder / f"{name}.npy" for name in stored["values"]}
     arrays = {name: np.load(path, allow_pickle=False) for name, path in files.items() if path.is_file()}
-    return Measured(values, arrays)
+    return Measured(stored["values"], arrays, stored["missing"])

@@ -93,7 +93,7 @@ def test_other_kernels_train_to_the_same_features(
 
 def test_features_do_not_depend_on_how_many_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     points = torch.rand(23, 1, 4, 5, generator=generator(0, "points"))
-    model = Classifier((1, 4, 5), 2)
+    model = Classifier((1, 4, 5), torch.arange(2))
     whole = model.features(points)
     monkeypatch.setattr(features, "AT_ONCE", 7)
     torch.testing.assert_close(model.features(points), whole)
@@ -101,7 +101,7 @@ def test_features_do_not_depend_on_how_many_are_computed_at_once(monkeypatch: py
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 32, 32), (1, 28, 28), (2, 5, 9)])
 def test_images_of_any_shape_have_features(shape: tuple[int, int, int]) -> None:
-    assert Classifier(shape, 3).features(torch.zeros(2, *shape)).shape == (2, SIZE)
+    assert Classifier(shape, torch.arange(3)).features(torch.zeros(2, *shape)).shape == (2, SIZE)
 
 
 @few_steps

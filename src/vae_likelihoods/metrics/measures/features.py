@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from vae_likelihoods.datasets.prepared import PreparedDataset
-from vae_likelihoods.errors import require
+from vae_likelihoods.errors import SettingError
 from vae_likelihoods.metrics.data import Keep
 from vae_likelihoods.precision import precise
 from vae_likelihoods.seeding import generator, seeded
@@ -36,15 +36,16 @@ class Classifier(nn.Module):
 
     Args:
         shape: C, H, W of an image.
-        classes: how many there are.
+        classes: the labels that train has, [S], each once, in order.
 
     Attributes:
         spread: root of the total variance of the features of the train split, once it was trained.
     """
 
     spread: Tensor
+    classes: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, shape: tuple[int, int, int], classes: Tensor) -> None:
         super().__init__()
         channels, height, width = shape
         first, second = MAPS
@@ -54,7 +55,8 @@ class Classifier(nn.Module):
             *(nn.Conv2d(first, second, 5, stride=2, padding=2), nn.ReLU()),
             *(nn.Flatten(), nn.Linear(inner, SIZE), nn.ReLU()),
         )
-        self.head = nn.Linear(SIZE, classes)
+        self.head = nn.Linear(SIZE, len(classes))
+        self.register_buffer("classes", classes, persistent=False)  # not weights; known from the data
         self.register_buffer("spread", torch.ones(()))
         self.double()
 
@@ -78,7 +80,8 @@ class Classifier(nn.Module):
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Return which share of images with these features [N, SIZE] is given its label [N]."""
         logits = self.head(features * self.spread)
-        return float((logits.argmax(1).cpu() == labels.cpu()).double().mean())
+        named = self.classes.cpu()[logits.argmax(1).cpu()]
+        return float((named == labels.cpu()).double().mean())
 
 
 def classifier_of(prepared: PreparedDataset, keep: Keep) -> Classifier:
@@ -106,9 +109,9 @@ def trained(prepared: PreparedDataset) -> Classifier:
 
     Adam with a learning rate that falls to 0 (cosine), `STEPS` steps however many images there are.
     """
-    images, labels = prepared.split("train")
-    require(labels.ndim == 1, "dataset", prepared.name, "features need one class an image as its label")
+    images, _ = prepared.split("train")
     model = _untrained(prepared)
+    targets = torch.searchsorted(model.classes, _classes_of(prepared))
 
     def points(levels: Tensor) -> Tensor:
         return levels.double() / (prepared.native_levels - 1)
@@ -118,7 +121,7 @@ def trained(prepared: PreparedDataset) -> Classifier:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
         for rows in itertools.islice(_batches(len(images)), STEPS):
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(model(points(images[rows])), labels[rows]).backward()
+            F.cross_entropy(model(points(images[rows])), targets[rows]).backward()
             optimizer.step()
             schedule.step()
     features = torch.cat([model.features(points(part)) for part in images.split(at_once(images))])
@@ -143,4 +146,12 @@ def _batches(count: int) -> Iterator[Tensor]:
 def _untrained(prepared: PreparedDataset) -> Classifier:
     """Return the network as it is before training, always the same."""
     with seeded(0, "features"):
-        return Classifier(prepared.shape, int(prepared.split("train").labels.max()) + 1)
+        return Classifier(prepared.shape, _classes_of(prepared).unique())
+
+
+def _classes_of(prepared: PreparedDataset) -> Tensor:
+    """Return the class of each image of train, [N]."""
+    labels = prepared.split("train").labels
+    if labels is None or labels.ndim > 1:
+        raise SettingError("dataset", prepared.name, "features need one class an image as its label")
+    return labels
