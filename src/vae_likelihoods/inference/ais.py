@@ -129,7 +129,12 @@ class Annealing:
 
 
 def log_joint_of(model: VAE, levels: Tensor) -> LogJoint:
-    """Return log p(x, z) as a function of z [S, B, L] for levels [B, C, H, W]: the mass over K levels."""
+    """Return log p(x, z) as a function of z [S, B, L] for levels [B, C, H, W]: the mass over K levels.
+
+    Raises:
+        SettingError: the images are no levels of the model.
+    """
+    model.require_levels(levels)
 
     def log_joint(z: Tensor) -> Tensor:
         log_prior: Tensor = model.prior().log_prob(z).sum(-1)

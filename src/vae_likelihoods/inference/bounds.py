@@ -33,7 +33,11 @@ def importance_samples(
     """Yield `samples` draws from q = `posterior` for levels [B, C, H, W], block by block.
 
     A block decodes at most `decoded_at_once` images, but at least one draw for each image of the batch.
+
+    Raises:
+        SettingError: the images are no levels of the model.
     """
+    model.require_levels(levels)
     block = max(1, decoded_at_once // len(levels))
     for start in range(0, samples, block):
         z = reparameterised(posterior, noise, min(block, samples - start))  # [S, B, L]
@@ -77,6 +81,9 @@ def importance_weighted(
         curve: the numbers of draws, each at least 1.
         noise: the source of the draws.
         decoded_at_once: images decoded together.
+
+    Raises:
+        SettingError: the images are no levels of the model.
     """
     draws = max(curve)
     home = home_of_float64(levels.device)

@@ -44,7 +44,11 @@ def optimised(
         learning_rate: of the first step, in units of z and of the logarithm of the scale.
         draws: how many z are drawn for each image in each step.
         noise: the source of the draws.
+
+    Raises:
+        SettingError: the images are no levels of the model.
     """
+    model.require_levels(levels)
     mean, log_scale = posterior.mean.clone(), posterior.stddev.log()
     parameters = [mean.requires_grad_(), log_scale.requires_grad_()]
     # Far from the best q gradients are a thousand times as large; a small second beta forgets them soon.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from vae_likelihoods.datasets.checking import require_levels
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.tensors import wide
@@ -36,6 +37,16 @@ class VAE(nn.Module):
     def dtype(self) -> torch.dtype:
         """The type of the weights, in which everything is computed."""
         return next(self.parameters()).dtype
+
+    def require_levels(self, images: Tensor) -> None:
+        """Refuse images that are no levels of this model: integers 0 .. K - 1, [B, C, H, W].
+
+        For images that come from elsewhere, before they are scored or trained on; a step checks nothing.
+
+        Raises:
+            SettingError: says what they are, and what to do.
+        """
+        require_levels(images, self.likelihood.levels, self.likelihood.channels)
 
     def points(self, levels: Tensor) -> Tensor:
         """Return levels k [B, C, H, W] as the points k / (K - 1) in [0, 1] that the encoder sees."""

@@ -92,6 +92,7 @@ class Trainer:
         self.device = validation.device
         self.epoch = 0
         self.records: list[EpochRecord] = []
+        model.require_levels(validation)
         self.best_elbo, self.best_epoch = -math.inf, 0
         self.kept_weights = copy.deepcopy(model.state_dict())  # see `TrainingSettings.keep`
         self.images_seen, self.seconds = 0, 0.0  # in the last epoch: a timing, not a result
@@ -154,6 +155,7 @@ class Trainer:
     def _train_epoch(self) -> tuple[list[float], float]:
         """Train for one epoch; return the means of loss, distortion and rate, and the last learning rate."""
         levels = self.train(self.epoch)
+        self.model.require_levels(levels)  # an epoch may have images of its own
         self.images_seen = len(levels)
         order = torch.randperm(len(levels), generator=generator(self.seed, "order", self.epoch))
         batches = order.to(self.device).split(self.settings.batch_size)
