@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,21 @@ def test_verify_finds_a_changed_and_a_missing_file(folder: Path, name: str) -> N
         PreparedDataset(folder).verify()
 
 
+@pytest.mark.parametrize("name", ["train_images.npy", "train_labels.npy"])
+@pytest.mark.parametrize(
+    "change", [lambda content: content[:-9], lambda content: content[:9], lambda content: b""]
+)
+def test_a_truncated_array_is_refused_with_the_commands(
+    folder: Path, name: str, change: Callable[[bytes], bytes]
+) -> None:
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+    with pytest.raises(
+        SettingError, match=rf"^dataset=colours: .*{name} was changed or is damaged; run `"
+    ) as error:
+        PreparedDataset(folder).split("train")
+    assert "\n" not in str(error.value)
+
+
 def test_an_unknown_split_is_refused(folder: Path) -> None:
     with pytest.raises(SettingError, match=r"split=tests: .*train, validation, test"):
         PreparedDataset(folder).split("tests")
@@ -160,6 +176,19 @@ def test_contact_sheet_shows_ten_of_each_class(folder: Path, source: Colours) ->
     np.testing.assert_allclose(imread(folder / "contact_sheet.png")[..., :3], sheet, atol=1 / 255)
     assert b"Software" not in (folder / "contact_sheet.png").read_bytes()
     assert b"tIME" not in (folder / "contact_sheet.png").read_bytes()
+
+
+@pytest.mark.parametrize("labels", [None, np.zeros((23, 2), np.int64)])
+def test_contact_sheet_without_classes_shows_the_first_images(labels: np.ndarray | None) -> None:
+    images = np.arange(23, dtype=np.uint8).repeat(28 * 28).reshape(23, 1, 28, 28)
+    sheet = contact_sheet(LabelledArrays(images, labels), 256)
+    assert sheet.shape == (3 * 30 + 2, 302, 3)
+    np.testing.assert_allclose(sheet[2::30, 2::30, 0].ravel()[:23], np.arange(23) / 255, rtol=1e-6)
+
+
+def test_contact_sheet_shows_no_more_than_a_hundred_classes() -> None:
+    images = np.zeros((150, 1, 28, 28), np.uint8)
+    assert len(contact_sheet(LabelledArrays(images, np.arange(150)), 256, columns=1)) == 100 * 30 + 2
 
 
 def test_contact_sheet_of_a_class_with_few_images_leaves_room() -> None:

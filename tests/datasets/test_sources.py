@@ -18,6 +18,7 @@ from vae_likelihoods.datasets.base import Source, build
 from vae_likelihoods.datasets.embedded import Embedded
 from vae_likelihoods.datasets.idx_files import IdxFiles
 from vae_likelihoods.datasets.mirrors import RemoteFile
+from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import SettingError
 
@@ -160,6 +161,25 @@ def test_a_damaged_raw_array_is_refused_and_then_replaced(raw: Path, tmp_path: P
     assert (folder / "images.npy").read_bytes() == good
 
 
+class Unlabelled(Embedded):
+    """A package with images alone."""
+
+    def load(self) -> LabelledArrays:
+        return LabelledArrays(np.arange(160, dtype=np.uint8).reshape(40, 1, 2, 2), None)
+
+
+def test_an_embedded_set_without_labels(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", Unlabelled.load(None).images)  # type: ignore[arg-type]
+    digest = hashlib.sha256((tmp_path / "images.npy").read_bytes()).hexdigest()
+    source = Unlabelled("alone", 256, {"images": digest}, 4, 4)
+    assert source.download(tmp_path / "raw") == ["images.npy"]
+    prepare(source, tmp_path / "raw", tmp_path / "alone")
+    assert PreparedDataset(tmp_path / "alone").split("test").labels is None
+    labelled = Unlabelled("alone", 256, {"images": digest, "labels": digest}, 4, 4)
+    with pytest.raises(SettingError, match=r"sha256\.labels=.*the installed package has other labels"):
+        labelled.download(tmp_path / "other")
+
+
 class Changed(Embedded):
     """A package that changed its data."""
 
@@ -236,6 +256,47 @@ def test_files_of_another_kind_are_refused(idx, content: bytes, reason: str) -> 
     rewrite(raw, source, "train_images", content)
     with pytest.raises(SettingError, match=rf"^files\.train_images=.*{reason}"):
         source.splits(raw)
+
+
+@pytest.mark.parametrize("content", [gzip.compress(bytes(900))[:-9], b"<!DOCTYPE html>"])
+def test_a_gz_that_was_published_damaged_is_refused(content: bytes, tmp_path: Path, files, fill) -> None:
+    """Its checksum is that of the damaged file, so only reading it can tell."""
+    mirror, name = fill(tmp_path / "mirror"), files["train_images"]["name"]
+    (mirror / name).write_bytes(content)
+    damaged = {"name": name, "compressed_md5": hashlib.md5(content).hexdigest()}
+    source = IdxFiles("tiny", 256, [str(mirror)], {**files, "train_images": damaged}, 12)
+    source.download(tmp_path / "raw")
+    with pytest.raises(
+        SettingError, match=rf"^dataset\.files\.train_images={name}: truncated or damaged .gz"
+    ):
+        prepare(source, tmp_path / "raw", tmp_path / "tiny")
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_idx_files_without_labels(tmp_path: Path, files, fill, arrays) -> None:
+    images = {role: file for role, file in files.items() if role.endswith("images")}
+    source = IdxFiles("tiny", 256, [str(fill(tmp_path / "mirror"))], images, 12)
+    assert len(source.download(tmp_path / "raw")) == 2
+    prepare(source, tmp_path / "raw", tmp_path / "tiny")
+    data = PreparedDataset(tmp_path / "tiny")
+    np.testing.assert_array_equal(data.split("test").images[:, 0], arrays["test_images"])
+    assert [data.split(split).labels for split in ("train", "validation", "test")] == [None] * 3
+
+
+@pytest.mark.parametrize("missing", ["train_labels", "test_labels", "test_images"])
+def test_idx_files_of_one_part_alone_are_refused(missing: str, files) -> None:
+    some = {role: file for role, file in files.items() if role != missing}
+    with pytest.raises(SettingError, match=r"^files=.*exactly these keys, or those of images alone"):
+        IdxFiles("tiny", 256, [], some, 12)
+
+
+def test_idx_labels_may_be_factors(idx, tmp_path: Path) -> None:
+    source, raw = idx
+    for role, count in (("train_labels", 60), ("test_labels", 20)):
+        factors = np.stack([np.arange(count) % 4, np.arange(count) % 3], 1).astype(np.uint8)
+        rewrite(raw, source, role, bytes([0, 0, 8, 2, 0, 0, 0, count, 0, 0, 0, 2]) + factors.tobytes())
+    prepare(source, raw, tmp_path / "tiny")
+    assert PreparedDataset(tmp_path / "tiny").split("test").labels[:3].tolist() == [[0, 0], [1, 1], [2, 2]]
 
 
 def test_images_and_labels_of_different_number_are_refused(idx, plain: dict[str, bytes]) -> None:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from vae_likelihoods.errors import SettingError
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
@@ -28,6 +29,14 @@ def png(image: Image.Image) -> bytes:
 def model() -> VAE:
     with seeded(0, "weights"):
         return VAE(mlp((1, 3, 4), 2, 1, hidden=[8]), Bernoulli(2, 1), 2)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5, 28])
+def test_a_grid_takes_no_channel_for_transparency(channels: int) -> None:
+    with pytest.raises(
+        SettingError, match=f"channels={channels}: a picture has one of grey or three of colour"
+    ):
+        image_grid(torch.rand(6, channels, 8, 8), 3)
 
 
 def test_grid_pixel_by_pixel() -> None:

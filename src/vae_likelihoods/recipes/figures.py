@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vae_likelihoods.errors import require
 from vae_likelihoods.models.blocks import encoded, means
 from vae_likelihoods.models.vae import VAE, standard_normal
 from vae_likelihoods.seeding import generator
@@ -19,8 +20,13 @@ PAPER = 255
 
 
 def image_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
-    """Arrange images [N, C, H, W] in [0, 1] (C = 1 or 3) in rows of `columns`, each pixel `scale` wide."""
+    """Arrange images [N, C, H, W] in [0, 1] in rows of `columns`, each pixel `scale` wide.
+
+    Raises:
+        SettingError: C is neither 1 (grey) nor 3 (colour).
+    """
     count, channels, height, width = images.shape
+    require(channels in (1, 3), "channels", channels, "a picture has one of grey or three of colour")
     rows = math.ceil(count / columns)
     pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
     sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), PAPER, np.uint8)
