@@ -37,6 +37,12 @@ def test_a_healthy_cell_has_no_finding() -> None:
     assert names() == []
 
 
+def test_a_number_whose_standard_error_is_missing_is_not_judged() -> None:
+    """As with a single test image: how far the number is from 0 is not known."""
+    assert names(refit_elbo_gain_nats=5.0) == ["wrong encoder"]
+    assert names(refit_elbo_gain_nats=5.0, refit_elbo_gain_nats_se=None) == []
+
+
 def test_what_was_not_measured_is_not_judged() -> None:
     assert diagnose({}) == []
     assert diagnose({"generalisation_gap_nats": 50.0, "cell": "gaussian-8-0"}) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -53,6 +54,19 @@ def recommended(root, study):
 
 def of(root: Path, study: str = "trio") -> ranking.Answer:
     return ranking.answer(summary.collect(root / "evaluations", {study: []}), root / "evaluations")
+
+
+def test_a_purpose_that_cannot_be_judged_says_why(root, study, recommended):
+    """A data set without labels has no accuracy; nothing else changes."""
+    before = plain(recommended().paragraph)
+    for path in sorted((root / "evaluations/trio").glob("*/metrics.json")):
+        metrics = json.loads(path.read_text())
+        for number in ("knn_accuracy", "probe_accuracy"):
+            metrics = study.add(metrics, number, None, purpose="representation")
+        study.save(root, {**metrics, "missing": {"knn_accuracy": "no labels", "probe_accuracy": "no labels"}})
+    after = plain(recommend.recommend(of(root)).paragraph)
+    said = "Not measured: samples and diverse samples; representation (no labels)."
+    assert after == before.replace("Not measured: samples, diverse samples and representation.", said)
 
 
 def plain(text: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,27 @@ def test_a_number_that_some_cells_lack_is_empty_and_a_line_says_in_how_many(root
     summary.write_summary(cells, tmp_path / "summary.csv")
     written = pd.read_csv(tmp_path / "summary.csv").set_index("cell")
     assert written["mig"].dropna().to_dict() == {"binomial-2-0": 0.5, "binomial-2-1": 0.5}
+
+
+def test_the_reasons_of_missing_numbers_are_in_the_line(root, study):
+    """Numbers that are missing in as many cells for another reason are named apart."""
+    for path in sorted((root / "evaluations/grey").glob("*/metrics.json")):
+        metrics = study.add(study.add(json.loads(path.read_text()), "accuracy", None), "accuracy_se", None)
+        metrics = study.add(study.add(metrics, "mig", None), "spread", None)
+        reasons = {"accuracy": "no labels", "accuracy_se": "no labels", "mig": "no factors"}
+        study.save(root, {**metrics, "missing": reasons})
+    cells = summary.collect(root / "evaluations", {"grey": []})
+    assert summary.missing(cells) == (
+        "accuracy, accuracy_se are missing in 24 of 24 cells (no labels); "
+        "mig is missing in 24 of 24 cells (no factors); spread is missing in 24 of 24 cells"
+    )
+
+
+@pytest.mark.parametrize("missing", [["mig"], "mig", {"mig": None}, {"mig": 1}])
+def test_reasons_that_are_no_words_are_refused(root, study, missing):
+    study.save(root, {**study.record("grey", "binomial", 2, 0, 11.0), "missing": missing})
+    with pytest.raises(SettingError, match=r"missing=.* must be a mapping of names to reasons"):
+        summary.collect(root / "evaluations", {"grey": []})
 
 
 def test_a_metric_that_some_cells_lack_is_one_line_however_many_numbers_it_has(root, study):

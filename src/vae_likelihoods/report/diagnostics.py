@@ -74,10 +74,13 @@ class Numbers:
         return {name: float(self.measured[name]) for name in with_errors if self.have(name)}
 
     def beyond(self, name: str, least: float) -> bool:
-        """Return whether a number is above `least`, and enough standard errors above 0."""
-        if not self.have(name):
-            return False
+        """Return whether a number is above `least`, and enough standard errors above 0.
+
+        A number whose standard error should be there and is not, as with a single image, is not judged.
+        """
         error = self.measured.get(f"{name}_se", 0.0)
+        if not self.have(name) or error is None:
+            return False
         return bool(self.measured[name] > max(least, self.thresholds.errors * error))
 
     def with_error(self, name: str) -> str:

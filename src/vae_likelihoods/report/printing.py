@@ -32,8 +32,8 @@ def recommendation(
     named, optional = summary.study_axes(params, [study]), params.get("optional") or ()
     cells = summary.collect(evaluations, named, optional, runs)
     answer = recommend.recommend(ranking.answer(cells, evaluations))
-    left_out = summary.unevaluated(runs, study, cells)
-    texts = [*([f"{left_out}."] if left_out else []), _plain(answer.paragraph)]
+    lacking = [summary.unevaluated(runs, study, cells), summary.missing(cells)]
+    texts = [*(f"{each}." for each in lacking if each), _plain(answer.paragraph)]
     wrapped = [textwrap.fill(printable(text), WIDTH, break_on_hyphens=False) for text in texts]
     return "\n\n".join([*wrapped, aligned(answer.table, printable)])
 

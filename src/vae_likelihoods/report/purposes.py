@@ -44,9 +44,20 @@ def preferences(answer: Answer) -> list[Preference]:
 def sentences(answer: Answer, preferred: Sequence[Preference]) -> list[str]:
     """Return in words which setting each purpose prefers, and for which purposes nothing was measured."""
     measured = {each.purpose for each in preferred}
-    rest = [purpose for purpose in EXPECTED if purpose not in measured]
-    unmeasured = [f"Not measured: {listed(rest)}."] if rest else []
+    groups: dict[str, list[str]] = {}
+    for purpose in EXPECTED:
+        if purpose not in measured:
+            groups.setdefault(_reason(answer, purpose), []).append(purpose)
+    parts = [listed(names) + (f" ({reason})" if reason else "") for reason, names in groups.items()]
+    unmeasured = [f"Not measured: {'; '.join(parts)}."] if parts else []
     return [*(_sentence(answer, each) for each in preferred), *unmeasured]
+
+
+def _reason(answer: Answer, purpose: str) -> str:
+    """Return why no number speaks for a purpose; empty if no cell says so."""
+    names = [number.name for number in answer.declarations.values() if number.purpose == purpose]
+    reasons = (cell.missing[name] for name in names for cell in answer.cells if name in cell.missing)
+    return next(reasons, "")
 
 
 def _preference(answer: Answer, number: Declaration) -> Preference:

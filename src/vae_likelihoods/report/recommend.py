@@ -116,7 +116,7 @@ def diagnosed(answer: Answer, setting: Setting) -> dict[str, list[Finding]]:
     faults: dict[str, list[Finding]] = {}
     for cell in answer.cells:
         if cell.name == setting.name:
-            for fault in diagnose(cell.values):
+            for fault in diagnose({**cell.values, **dict.fromkeys(cell.missing)}):
                 faults.setdefault(fault.name, []).append(fault)
     return faults
 

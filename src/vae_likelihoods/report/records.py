@@ -44,7 +44,8 @@ OF_THE_SCORE = {
 def read_record(path: Path, study: str, remedy: str) -> dict[str, Any]:
     """Return the declared values of a cell by name, lists left out, and what the report needs beside them.
 
-    `declarations` has those of all values. A number that is null in the file is None.
+    `declarations` has those of all values. A number that is null in the file is None; `missing` has the
+    reason by name, where the evaluation gave one.
 
     Args:
         path: the file.
@@ -70,6 +71,7 @@ def read_record(path: Path, study: str, remedy: str) -> dict[str, Any]:
         **{name: getattr(unit, name) for name in OF_THE_SCORE},
         **{name: record[name] for name in UNDECLARED},
         "images": record.get("images"),
+        "missing": record.get("missing", {}),
         "declarations": shown | OF_THE_SCORE,
     }
 
@@ -106,6 +108,9 @@ def _check_values(record: Mapping[str, Any], declarations: Mapping[str, Declarat
             require(_fits(value, declaration), name, repr(value), "is not what its declaration says")
     for name in SCORES:
         require(math.isfinite(record[name]), name, record[name], "is not finite")
+    missing = record.get("missing", {})
+    reasons = isinstance(missing, dict) and all(isinstance(reason, str) for reason in missing.values())
+    require(reasons, "missing", missing, "must be a mapping of names to reasons")
 
 
 def _fits(value: Any, declaration: Declaration) -> bool:

@@ -59,6 +59,7 @@ class Evaluated:
     values: Mapping[str, Any]  # of metrics.json, without those that are missing
     declarations: Mapping[str, Declaration]
     per_image: pd.DataFrame  # a column for each number that per_image.csv has
+    missing: Mapping[str, str]  # why a number is missing, by name
 
 
 def read(evaluations: Path, cells: pd.DataFrame) -> list[Evaluated]:
@@ -103,7 +104,8 @@ def _read(folder: Path, row: Mapping[Any, Any]) -> Evaluated:
     values = {
         name: row[name] for name in declarations if row.get(name) is not None and row[name] == row[name]
     }
-    return Evaluated(str(row["cell"]), Name.of(row), int(row["seed"]), values, declarations, per_image)
+    cell, seed = str(row["cell"]), int(row["seed"])
+    return Evaluated(cell, Name.of(row), seed, values, declarations, per_image, row.get("missing", {}))
 
 
 def _faults(per_image: pd.DataFrame, row: Mapping[Any, Any]) -> Iterator[str]:

@@ -70,25 +70,27 @@ def declared(cells: pd.DataFrame) -> dict[str, Declaration]:
 
 
 def missing(cells: pd.DataFrame) -> str:
-    """Return in one line which numbers some of the cells lack, and how many do; empty if none does.
+    """Return in one line which numbers some of the cells lack, how many do, and why, where that is known.
 
     Example:
         >>> gap, similarity = Declaration("mig", "a gap"), Declaration("ssim", "a similarity")
-        >>> declarations = [{"mig": gap, "ssim": similarity}, {"ssim": similarity}]
-        >>> missing(pd.DataFrame({"mig": [0.1, None], "ssim": [0.5, 0.6], "declarations": declarations}))
-        'mig is missing in 1 of 2 cells'
+        >>> frame = pd.DataFrame({"mig": [0.1, None], "ssim": [0.5, 0.6]})
+        >>> frame["declarations"] = [{"mig": gap, "ssim": similarity}, {"ssim": similarity}]
+        >>> frame["missing"] = [{}, {"mig": "no factor varies"}]
+        >>> missing(frame)
+        'mig is missing in 1 of 2 cells (no factor varies)'
     """
-    groups: dict[int, list[str]] = {}
+    groups: dict[tuple[int, str], list[str]] = {}
     for name, count in cells[[*declared(cells)]].isna().sum().items():
         if count:
-            groups.setdefault(int(count), []).append(str(name))
+            reasons = dict.fromkeys(each[name] for each in cells["missing"] if name in each)
+            groups.setdefault((int(count), "; ".join(reasons)), []).append(str(name))
     parts = [
         f"{shortened(names)} {'is' if len(names) == 1 else 'are'} missing in {count} of {len(cells)} cells"
-        for count, names in groups.items()
+        f"{f' ({reasons})' if reasons else ''}"
+        for (count, reasons), names in groups.items()
     ]
-    return "; ".join(
-        [*parts[:_GROUPS], *(["others in other numbers of cells"] if len(parts) > _GROUPS else [])]
-    )
+    return "; ".join([*parts[:_GROUPS], *(["others are missing too"] if len(parts) > _GROUPS else [])])
 
 
 def study_axes(params: Mapping[str, Any], chosen: Sequence[str] = ()) -> dict[str, list[str]]:
