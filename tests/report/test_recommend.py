@@ -56,6 +56,12 @@ def of(root: Path, study: str = "trio") -> ranking.Answer:
     return ranking.answer(summary.collect(root / "evaluations", {study: []}), root / "evaluations")
 
 
+def test_a_setting_is_not_ahead_of_its_equal(recommended):
+    """The setting with the best score is named, though another with the same accuracy comes before it."""
+    advice = recommended(knn_accuracy={"a": 0.0, "b": 0.0, "c": 0.0})
+    assert "For representation it is the best too (kNN accuracy 0)." in plain(advice.paragraph)
+
+
 def test_a_purpose_that_cannot_be_judged_says_why(root, study, recommended):
     """A data set without labels has no accuracy; nothing else changes."""
     before = plain(recommended().paragraph)

@@ -67,7 +67,8 @@ def _preference(answer: Answer, number: Declaration) -> Preference:
     sign = -1 if number.better == "higher" else 1
     compared = compare([sign * each for each in values.values()], [name.family for name in values])
     names = list(values)
-    best, own = int(compared.means.argmin()), names.index(answer.best.name)
+    own = names.index(answer.best.name)
+    best = own if compared.means[own] == compared.means.min() else int(compared.means.argmin())
     return Preference(
         purpose=number.purpose,
         number=number,
