@@ -12,9 +12,11 @@ from matplotlib.image import imread
 from vae_likelihoods.datasets.arrays import LabelledArrays, Split
 from vae_likelihoods.datasets.base import Source
 from vae_likelihoods.datasets.contact_sheet import contact_sheet
+from vae_likelihoods.datasets.manifest import manifest_sha256
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import sha256
 
 
 class Colours(Source):
@@ -139,6 +141,16 @@ def test_a_truncated_array_is_refused_with_the_commands(
     ) as error:
         PreparedDataset(folder).split("train")
     assert "\n" not in str(error.value)
+
+
+def test_images_that_an_older_version_took_as_floats_are_refused(folder: Path) -> None:
+    np.save(folder / "train_images.npy", np.load(folder / "train_images.npy") / np.float32(7))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["splits"]["train"]["images_sha256"] = sha256(folder / "train_images.npy")
+    manifest["sha256"] = manifest_sha256(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SettingError, match=r"^dataset=colours: its images are torch.float32, no levels"):
+        PreparedDataset(folder).split("train")
 
 
 def test_an_unknown_split_is_refused(folder: Path) -> None:

@@ -163,5 +163,13 @@ def test_impossible_settings_are_refused_before_reading(
         check_levels(256, levels, way)  # type: ignore[arg-type]
 
 
+def test_images_in_0_to_1_are_not_taken_for_levels() -> None:
+    images = ALL[256].float() / 255
+    with pytest.raises(SettingError, match=r"images=torch.float32: native levels are uint8"):
+        quantise(images, 256, 4)
+    with pytest.raises(SettingError, match=r"images=torch.float32: native levels are uint8"):
+        binarize(images, 256, generator(0, "test"))
+
+
 def test_binary_data_can_be_drawn_too() -> None:
     torch.testing.assert_close(binarize(ALL[2], 2, generator(0, "test")), ALL[2], rtol=0, atol=0)

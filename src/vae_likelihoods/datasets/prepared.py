@@ -56,12 +56,15 @@ class PreparedDataset:
         """Read one of the splits train, validation and test.
 
         Raises:
-            SettingError: names a file that is missing or was changed since it was prepared.
+            SettingError: names a file that is missing or was changed since it was prepared; or its images are
+                no levels.
         """
         arrays = {
             what: torch.from_numpy(np.load(path, allow_pickle=False))
             for what, path in self._checked(split).items()
         }
+        if arrays["images"].dtype != torch.uint8:  # older versions took images of any type
+            raise self._unusable(f"its images are {arrays['images'].dtype}, no levels in uint8")
         return LabelledImages(arrays["images"], arrays.get("labels"))
 
     def verify(self) -> None:

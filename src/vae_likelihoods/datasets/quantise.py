@@ -25,7 +25,7 @@ def quantise(images: Tensor, native: int, levels: int) -> Tensor:
         levels: K, from 2 to `native`; with K = `native` the images are returned as they are.
 
     Raises:
-        SettingError: if the data cannot have K levels.
+        SettingError: if the data cannot have K levels, or the images are of another type.
 
     Example:
         >>> quantise(torch.tensor([0, 127, 128, 255], dtype=torch.uint8), native=256, levels=2).tolist()
@@ -34,6 +34,7 @@ def quantise(images: Tensor, native: int, levels: int) -> Tensor:
     whole = isinstance(levels, int) and not isinstance(levels, bool)
     reason = f"must be 2 to {native}, because the data have {native} levels"
     require(whole and 2 <= levels <= native, "levels", levels, reason)
+    _require_uint8(images)
     if levels == native:
         return images
     return (images.to(torch.int32) * levels).div_(native, rounding_mode="floor").to(torch.uint8)
@@ -49,7 +50,11 @@ def binarize(images: Tensor, native: int, generator: torch.Generator) -> Tensor:
         images: native levels k, uint8, 0 .. native - 1, on the generator's device.
         native: number of native levels.
         generator: the source of randomness.
+
+    Raises:
+        SettingError: the images are of another type.
     """
+    _require_uint8(images)
     threshold = torch.randint(
         native - 1, images.shape, generator=generator, device=images.device, dtype=torch.uint8
     )
@@ -124,6 +129,11 @@ def check_levels(native: int, levels: int, binarize: Binarize) -> None:
     require(binarize in choices, "binarize", binarize, "unknown", choices)
     possible = binarize == "threshold" or levels == 2
     require(possible, "binarize", binarize, f"draws binary pixels, so it needs levels=2, not {levels}")
+
+
+def _require_uint8(images: Tensor) -> None:
+    reason = "native levels are uint8; scale images in [0, 1] to them first"
+    require(images.dtype == torch.uint8, "images", images.dtype, reason)
 
 
 def _require_contrast(name: str, images: Tensor, seen: Tensor, levels: int) -> None:
