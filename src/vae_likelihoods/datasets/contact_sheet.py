@@ -22,7 +22,7 @@ def contact_sheet(data: LabelledArrays, native_levels: int, columns: int = 10) -
     Only the first 100 classes are shown. Without classes, the rows hold the first images, one after another.
     """
     rows = _rows(data, columns)
-    zoom = max(1, _SIDE // data.images.shape[-1])
+    zoom = max(1, _SIDE // max(data.images.shape[-2:]))
     height, width = (zoom * side + _GAP for side in data.images.shape[-2:])
     sheet = np.ones((len(rows) * height + _GAP, columns * width + _GAP, 3), np.float32)
     for row, images in enumerate(rows):
