@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from vae_likelihoods.datasets.checking import require_levels
+from vae_likelihoods.datasets.levels import require_levels
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.tensors import wide
