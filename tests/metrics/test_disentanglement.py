@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,18 @@ from torch import Tensor, nn
 
 from families import gaussian
 from metrics.given import given, measure
+from vae_likelihoods.datasets.arrays import LabelledArrays
+from vae_likelihoods.datasets.base import Source
+from vae_likelihoods.datasets.prepared import PreparedDataset
+from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.metrics.base import Measured
+from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.disentanglement import Disentanglement
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
+from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.seeding import generator
 
 GOOD = {"bins": 4, "trees": 5, "batch_size": 64}
@@ -58,6 +65,30 @@ def test_latents_that_mix_the_factors_are_not() -> None:
     assert result["dci_disentanglement"] < 0.1  # type: ignore[operator]
     assert result["dci_completeness"] < 0.1  # type: ignore[operator]
     assert result["dci_informativeness"] > 0.9  # type: ignore[operator]
+
+
+class Squares(Source):
+    """A square in each of 20 places and 6 shades: labels are its row, its column and its shade."""
+
+    def download(self, folder: Path) -> list[str]:
+        return []
+
+    def read(self, folder: Path) -> dict[str, LabelledArrays]:
+        factors = np.stack(np.meshgrid(range(4), range(5), range(6), indexing="ij"), -1).reshape(-1, 3)
+        images = np.zeros((len(factors), 1, 8, 8), np.uint8)
+        for image, (row, column, shade) in zip(images, factors, strict=True):
+            image[0, row : row + 2, column : column + 2] = 40 * (shade + 1)
+        return {"train": LabelledArrays(images, factors)}
+
+
+def test_a_prepared_data_set_of_factors_is_measured(tmp_path: Path) -> None:
+    prepare(Squares("squares", 256, 20, 20, 0), tmp_path, tmp_path / "squares")
+    prepared = PreparedDataset(tmp_path / "squares")
+    model = VAE(mlp(prepared.shape, 2, 1, hidden=[8]), gaussian(256, 1, scale=0.1), 2)
+    data = Data(prepared, 256, "threshold", torch.device("cpu"), lambda name, compute: compute(prepared))
+    result = measure(Disentanglement(**GOOD), model, data)
+    assert result.missing == {}
+    assert sorted(result.values) == ["dci_completeness", "dci_disentanglement", "dci_informativeness", "mig"]
 
 
 def test_classes_give_no_number_and_the_reason() -> None:
