@@ -138,7 +138,7 @@ def cells_of(words: Sequence[str], root: Path | None = None) -> list[Cell]:
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     roots = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
     cells = [Cell(settings) for settings in composed(jobs, root or Path(str([PROJECT, *roots][-1])))]
-    extra = swept(overrides)
+    extra = swept(words)
     return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
 
 
