@@ -135,6 +135,31 @@ def test_another_study_and_the_readme(report, root, study):
     assert (folder / "index.html").exists()
 
 
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_into_the_cache_of_dvc_is_replaced_and_what_it_points_to_stays(report, root, link):
+    assert report() == 0
+    cache = root / "cache"
+    cache.mkdir()
+    for name in FILES:
+        (root / "reports" / name).rename(cache / name.replace("/", "-"))
+        (cache / name.replace("/", "-")).write_text("cached")
+        link(root / "reports" / name, cache / name.replace("/", "-"))
+    assert report() == 0
+    assert {path.read_text() for path in cache.iterdir()} == {"cached"}
+    assert "cached" not in {(root / "reports" / name).read_text() for name in FILES}
+
+
+def test_a_report_of_a_study_in_no_params_yaml_stays_out_of_git(report, root, study):
+    study.save(root, study.record("mine", "binomial", 4, 0, 3.0))
+    assert report("--study", "mine") == 0
+    assert (root / "reports" / "mine" / ".gitignore").read_text() == "*\n"
+    assert report("--study", "grey") == 0
+    assert not (root / "reports" / "grey" / ".gitignore").exists()
+    (root / "params.yaml").write_text("optional: {mine: {likelihood: binomial}}")
+    assert report("--study", "mine") == 0
+    assert not (root / "reports" / "mine" / ".gitignore").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -153,6 +153,10 @@ def test_an_optional_study_is_reported_only_if_chosen_and_in_the_order_of_params
     assert summary.study_axes(params, ["c"]) == {"c": ["y", "x"]}
 
 
+def test_a_sweep_of_hydra_is_no_likelihood():
+    assert summary.study_axes({"studies": {"a": {"likelihood": "glob(gaussian*),y"}}}) == {"a": ["y"]}
+
+
 def test_a_study_without_cells_names_the_command(root):
     with pytest.raises(SettingError, match=r"study=none.*dvc repro evaluate@none"):
         summary.collect(root / "evaluations", {"grey": [], "none": ["gaussian"]})

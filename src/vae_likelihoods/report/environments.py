@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from vae_likelihoods.files import sha256
+from vae_likelihoods.files import sha256, write_json
 
 COUNTS = {"train": "trained", "evaluate": "evaluated"}  # stage -> the name of its count in the file
 
@@ -40,7 +40,7 @@ def write(counted: list[dict[str, Any]], path: Path) -> None:
     Results that came with `dvc pull` were computed where the file in git says.
     """
     if any(each["environment"] is not None for each in counted):
-        path.write_text(json.dumps(counted, indent=2) + "\n", encoding="utf-8", newline="\n")
+        write_json(path, counted)
 
 
 def _of_stage(cells: pd.DataFrame, records: Path, results: Path) -> Iterator[str]:

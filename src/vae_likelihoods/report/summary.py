@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from vae_likelihoods.errors import require
-from vae_likelihoods.files import sha256
+from vae_likelihoods.files import sha256, write_whole
 from vae_likelihoods.report.comparable import require_comparable
 from vae_likelihoods.report.records import METRICS, WEIGHTS, is_number, merged, read_record
 from vae_likelihoods.report.scores import Name
@@ -109,7 +110,7 @@ def study_axes(params: Mapping[str, Any], chosen: Sequence[str] = ()) -> dict[st
 def write_summary(cells: pd.DataFrame, path: Path) -> None:
     """Write the declared values of `cells` to `path` as CSV, numbers rounded to 6 significant digits."""
     rounded = cells[[*declared(cells)]].map(significant)
-    rounded.to_csv(path, index=False, lineterminator="\n")
+    write_whole(path, partial(rounded.to_csv, index=False, lineterminator="\n"))
 
 
 def significant(value: Any, digits: int = 6) -> Any:
@@ -118,7 +119,8 @@ def significant(value: Any, digits: int = 6) -> Any:
 
 
 def _names(study: Mapping[str, Any]) -> list[str]:
-    return [name.strip() for name in str(study.get("likelihood", "")).split(",") if name.strip()]
+    names = (name.strip() for name in str(study.get("likelihood", "")).split(","))
+    return [name for name in names if name.isidentifier()]  # glob(...) is no name
 
 
 def _remedy(study: str, likelihoods: Sequence[str], optional: bool) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from vae_likelihoods.errors import require
+from vae_likelihoods.files import write_json, write_text, write_whole
 from vae_likelihoods.report import recommend
 from vae_likelihoods.report.ranking import Answer, Baseline, Setting
 from vae_likelihoods.report.recommend import Recommendation, Table
@@ -47,7 +48,7 @@ def update_readme(readme: Path, table: str) -> bool:
     tail = rest.partition(_CLOSE)[2]
     new = f"{head}{_OPEN}\n{table.strip()}\n{_CLOSE}{tail}"
     if new != old:
-        readme.write_text(new, encoding="utf-8", newline="\n")
+        write_text(readme, new)
     return new != old
 
 
@@ -70,7 +71,7 @@ def headlines(answers: Sequence[Answer]) -> dict[str, dict[str, str | int | floa
 
 def write_headlines(answers: Sequence[Answer], path: Path) -> None:
     """Write `headlines` as JSON."""
-    path.write_text(json.dumps(headlines(answers), indent=2) + "\n", encoding="utf-8", newline="\n")
+    write_json(path, headlines(answers))
 
 
 def write_plots(recommendations: Sequence[Recommendation], folder: Path) -> None:
@@ -79,9 +80,9 @@ def write_plots(recommendations: Sequence[Recommendation], folder: Path) -> None
     settings = pd.DataFrame([row for each in recommendations for row in _settings(each.answer)])
     if not any(settings[VARIANT]):
         del settings[VARIANT]
-    settings.to_csv(folder / "bits_per_dim.csv", index=False, lineterminator="\n")
+    _write_csv(settings, folder / "bits_per_dim.csv")
     pairs = [row for each in recommendations for row in _agreements(each)]
-    pd.DataFrame(pairs, columns=_STABILITY).to_csv(folder / "stability.csv", index=False, lineterminator="\n")
+    _write_csv(pd.DataFrame(pairs, columns=_STABILITY), folder / "stability.csv")
 
 
 def _settings(answer: Answer) -> list[dict[str, str | int | float]]:
@@ -174,3 +175,7 @@ def _entry(answer: Answer, setting: Setting | None) -> str:
     places = answer.decimals
     text = f"{setting.bits_per_dim:.{places}f} ± {setting.uncertainty:.{places}f}"
     return f"**{text}**" if answer.tied(setting) else text  # the best is tied with itself
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    write_whole(path, partial(table.to_csv, index=False, lineterminator="\n"))

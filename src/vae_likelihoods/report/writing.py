@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from vae_likelihoods import palette
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import write_text
 from vae_likelihoods.report import charts, environments, evaluated, page, ranking, recommend, summary, tables
 from vae_likelihoods.report.words import counted
 
@@ -56,8 +57,8 @@ def write(params: Path, studies: Sequence[str], folders: ReportFolders, readme: 
     summary.write_summary(cells, reports / "summary.csv")
     tables.write_headlines(answers, reports / "metrics.json")
     tables.write_plots(recommendations, reports / "plots")
-    _write(reports / "table.md", table)
-    _write(reports / "index.html", html)
+    write_text(reports / "table.md", table)
+    write_text(reports / "index.html", html)
     for answer in answers:
         _figures(answer, cells[cells["study"] == answer.study], marks, reports / "figures")
     results = {"train": folders.runs, "evaluate": folders.evaluations}
@@ -65,6 +66,9 @@ def write(params: Path, studies: Sequence[str], folders: ReportFolders, readme: 
     environments.write(records, reports / "environment.json")
     if not studies:
         evaluated.keep(folders.evaluations, axes)
+    else:
+        known = {*(named.get("studies") or ()), *(named.get("optional") or ())}
+        _ignore(reports, private=not known.issuperset(studies))
     if readme is not None:
         tables.update_readme(readme, table)
     partial = [
@@ -78,6 +82,15 @@ def write(params: Path, studies: Sequence[str], folders: ReportFolders, readme: 
     return "\n".join([*partial, written])
 
 
+def _ignore(reports: Path, private: bool) -> None:
+    """Keep the report of a sweep that is in no params.yaml out of git; `git add reports` would take it."""
+    path = reports / ".gitignore"
+    if private:
+        write_text(path, "*\n")
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _figures(
     answer: ranking.Answer, cells: pd.DataFrame, marks: dict[str, palette.Mark], folder: Path
 ) -> None:
@@ -86,7 +99,7 @@ def _figures(
     panels = charts.panels(cells, ranking.contenders(answer), marks, answer.baseline_scores)
     title = f"{answer.study}: {answer.dataset} at {answer.levels} levels (lower is better)"
     for scheme, ending in (("light", ""), ("dark", "-dark")):
-        _write(folder / f"{answer.study}{ending}.svg", charts.svg(panels, title, scheme))
+        write_text(folder / f"{answer.study}{ending}.svg", charts.svg(panels, title, scheme))
 
 
 def read_params(path: Path) -> dict[str, Any]:
@@ -99,7 +112,3 @@ def read_params(path: Path) -> dict[str, Any]:
         raise SettingError("params", path.as_posix(), "no such file; run this where params.yaml is")
     params = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     return {str(key): value for key, value in params.items()} if isinstance(params, dict) else {}
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")

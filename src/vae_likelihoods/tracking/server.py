@@ -53,5 +53,7 @@ def serve(uri: str, port: int) -> NoReturn:
     # One worker and no job runner: up in seconds, and nothing outlives it.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     options = {"--backend-store-uri": uri, "--host": HOST, "--port": str(port), "--workers": "1"}
+    if os.environ.get("NO_COLOR"):
+        options["--uvicorn-opts"] = "--no-use-colors"
     words = [word for option in options.items() for word in option]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *words])

@@ -79,8 +79,12 @@ def _remarks(store: Path, root: Path, used_by: usage.Usage, foreign: Sequence[st
     """Yield a line for each folder, study and file of which gc does not know everything."""
     if not store.is_relative_to(root):
         yield f"only results in {root} were checked; other folders may use this store, too"
+    reasons: dict[str, list[str]] = {}
     for study, reason in used_by.unprepared.items():
-        yield f"kept: every result with the settings of study {study}, as its keys are unknown ({reason})"
+        reasons.setdefault(str(reason), []).append(study)
+    for text, named in reasons.items():
+        studies = f"{'study' if len(named) == 1 else 'studies'} {', '.join(named)}"
+        yield f"kept: every result with the settings of {studies}, as its keys are unknown ({text})"
     for name in foreign:
         yield f"left alone: {name} is not an entry of the store"
 

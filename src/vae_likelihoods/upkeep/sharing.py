@@ -151,5 +151,8 @@ def _named(address: str) -> Iterator[None]:
     )
     try:
         yield
+    except ImportError as error:
+        reason = "needs packages: .venv/bin/python -m pip install -c constraints.txt -e '.[s3]'"
+        raise SettingError("", address, f"{reason} ({error})") from error
     except Exception as error:  # each file system has errors of its own
         raise SettingError("", address, f"{type(error).__name__}: {error}") from error
