@@ -29,8 +29,8 @@ TINY = {
     "likelihood": "binomial,gaussian_learned",
     "latent_dim": "2",
     "seed": "0",
-    "options": "network.hidden=[16] training.epochs=2 metric.bound.samples=4 tracking=none"
-    " runtime.cells_at_once=1",
+    "options": "network.hidden=[16] training.epochs=2 training.precision=float64 metric.bound.samples=4"
+    " tracking=none runtime.cells_at_once=1",
 }
 ELSEWHERE = "a processor that is not here"
 
@@ -227,7 +227,7 @@ def judged(
     """Compare what was computed in the kept clone with a commit of edits: what is printed, and the faults."""
     clone = failed[1]
 
-    def judge(*edits: Callable[[Path], None], tolerance: float = 0.05) -> tuple[str, list[str]]:
+    def judge(*edits: Callable[[Path], None], tolerance: float = 1e-6) -> tuple[str, list[str]]:
         done = edited(*edits)
         run(clone, "git", "fetch", "--quiet", str(project), done)
         run(clone, "git", "reset", "--quiet", "--mixed", done)
@@ -267,7 +267,7 @@ def test_a_number_beyond_the_tolerance_is_caught_elsewhere(
     judged: Callable[..., tuple[str, list[str]]], edit: Callable[[Path], None], fault: str
 ) -> None:
     printed, faults = judged(edit, move_record)
-    assert "comparing numbers within 0.05" in printed
+    assert "comparing number by number within 1e-06, for all is computed in float64" in printed
     assert f"platform processor: {ELSEWHERE} in the commit" in printed
     assert [line for line in faults if line.startswith(f"default studies: {fault}")]
 
@@ -276,11 +276,14 @@ def test_last_digits_pass_elsewhere_and_the_tolerance_is_the_users(
     project: Path,
     judged: Callable[..., tuple[str, list[str]]],
 ) -> None:
-    printed, faults = judged(edit_summary("squared_error", 1.02), move_record)
+    printed, faults = judged(edit_summary("squared_error", 1 + 3e-7), move_record)
     assert faults == []
     assert f"largest difference of {values(project)} values: squared_error of tiny/binomial-2-0" in printed
-    _, faults = judged(edit_summary("squared_error", 1.02), move_record, tolerance=0.01)
+    _, faults = judged(edit_summary("squared_error", 1 + 3e-7), move_record, tolerance=1e-7)
     assert len(faults) == 1
+    printed, faults = judged(edit_summary("active_units", 2), move_record)
+    assert faults == []
+    assert "a count, not judged: active_units of tiny/binomial-2-0" in printed
 
 
 def test_an_optional_study_is_reproduced_elsewhere(project: Path) -> None:
@@ -291,7 +294,7 @@ def test_an_optional_study_is_reproduced_elsewhere(project: Path) -> None:
         output = verify(project, "--study", "digits")
     finally:
         run(project, "git", "reset", "--quiet", "--hard", base)
-    assert "digits: comparing numbers within 0.05" in output
+    assert "digits: comparing number by number within 1e-06" in output
     assert ELSEWHERE in output
     assert "digits: yet every byte is the same" in output
     assert "train@tiny" not in output

@@ -42,12 +42,12 @@ def test_every_cell_is_a_row_in_the_order_of_params(cells):
     assert list(cells["cell"][:6]) == [f"gaussian-{size}-{seed}" for size in (2, 8, 32) for seed in (0, 1)]
 
 
-def test_summary_has_the_columns_and_six_digits(cells, tmp_path):
+def test_summary_has_the_columns_and_nine_digits(cells, tmp_path):
     summary.write_summary(cells, tmp_path / "summary.csv")
     written = pd.read_csv(tmp_path / "summary.csv")
     assert list(written.columns) == COLUMNS
-    assert written["effective_sample_size"][0] == 11.2346
-    assert written["squared_error"][0] == 0.0123457
+    assert written["effective_sample_size"][0] == 11.2345678
+    assert written["squared_error"][0] == 0.0123456789
     assert written["multiply_adds"].dtype.kind == "i"
 
 
@@ -77,7 +77,7 @@ def test_what_any_metric_measures_is_a_column(root, study, tmp_path):
     summary.write_summary(cells, tmp_path / "summary.csv")
     written = pd.read_csv(tmp_path / "summary.csv")
     assert sorted(written.columns) == sorted([*COLUMNS, "frechet"])
-    assert written["frechet"].tolist() == [1.23457]
+    assert written["frechet"].tolist() == [1.23456789]
 
 
 def test_a_number_that_some_cells_lack_is_empty_and_a_line_says_in_how_many(root, study, tmp_path):

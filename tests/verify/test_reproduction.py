@@ -12,13 +12,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from vae_likelihoods.cells.build import build
+from vae_likelihoods.report.records import merged
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.verify.contradictions import contradictions
 from vae_likelihoods.verify.reproduction import (
     CELL,
     compare,
-    declared,
     differences,
+    evaluated,
     needed,
     other_versions,
     unlike,
@@ -62,7 +63,8 @@ def declarations(tiny_done: Path) -> dict[str, Declaration]:
     cells = pd.DataFrame(
         [{"study": "tiny", "cell": path.name} for path in (tiny_done / "evaluations" / "tiny").iterdir()]
     )
-    facts = declared(tiny_done / "evaluations", cells)
+    records = evaluated(tiny_done / "evaluations", cells)
+    facts = merged(record["declarations"] for record in records)
     (names,) = [each.metric for each in OmegaConf.load(CONF / "config.yaml").defaults if "metric" in each]
     nodes = {name: OmegaConf.load(CONF / "metric" / f"{name}.yaml")[name] for name in names}
     metrics = [build(f"metric.{name}", OmegaConf.to_container(node)) for name, node in nodes.items()]

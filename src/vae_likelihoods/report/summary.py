@@ -108,8 +108,8 @@ def study_axes(params: Mapping[str, Any], chosen: Sequence[str] = ()) -> dict[st
 
 
 def write_summary(cells: pd.DataFrame, path: Path) -> None:
-    """Write the declared values of `cells` to `path` as CSV, numbers rounded to 6 significant digits."""
-    rounded = cells[[*declared(cells)]].map(significant)
+    """Write the declared values of `cells` to `path` as CSV, numbers rounded to 9 significant digits."""
+    rounded = cells[[*declared(cells)]].map(partial(significant, digits=9))
     write_whole(path, partial(rounded.to_csv, index=False, lineterminator="\n"))
 
 

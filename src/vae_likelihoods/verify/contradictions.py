@@ -11,7 +11,7 @@ from vae_likelihoods.report import ranking
 from vae_likelihoods.report.scores import Name
 from vae_likelihoods.units.quantity import BITS, Unit, bits_per_dim
 from vae_likelihoods.units.variants import VARIANT
-from vae_likelihoods.verify.reproduction import CELL, rows
+from vae_likelihoods.verify.reproduction import CELL, rows, with_variants
 
 ROUNDING = 2e-5  # of numbers that were computed from others before both were rounded to 6 digits
 _SETTING = ["study", "likelihood", "latent_dim", VARIANT]
@@ -38,16 +38,10 @@ def contradictions(summary: pd.DataFrame, headlines: Mapping[str, Any], plots: p
         headlines: metrics.json.
         plots: plots/bits_per_dim.csv.
     """
-    summary, plots = (_with_variants(table) for table in (summary, plots))
+    summary, plots = (with_variants(table) for table in (summary, plots))
     if unlike := _settings(summary, plots):
         return [*_of_cells(summary), unlike]
     return [*_of_cells(summary), *_of_plots(summary, plots), *_of_headlines(summary, headlines, plots)]
-
-
-def _with_variants(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose settings have a variant: an empty one where nothing else is varied."""
-    column = table.get(VARIANT, pd.Series("", table.index))
-    return table.assign(**{VARIANT: column.astype(object).where(column.notna(), "")})
 
 
 def _of_cells(summary: pd.DataFrame) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,13 +16,17 @@ import yaml
 
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
+from vae_likelihoods.report.records import merged
+from vae_likelihoods.units.declaration import Declaration
+from vae_likelihoods.verify import by_setting
 from vae_likelihoods.verify.clean_clone import DEFAULT, ENVIRONMENT, OPTIONAL, CleanClone, git
 from vae_likelihoods.verify.contradictions import contradictions
 from vae_likelihoods.verify.reproduction import (
     Environments,
     Stages,
-    declared,
+    ValueDifference,
     differences,
+    evaluated,
     needed,
     other_versions,
     unlike,
@@ -36,7 +41,7 @@ def check(studies: Sequence[str], tolerance: float) -> int:
 
     Args:
         studies: optional ones of the last commit; none: the default ones.
-        tolerance: how far a number may differ where bytes need not agree.
+        tolerance: how far a number may differ where all is computed in float64 and bytes need not agree.
 
     Raises:
         SettingError: if a name is not an optional study of the last commit.
@@ -105,28 +110,69 @@ def reproduce(clone: CleanClone, studies: Sequence[str]) -> None:
 def judge(clone: Path, study: str, tolerance: float) -> list[str]:
     """Compare an optional study, or with an empty name the default ones, with the commit.
 
-    Prints how they are compared and why, and the largest difference.
+    Prints in which of three ways they are compared and why, and the largest difference.
     """
     label, reports = study or "default studies", f"reports/{study}".rstrip("/")
     commit, folder = of_commit(clone), of_folder(clone)
     recorded, here = (environments(read(f"{reports}/{ENVIRONMENT}")) for read in (commit, folder))
     committed, computed = (table(read(f"{reports}/summary.csv")) for read in (commit, folder))
-    numbers = differences(committed, computed, declared(clone / "evaluations", computed))
+    plots = [table(read(f"{reports}/plots/bits_per_dim.csv")) for read in (commit, folder)]
+    records = evaluated(clone / "evaluations", computed)
+    declarations = merged(record["declarations"] for record in records)
+    numbers = differences(committed, computed, declarations)
     other = other_bytes(clone, study, reports)
-    if reasons := unlike(recorded, here):
-        say(f"{label}: comparing numbers within {tolerance:g}, for the bytes need not agree:")
-        print("\n".join(f"  {reason}" for reason in reasons))
-        say(f"{label}: {f'{len(other)} stages and files differ' if other else 'yet every byte is the same'}")
-        faults = [str(difference) for difference in numbers if not difference.size <= tolerance]
-    else:
+    if not (reasons := unlike(recorded, here)):
         say(f"{label}: comparing byte for byte, for this is the recorded platform, torch and thread count")
         versions = other_versions(recorded, here)
         faults = [*other, *(f"versions differ too: {difference}" for difference in versions if other)]
+    else:
+        say(f"{label}: the bytes need not agree:")
+        print("\n".join(f"  {reason}" for reason in reasons))
+        say(f"{label}: {f'{len(other)} stages and files differ' if other else 'yet every byte is the same'}")
+        faults = [str(each) for each in numbers if each.size == math.inf and each.exact]
+        if {record["settings"].get("training.precision") for record in records} == {"float64"}:
+            say(f"{label}: comparing number by number within {tolerance:g}, for all is computed in float64")
+            faults += number_by_number(label, numbers, declarations, tolerance)
+        else:
+            say(f"{label}: comparing setting by setting, as another processor is another seed")
+            faults += setting_by_setting(label, committed, computed, plots)
     largest = max(numbers, key=lambda difference: difference.size)
     say(f"{label}: largest difference of {len(numbers)} values: {largest if largest.size else 'none'}")
-    headlines, plots = commit(f"{reports}/metrics.json"), commit(f"{reports}/plots/bits_per_dim.csv")
-    faults += contradictions(committed, json.loads(headlines), table(plots))
+    faults += contradictions(committed, json.loads(commit(f"{reports}/metrics.json")), plots[0])
     return [f"{label}: {fault}" for fault in faults]
+
+
+def number_by_number(
+    label: str,
+    numbers: Sequence[ValueDifference],
+    declarations: Mapping[str, Declaration],
+    tolerance: float,
+) -> list[str]:
+    """Return the continuous numbers that are not reproduced; print the counts, which may jump."""
+    apart = [each for each in numbers if not each.size <= tolerance and not each.exact]
+    counts = [each for each in apart if declarations[each.column].format.endswith("d")]
+    for each in counts:
+        say(f"{label}: a count, not judged: {each}")
+    return [str(each) for each in apart if each not in counts]
+
+
+def setting_by_setting(
+    label: str, committed: pd.DataFrame, computed: pd.DataFrame, plots: Sequence[pd.DataFrame]
+) -> list[str]:
+    """Return the settings that moved by more than other seeds would move them, and what is contradicted."""
+    faults = []
+    for name, rows in committed.groupby("study", sort=False):
+        moved = by_setting.shifts(rows, computed[computed["study"] == name])
+        faults += by_setting.faults(moved)
+        faults += by_setting.contradicted(*(each[each["study"] == name] for each in plots))
+        if moved:
+            furthest = max(moved, key=lambda shift: shift.spreads)
+            alarms = f"of right reproductions, {by_setting.FALSE_ALARMS:.0%} are called wrong"
+            say(f"{label}: {name}, {len(moved)} settings ({alarms}); furthest: {furthest}")
+        else:
+            say(f"{label}: {name} has one seed a setting: what others would give is not known, nor judged")
+    say(f"{label}: other numbers are shown and not judged")
+    return faults
 
 
 def other_bytes(clone: Path, study: str, reports: str) -> list[str]:

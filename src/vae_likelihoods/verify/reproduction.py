@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from vae_likelihoods.report.records import METRICS, merged, read_record
+from vae_likelihoods.report.records import METRICS, read_record
 from vae_likelihoods.units.declaration import ITSELF, Declaration
+from vae_likelihoods.units.variants import VARIANT
 
 CELL = ["study", "cell"]
 
@@ -30,12 +31,16 @@ class ValueDifference(NamedTuple):
         computed: the value in the reproduction.
         size: how far they are apart, as a part of the number or of its whole (`Declaration.whole`); infinite
             for values that must be the same and are not.
+        column: its name; empty for the table as a whole.
+        exact: whether it must be the same on every machine.
     """
 
     place: str
     committed: Any
     computed: Any
     size: float
+    column: str = ""
+    exact: bool = True
 
     def __str__(self) -> str:
         apart = f", {self.size:.1e} apart" if math.isfinite(self.size) else ""
@@ -130,8 +135,8 @@ def _changed(there: Sequence[Mapping[str, Any]], here: Sequence[Mapping[str, Any
     return [path for path in sorted({*left, *right}) if left.get(path) != right.get(path)]
 
 
-def declared(evaluations: Path, summary: pd.DataFrame) -> dict[str, Declaration]:
-    """Return the declarations of the values of a summary, from the evaluations that it was made of.
+def evaluated(evaluations: Path, summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the records of the evaluations that a summary was made of, in its order.
 
     Args:
         evaluations: the folder of `<study>/<cell>/metrics.json`.
@@ -141,10 +146,9 @@ def declared(evaluations: Path, summary: pd.DataFrame) -> dict[str, Declaration]
         SettingError: an evaluation is damaged.
     """
     cells = zip(summary["study"], summary["cell"], strict=True)
-    records = (
+    return [
         read_record(evaluations / study / cell / METRICS, study, "evaluate it again") for study, cell in cells
-    )
-    return merged(record["declarations"] for record in records)
+    ]
 
 
 def differences(
@@ -169,6 +173,8 @@ def differences(
             there[column],
             here[column],
             _size(declarations.get(column), there, column, here[column], largest),
+            column,
+            column not in declarations or declarations[column].exact,
         )
         for cell, there, here in zip(left.index, rows(left), rows(right), strict=True)
         for column in there
@@ -190,6 +196,12 @@ def compare(
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table, each as column -> value."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def with_variants(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose settings have a variant: an empty one where nothing else is varied."""
+    column = table.get(VARIANT, pd.Series("", table.index))
+    return table.assign(**{VARIANT: column.astype(object).where(column.notna(), "")})
 
 
 def _size(
