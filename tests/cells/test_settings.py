@@ -10,9 +10,11 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from command_line import parse
 from vae_likelihoods.cells.settings import Settings, available_devices, cores, read
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
+from vae_likelihoods.sweeps.studies import runtime
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +216,16 @@ def test_cells_at_once(
     config = changed(changed(composed, "runtime.device", device), "runtime.threads", threads)
     assert read(config).runtime.parallel == expected
     assert read(changed(config, "runtime.cells_at_once", 5)).runtime.parallel == 5
+
+
+def test_an_empty_variable_counts_as_not_set(
+    configuration: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAE_LIKELIHOODS_STORE", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    settings = read(configuration("dataset=digits", "runtime.root="))
+    assert settings.runtime.cell_store == PROJECT / ".cells"
+    assert settings.tracking.uri is None
+    assert runtime(PROJECT / "elsewhere").cell_store == PROJECT / "elsewhere" / ".cells"
+    folder = parse(["cells", "pull", "/x"])["store"]
+    assert folder == PROJECT / ".cells"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -148,3 +149,12 @@ def test_an_empty_place_is_refused(copy, two, tmp_path, capsys, direction: str) 
     assert main(["cells", direction, " ", "--store", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("cells: place= : is empty; need a folder")
     assert not list(tmp_path.glob("*.zip"))
+
+
+def test_a_place_that_needs_more_packages_says_how_to_install_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    assert main(["cells", "push", "s3://bucket/cells", "--store", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ".venv/bin/python -m pip install -c constraints.txt -e '.[s3]'" in line
