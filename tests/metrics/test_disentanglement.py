@@ -48,6 +48,7 @@ def measured(degrees: float, labelled: bool = True) -> Measured:
     labels = [each.flatten(1) if labelled else each.flatten(1)[:, 0] for each in images]
     train, test = (Levels(x.byte(), y, 4, 4) for x, y in zip(images, labels, strict=True))
     model = VAE(Networks(Turned(degrees), nn.Unflatten(-1, (1, 1, 2))), gaussian(4, 1, scale=0.1), 2)
+    model.register_parameter("any", nn.Parameter(torch.zeros(())))  # a model has the type of its weights
     return measure(Disentanglement(**GOOD), model, given(test.images, 4, test.labels, train=train), "m")
 
 

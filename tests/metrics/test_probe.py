@@ -32,7 +32,9 @@ class Copied(nn.Module):
 
 
 def model() -> VAE:
-    return VAE(Networks(Copied(), nn.Unflatten(-1, (1, 1, 2))), gaussian(256, 1, scale=0.1), 2)
+    made = VAE(Networks(Copied(), nn.Unflatten(-1, (1, 1, 2))), gaussian(256, 1, scale=0.1), 2)
+    made.register_parameter("any", nn.Parameter(torch.zeros(())))  # a model has the type of its weights
+    return made
 
 
 def split(labels_of: Any, images: int, purpose: str) -> Levels:
