@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.tracking.connection import driver, is_alive, lock_of, refusal, store_uri
+from vae_likelihoods.tracking.connection import connect, driver, is_alive, lock_of, refusal, store_uri
 
 HERE = os.uname().nodename
 
@@ -38,6 +38,19 @@ def test_without_a_lock_only_processes_of_this_machine_are_known_to_be_gone(tmp_
     assert not is_alive(f"{HERE}:999999999:0", tmp_path)
     assert is_alive("another-machine:1", tmp_path)
     assert not is_alive("", tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_user_without_a_home_is_connected(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setattr(Path, "home", nowhere)
+    connect(uri, tmp_path)
+    assert os.environ["HOME"] == str(tmp_path / "logs")
 
 
 def test_no_password_is_shown() -> None:

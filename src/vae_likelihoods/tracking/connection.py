@@ -121,6 +121,10 @@ def connect(uri: str, root: Path) -> MlflowClient:
     """Open the store; a new database is made by one process at a time."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    try:
+        Path.home()
+    except RuntimeError:  # a user without a home, as in containers: MLflow would not start
+        os.environ["HOME"] = str(root / "logs")
     with _no_garbage_collection():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
