@@ -46,6 +46,7 @@ def log_mass(model: VAE, z: Tensor, levels: Tensor) -> Tensor:
 
     if z.shape[0] <= draws and z.shape[1] <= images:
         return of_block(z, levels)
+    z = z.expand(-1, len(levels), -1)  # one z may be for all images
     blocks = [
         (slice(draw, draw + draws), slice(image, image + images))
         for draw in range(0, z.shape[0], draws)
@@ -122,6 +123,7 @@ def _numbers_of(network: nn.Module, one: Tensor) -> tuple[int, int]:
         sizes: list[int] = []
         copied = copy.deepcopy(network).eval()  # a forward pass may change a module, such as a batch norm
         for module in copied.modules():
+            module._forward_hooks.clear()  # those of the user are not for the copy
             if not list(module.children()):
                 module.register_forward_hook(lambda module, given, made: sizes.append(made.numel()))
         with torch.no_grad():
