@@ -15,6 +15,7 @@ from vae_likelihoods.files import PROJECT
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
 from vae_likelihoods.objectives.elbo import ELBO
+from vae_likelihoods.precision import default_dtype
 from vae_likelihoods.seeding import generator, seeded
 from vae_likelihoods.training.schedule import TrainingSettings
 from vae_likelihoods.training.trainer import Trainer
@@ -46,7 +47,7 @@ def test_eigenvalues_are_those_of_the_covariance(values: np.ndarray) -> None:
 @torch.no_grad()
 def centre(model: VAE, images: torch.Tensor) -> None:
     """Let the mean image have z = 0, and z = 0 the mean image: to find that takes most of the training."""
-    mean = images.flatten(1).float().mean(0) / 255
+    mean = images.flatten(1).double().mean(0) / 255
     encoder, decoder = model.encoder[1], model.decoder[0]
     encoder.bias.sub_(encoder.weight @ mean)
     decoder.bias.copy_(mean)
@@ -57,8 +58,8 @@ def test_as_many_latents_live_as_eigenvalues_lie_above_sigma_squared(
     images: torch.Tensor, values: np.ndarray, sigma: float, live: int
 ) -> None:
     assert active_latents(values, sigma, LATENTS) == live
-    with seeded(0, "weights"):
-        model = VAE(linear((1, 8, 8), LATENTS, 1), gaussian(256, 1, scale=sigma), LATENTS)
+    with seeded(0, "weights"), default_dtype(torch.float64):
+        model = VAE(linear((1, 8, 8), LATENTS, 1), gaussian(256, 1, scale=sigma), LATENTS).double()
     centre(model, images)
     default = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "training" / "default.yaml"))
     assert isinstance(default, dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,10 +19,18 @@ from vae_likelihoods.inference.bounds import importance_weighted
 from vae_likelihoods.inference.posteriors import on_mass, optimised, refitted
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.mlp import mlp
+from vae_likelihoods.precision import default_dtype
 from vae_likelihoods.seeding import generator
 
 SHAPE, LEVELS = (1, 3, 3), 16
 REFIT = training(epochs=40, batch_size=50)
+
+
+@pytest.fixture(autouse=True)
+def _float64() -> Iterator[None]:
+    """Make everything of float64, so that searches and trainings end with the same on any processor."""
+    with default_dtype(torch.float64):
+        yield
 
 
 @pytest.fixture
@@ -45,7 +54,7 @@ def levels(model: VAE) -> Tensor:
 def exact_elbo(model: VAE, levels: Tensor, mean: float, log_scale: float) -> float:
     """The ELBO of one image by Gauss-Hermite quadrature, float64."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    z = mean + math.exp(log_scale) * torch.tensor(nodes, dtype=torch.float32)
+    z = mean + math.exp(log_scale) * torch.tensor(nodes)
     log_mass = model.likelihood.log_mass(model.decode(z.view(-1, 1, 1)), levels).double().flatten()
     expected = (log_mass * torch.tensor(weights / weights.sum())).sum().item()
     return expected - 0.5 * (mean**2 + math.exp(2 * log_scale) - 1 - 2 * log_scale)

@@ -26,6 +26,7 @@ from vae_likelihoods.metrics.refit import Refit
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.objectives.elbo import ELBO
+from vae_likelihoods.precision import default_dtype
 from vae_likelihoods.report.diagnostics import Finding, diagnose
 from vae_likelihoods.seeding import seeded
 from vae_likelihoods.training.trainer import Trainer
@@ -61,9 +62,9 @@ def data_of(train: Tensor, digits: Tensor) -> Data:
 
 
 def trained(likelihood: Likelihood, data: Data, epochs: int, seed: int = 0) -> VAE:
-    """Train to the last epoch, past the best one too."""
-    with seeded(seed, "weights"):
-        model = VAE(mlp((1, 8, 8), 4, likelihood.output_channels, hidden=[64]), likelihood, 4)
+    """Train to the last epoch, past the best one too; in float64: the same on any processor."""
+    with seeded(seed, "weights"), default_dtype(torch.float64):
+        model = VAE(mlp((1, 8, 8), 4, likelihood.output_channels, hidden=[64]), likelihood, 4).double()
     adam = torch.optim.Adam(model.parameters(), lr=5e-3)
     settings, train = SETTINGS.model_copy(update={"epochs": epochs}), data.train.images
     trainer = Trainer(model, ELBO(1.0, 0), adam, settings, lambda _: train, data.validation.images, seed)

@@ -24,6 +24,7 @@ from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.linear import linear
 from vae_likelihoods.objectives.elbo import ELBO
 from vae_likelihoods.objectives.several_draws import IWAE
+from vae_likelihoods.precision import default_dtype
 from vae_likelihoods.seeding import generator, seeded
 from vae_likelihoods.training.trainer import Trainer
 
@@ -43,10 +44,10 @@ def covariance_eigenvalues(levels: torch.Tensor, native: int) -> torch.Tensor:
 def trained(
     likelihood: Likelihood, latent_dim: int, levels: torch.Tensor, epochs: int = 120, rate: float = 0.03
 ) -> VAE:
-    """Train on the ELBO of the project, one draw an image, with a learning rate that falls to 0."""
+    """Train in float64 on the project's ELBO, one draw an image, with a learning rate that falls to 0."""
     shape, settings = tuple(levels.shape[1:]), SETTINGS.model_copy(update={"epochs": epochs})
-    with seeded(0, "weights"):
-        model = VAE(linear(shape, latent_dim, 1), likelihood, latent_dim)
+    with seeded(0, "weights"), default_dtype(torch.float64):
+        model = VAE(linear(shape, latent_dim, 1), likelihood, latent_dim).double()
     adam = torch.optim.Adam(model.parameters(), lr=rate)
     trainer = Trainer(model, ELBO(1.0, 0), adam, settings, lambda epoch: levels, levels[:100], 0)
     assert len(list(trainer.epochs())) == epochs

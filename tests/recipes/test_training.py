@@ -120,7 +120,12 @@ def test_every_column_of_the_history_is_declared_and_what_is_measured_has_a_unit
 
 
 def test_weights_are_those_of_the_best_epoch(small_cell: MakeCell, tmp_path: Path) -> None:
-    fast = ("optimizer.lr=0.3", "training.schedule=constant", "training.warmup_steps=0")
+    fast = (
+        "training.precision=float64",
+        "optimizer.lr=0.3",
+        "training.schedule=constant",
+        "training.warmup_steps=0",
+    )
     cell = small_cell("training.epochs=6", *fast)
     train(cell, tmp_path, nothing)
     trainer = make_trainer(cell)
