@@ -12,6 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from vae_likelihoods.cli.stages import run
 from vae_likelihoods.datasets.base import KEY, build
 from vae_likelihoods.errors import require, under
 from vae_likelihoods.files import own_checkout
@@ -33,4 +34,4 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     own_checkout(__file__)
-    main()
+    run(main)

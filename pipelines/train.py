@@ -7,8 +7,9 @@
 import hydra
 from omegaconf import DictConfig
 
+from vae_likelihoods.cli.stages import run
 from vae_likelihoods.files import own_checkout
-from vae_likelihoods.sweeps.job import run_job, until_interrupted
+from vae_likelihoods.sweeps.job import run_job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -19,4 +20,4 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     own_checkout(__file__)
-    until_interrupted(main)
+    run(main, of_studies=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, Self
 
 from hydra.errors import CompactHydraException
 
 
 class SettingError(CompactHydraException, ValueError):
-    """A setting that cannot work; Hydra prints it as one line, without a traceback.
+    """A setting that cannot work; it is shown as one line, without a traceback.
 
     A part names its own argument; who builds the part adds where that stands in the configuration (`under`).
 
@@ -18,14 +19,18 @@ class SettingError(CompactHydraException, ValueError):
         key: the argument, such as ``epochs``; empty: the part as a whole.
         value: what was given.
         reason: why it is refused, or what is accepted.
-        choices: the values that would do, if they can be listed.
+        choices: the values that would do, if they can be listed; those that are written nearly like `value`
+            are asked for first.
     """
 
     def __init__(self, key: str, value: Any, reason: str, choices: Iterable[Any] = ()) -> None:
         self.key, self.value, self.reason, self.choices = key, value, reason, list(choices)
-        listed = f" Choices: {', '.join(map(str, self.choices))}." if self.choices else ""
+        guesses = nearest(str(value), self.choices)
+        meant = f" Did you mean {' or '.join(guesses)}?" if guesses and str(value) not in guesses else ""
+        listed = f" Choices: {', '.join(map(str, self.choices))}." if len(self.choices) > len(guesses) else ""
         subject = f"{key}={value}" if key else str(value)
-        super().__init__(f"{subject}: {reason.removesuffix('.')}.{listed}")
+        end = "" if reason.endswith((".", "?")) else "."
+        super().__init__(f"{subject}: {reason}{end}{meant}{listed}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors travel from a worker to the driver as pickles.
@@ -60,6 +65,16 @@ def under(path: str) -> Iterator[None]:
         yield
     except SettingError as error:
         raise error.within(path) from error.__cause__
+
+
+def nearest(name: str, names: Iterable[Any]) -> list[str]:
+    """Return up to three of the names that are written nearly like `name`, the nearest first.
+
+    Example:
+        >>> nearest("gausssian", ["bernoulli", "gaussian"])
+        ['gaussian']
+    """
+    return get_close_matches(name, [str(each) for each in names], cutoff=0.7)
 
 
 def require(condition: bool, key: str, value: Any, reason: str, choices: Iterable[Any] = ()) -> None:

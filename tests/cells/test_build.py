@@ -70,7 +70,7 @@ REFUSED = [
     ("likelihood=student_t", "likelihood.law.df=3", "likelihood.law.df=3: must be even"),
     ("likelihood=laplace", "likelihood.law=normal", "likelihood.law=normal: must be a law"),
     ("network=mlp", "network.hidden=[]", "network.hidden="),
-    ("network=mlp", "network.hidden=16", "network=vae_likelihoods.networks.mlp"),
+    ("network=mlp", "network.hidden=16", "network.hidden=16: must be a list of widths"),
     ("network=mlp", "network.hidden=[2.5]", "network=vae_likelihoods.networks.mlp"),
     ("network=mlp", "+network.depth=3", "network=vae_likelihoods.networks.mlp"),
     ("objective=elbo", "objective.beta=-1", "objective.beta=-1"),

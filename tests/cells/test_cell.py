@@ -85,8 +85,8 @@ def test_cells_of_different_likelihoods_hang_on_different_code(cell: Callable[..
         ("objective.beta=-1", "objective.beta=-1"),
         ("runtime.device=mps", "runtime.device=mps"),
         ("+network.depth=3", "network={'hidden': [4], 'depth': 3}: "),
-        ("network.hidden=64", "network={'hidden': 64}: "),
-        ("optimizer.lr=-1", "'lr': -1"),
+        ("network.hidden=64", "network.hidden=64: must be a list of widths"),
+        ("optimizer.lr=-1", "optimizer.lr=-1: Invalid learning rate."),
         ("likelihood=gaussian likelihood.scale=-1", "likelihood.scale=-1"),
     ],
 )

@@ -130,7 +130,7 @@ def test_what_is_missing_is_named(composed: DictConfig, key: str) -> None:
     for group in groups:
         inner = inner[group]
     del inner[last]
-    with pytest.raises(SettingError, match=rf"^{key}=None: Field required"):
+    with pytest.raises(SettingError, match=rf"^{key}=None: must be given"):
         read(OmegaConf.create(values))
 
 
@@ -138,8 +138,7 @@ def test_every_branch_of_a_choice_is_named_once(composed: DictConfig) -> None:
     with pytest.raises(SettingError) as caught:
         read(changed(composed, "runtime.cells_at_once", "many"))
     assert caught.value.key == "runtime.cells_at_once"
-    assert "integer" in str(caught.value)
-    assert "'auto'" in str(caught.value)
+    assert str(caught.value).endswith(": must be a whole number, or 'auto'.")
 
 
 NEVER_LEARNED = [

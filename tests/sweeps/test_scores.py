@@ -123,7 +123,7 @@ def test_without_any_score_nothing_is_shown(make: Make) -> None:
 
 def test_the_next_command_evaluates_with_the_same_overrides(make: Make) -> None:
     overrides = ["likelihood=binomial,gaussian", "network.hidden=[8, 8]", "runtime.root='/a root'"]
-    line = scores.next_command(TRAIN, make(), overrides)
+    line = scores.next_command(TRAIN, make(), ["-m", *overrides])
     assert line.startswith("next: .venv/bin/python ")
     assert shlex.split(line)[2:] == ["pipelines/evaluate.py", "-m", *overrides]
 

@@ -31,7 +31,7 @@ def test_a_study_without_cells_is_one_line(
 ) -> None:
     assert main(["sync", "absent", "--root", str(tiny_root), "--uri", uri]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"sync: study=absent: there is no cell in {tiny_root / 'runs' / 'absent'}."
+    assert line == f"sync: study=absent: there is no cell in {tiny_root / 'runs' / 'absent'}. Choices: tiny."
 
 
 def test_a_server_that_does_not_answer_is_one_line(

@@ -204,7 +204,7 @@ def test_what_is_not_there_is_one_line_with_what_there_is(run: Run) -> None:
         "A=tiny/laplace-2-0: is not a cell of tiny. Choices: tiny/binomial-2-0, tiny/gaussian-2-0." in error
     )
     (error,) = run("huge/laplace-2-0", code=1)
-    assert "there is no study huge. Choices: tiny." in error
+    assert "A=huge: there is no such study. Choices: tiny." in error
     for text in ("../x", "/", "tiny/", "tiny/../tiny/gaussian-2-0", "tiny/a/b"):
         assert len(run(text, code=1)) == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -44,7 +45,11 @@ def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
     parts = {key: _parts_in(f"{path}.{key}", value) for key, value in node.items() if _has_part(value)}
     plain = {key: value for key, value in node.items() if key not in parts}
     # Partial first: what is given (networks, parameters) must not pass through OmegaConf.
-    maker: Callable[..., Any] = instantiate(plain, _partial_=True, _convert_="all", _recursive_=False)
+    try:
+        maker: Callable[..., Any] = instantiate(plain, _partial_=True, _convert_="all", _recursive_=False)
+    except InstantiationException as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise SettingError(f"{path}._target_", node["_target_"], f"cannot be imported: {cause}") from error
     try:
         return maker(**parts, **given)
     except SettingError as error:

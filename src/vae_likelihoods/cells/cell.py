@@ -73,6 +73,11 @@ class Cell:
         if not isinstance(node, dict) or error.value != node.get("_target_"):
             return error
         own = {key: value for key, value in node.items() if not key.startswith("_")}
+        # Torch's optimisers end with the value that they refuse.
+        meant = [key for key, value in own.items() if error.reason.endswith(f": {value}")]
+        if len(meant) == 1:
+            reason = error.reason.removesuffix(f": {own[meant[0]]}")
+            return SettingError(f"{error.key}.{meant[0]}", own[meant[0]], reason, error.choices)
         return SettingError(error.key, own, error.reason, error.choices)
 
     @classmethod

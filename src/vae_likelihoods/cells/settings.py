@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BeforeValidator, Field, ValidationError
 
+from vae_likelihoods.cells.words import refused
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.training.schedule import TrainingSettings
@@ -126,13 +127,7 @@ def read(config: DictConfig) -> Settings:
     try:
         return Settings.model_validate(OmegaConf.to_container(config, resolve=True))
     except ValidationError as error:
-        refusals = [(_key(refusal["loc"]), refusal) for refusal in error.errors()]
-        key, first = refusals[0]
-        # A union has one message for each of its branches.
-        messages = [refusal["msg"] for other, refusal in refusals if other == key]
-        reason = ", or ".join(message.removeprefix("Input ") for message in messages)
-        value = None if first["type"] == "missing" else first["input"]
-        raise SettingError(key, value, reason) from None
+        raise refused(error, list(Settings.model_fields)) from None
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -144,15 +139,6 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _key(path: Sequence[Any]) -> str:
-    """Return the key that the user wrote; Pydantic adds the branches of unions to an error's path."""
-    return ".".join(str(part) for part in path if not _is_branch(str(part)))
-
-
-def _is_branch(part: str) -> bool:
-    return part in ("int", "float", "str") or part.startswith("constrained-") or "[" in part
 
 
 def cores() -> int:

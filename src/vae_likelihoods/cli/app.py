@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
 
 from vae_likelihoods.cli.losses import gallery, translate
 from vae_likelihoods.cli.mlflow import sync, ui
 from vae_likelihoods.cli.results import experiment, recommend, study, verify
 from vae_likelihoods.cli.store import cells, gc, why
-from vae_likelihoods.cli.terminal import new_app, run
+from vae_likelihoods.cli.terminal import PROGRAM, new_app, run
 
 SUMMARY = """Compare VAE likelihoods: what a study recommends, and how it was computed.
 
@@ -21,6 +25,24 @@ Examples:
 """
 
 app = new_app(SUMMARY)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
+@app.callback(help=SUMMARY)
+def options(
+    shown: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Take the options of the program itself."""
+
+
 for command in (recommend, why, gc, sync, ui, verify, study, experiment, translate, gallery):
     app.command(command.__name__)(command)
 app.add_typer(cells, name="cells")

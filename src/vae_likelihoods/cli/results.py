@@ -86,7 +86,7 @@ def verify(
         ),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option(help="How far a number of a float64 study may differ on another machine.")
+        float, typer.Option(min=0, help="How far a number of a float64 study may differ on another machine.")
     ] = 1e-6,
 ) -> None:
     """Compute the studies of the last commit again, and compare.

@@ -26,8 +26,8 @@ def conv(
     Raises:
         SettingError: if `widths` is empty or an argument is below 1.
     """
-    usable = len(widths) > 0 and all(width > 0 for width in widths)
-    require(usable, "widths", list(widths), "need at least one number of maps, each at least 1")
+    usable = isinstance(widths, Sequence) and len(widths) > 0 and all(width > 0 for width in widths)
+    require(usable, "widths", widths, "must be a list of numbers of maps, each at least 1, such as [32,64]")
     require(hidden > 0, "hidden", hidden, "must be at least 1")
     channels, height, width = shape
     sizes = [(height, width)]

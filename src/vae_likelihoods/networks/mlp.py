@@ -31,8 +31,8 @@ def mlp(shape: Sequence[int], latent_dim: int, output_channels: int, hidden: Seq
 
 def check_widths(hidden: Sequence[int]) -> None:
     """Refuse an empty list of widths, and a width below 1 (SettingError)."""
-    usable = len(hidden) > 0 and all(width > 0 for width in hidden)
-    require(usable, "hidden", list(hidden), "need at least one width, each at least 1")
+    usable = isinstance(hidden, Sequence) and len(hidden) > 0 and all(width > 0 for width in hidden)
+    require(usable, "hidden", hidden, "must be a list of widths, each at least 1, such as [256,256]")
 
 
 def _stack(widths: Sequence[int]) -> list[nn.Module]:

@@ -1,18 +1,13 @@
-"""One job of a sweep, or a single run: a stage performed for one cell, and how a signal ends it."""
+"""One job of a sweep, or a single run: a stage performed for one cell."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import platform
-import signal
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
-from typing import Never
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from tqdm import tqdm
@@ -22,15 +17,11 @@ from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps.checks import check_folders, check_replaced
 from vae_likelihoods.sweeps.mirroring import mirror_for
+from vae_likelihoods.sweeps.scores import next_command
 from vae_likelihoods.sweeps.stages import STAGES
-from vae_likelihoods.sweeps.studies import expanded
 from vae_likelihoods.sweeps.sweep import JobError, Sweep, named, near
 from vae_likelihoods.sweeps.watch import Watch
 from vae_likelihoods.training.trainer import EpochRecord
-
-
-class TerminatedError(KeyboardInterrupt):
-    """SIGTERM arrived; it is handled as Ctrl-C is."""
 
 
 def return_memory() -> None:
@@ -50,7 +41,7 @@ def run_job(stage_name: str, config: DictConfig) -> None:
     shows a progress bar over epochs.
 
     Raises:
-        JobError: in a sweep, for any error.
+        JobError: in a sweep, for any error; in a single run, for one that is recorded in the store.
     """
     stage = STAGES[stage_name]
     if config.cell is not None:
@@ -77,8 +68,17 @@ def run_job(stage_name: str, config: DictConfig) -> None:
             bar.set_postfix_str(f"val {record.val_bits_per_dim:.4f} bits/dim", refresh=False)
             bar.update(record.epoch - bar.n)
 
-        stage.perform(cell, show)
-    print(f"{stage.name}: {near(stage.target(cell), cell)}")
+        try:
+            stage.perform(cell, show)
+        except CompactHydraException:
+            raise
+        except Exception as error:
+            if stage.entry(cell).failure:
+                raise JobError(f"{stage.name} {cell.name}: {sweep.reason(cell)}") from error
+            raise
+    done = " (taken from the store)" if cell.name in sweep.stored else ""
+    print(f"{stage.name}: {near(stage.target(cell), cell)}{done}")
+    print(next_command(stage, cell, HydraConfig.get().overrides.task if HydraConfig.initialized() else []))
 
 
 def _refuse_unnamed_sweep() -> None:
@@ -92,24 +92,3 @@ def _refuse_unnamed_sweep() -> None:
         own = sorted(path.stem for path in (PROJECT / "conf/hydra/launcher").glob("*.yaml"))
         launcher = hydra.runtime.choices["hydra/launcher"]
         raise SettingError("hydra/launcher", launcher, "gives the cells of a sweep no names", own)
-
-
-def until_interrupted(main: Callable[[], None]) -> None:
-    """Run a script of pipelines/; Ctrl-C and SIGTERM end it with one line and exit code 128 + the signal.
-
-    `--study NAME` on its command line stands for the sweep of that study of params.yaml.
-    """
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        sys.argv[1:] = expanded(sys.argv[1:], PROJECT / "params.yaml")
-        main()
-    except SettingError as error:  # those of `main` Hydra prints
-        sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
-    except KeyboardInterrupt as error:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        received = signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT
-        sys.exit(128 + received)
-
-
-def _terminate(number: int, frame: FrameType | None) -> Never:
-    raise TerminatedError

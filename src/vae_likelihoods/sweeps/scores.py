@@ -42,15 +42,15 @@ def summary(stage: Stage, cells: Sequence[Cell]) -> list[str]:
 
 
 def next_command(stage: Stage, cell: Cell, overrides: Sequence[str]) -> str:
-    """Return what to type after a sweep: evaluate the same cells, or report their study.
+    """Return what to type next: evaluate the same cells, or report their study.
 
     Args:
         stage: what was done.
-        cell: any cell of the sweep.
-        overrides: those of the sweep.
+        cell: any of the cells.
+        overrides: what the user wrote, -m among it.
     """
     if stage.name == "train":
-        words = ["pipelines/evaluate.py", "-m", *overrides]
+        words = ["pipelines/evaluate.py", *overrides]
     else:
         folders = () if cell.root == PROJECT else ("runs", "evaluations", "reports", "logs")
         elsewhere = [word for name in folders for word in (f"--{name}", str(cell.root / name))]

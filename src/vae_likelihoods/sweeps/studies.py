@@ -23,6 +23,7 @@ from vae_likelihoods.cells.settings import Runtime, Settings, read
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps.names import name_with, swept
+from vae_likelihoods.sweeps.refusals import refusal
 
 AXES = ("dataset", "levels", "likelihood", "latent_dim", "seed")
 
@@ -122,7 +123,8 @@ def composition(kind: str, name: str) -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise SettingError(kind, name, f"cannot be composed: {str(error).splitlines()[0]}") from None
+        reason = " ".join(str(refusal(error) or error).split())
+        raise SettingError(kind, name, f"cannot be composed: {reason}") from None
 
 
 def cells_of(words: Sequence[str], root: Path | None = None) -> list[Cell]:

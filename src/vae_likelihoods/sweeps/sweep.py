@@ -138,7 +138,7 @@ class Sweep:
         count = len(self.cells_in("failed", "missing"))
         if count:
             raise SweepError(f"{count} of {len(self.cells)} cells have no result")
-        _print([scores.next_command(self.stage, self.cells[0], self.overrides)])
+        _print([scores.next_command(self.stage, self.cells[0], ["-m", *self.overrides])])
 
     def _waiting(self, begun_last: bool) -> list[int]:
         """Return the indices of the cells to run; last those that another process computes at the moment."""
@@ -164,10 +164,10 @@ class Sweep:
         ]
         cells = [*self.cells_in("failed"), *self.cells_in("missing")]
         width = max((len(cell.name) for cell in cells), default=0) + 1
-        lines = [f"{self.state(cell):<7}  {cell.name + ':':<{width}} {self._reason(cell)}" for cell in cells]
+        lines = [f"{self.state(cell):<7}  {cell.name + ':':<{width}} {self.reason(cell)}" for cell in cells]
         return "\n  ".join([f"{self.stage.name} {self.cells[0].study}: {', '.join(counts)}", *lines])
 
-    def _reason(self, cell: Cell) -> str:
+    def reason(self, cell: Cell) -> str:
         """Return why the cell has no result, and where the log is."""
         entry = self.stage.entry(cell)
         reason = self.errors.get(cell.name) or entry.failure

@@ -53,6 +53,10 @@ def store_uri(uri: str | None, root: Path) -> str:
         return f"sqlite:///{root / 'mlflow.db'}"
     schemes = (*DATABASES, *SERVERS)
     require(scheme_of(uri) in schemes, "uri", uri, "is not the address of an MLflow store", schemes)
+    after = uri.partition("://")[2].strip("/")
+    require(
+        bool(after), "uri", uri, "names no file or host; such as sqlite:///mlflow.db or http://127.0.0.1:5000"
+    )
     return uri
 
 

@@ -43,8 +43,11 @@ def sync(root: Path, studies: Sequence[str], uri: str | None) -> Iterator[Synced
         uri: MLflow's store; None: the database in `root`.
 
     Raises:
+        SettingError: if there is no such folder or address.
         UnavailableError: if MLflow does not answer, or refuses.
     """
+    if not root.is_dir():
+        raise SettingError("root", root, "there is no such folder")
     address = store_uri(uri, root)
     names = studies or sorted(path.name for path in (root / "runs").glob("[!.]*") if path.is_dir())
     for study in names:
@@ -66,8 +69,9 @@ def sync_study(root: Path, study: str, uri: str) -> Synced:
     paths = sorted((root / "runs" / study).glob(f"*/{CONFIG}"))
     cells = [cell for path in paths if (cell := _read(path.parent, root, problems))]
     if not cells:
+        there = sorted(path.name for path in (root / "runs").glob("[!.]*") if path.is_dir())
         reason = f"there is no cell in {root / 'runs' / study}"
-        raise SettingError("study", study, "; ".join([reason, *problems]))
+        raise SettingError("study", study, "; ".join([reason, *problems]), there)
     mirror = Mirror(uri, root, study)
     mirror.experiment.drop_copies()
     grids.end_abandoned(mirror.experiment, cells[0].settings.runtime.cell_store)

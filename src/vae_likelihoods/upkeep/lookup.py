@@ -64,7 +64,7 @@ class Lookup:
         """
         study, _, name = text.partition("/")
         if study not in self._studies():
-            raise SettingError(argument, text, f"there is no study {study}", self._studies())
+            raise SettingError(argument, study, "there is no such study", self._studies())
         axes = studies.axes(self.params)
         grid = studies.grid(study, axes[study], self.root) if study in axes else []
         composed = {cell.name: cell for cell in grid}
