@@ -77,11 +77,11 @@ def test_a_clear_winner(ranked: Ranked) -> None:
     assert answer.candidates == (best,)
     texts = [sentence.replace("\u00a0", " ") for sentence in prose.sentences(answer)]
     low, high = second.interval
-    assert 0.995 < best.best_share < 1
+    assert 0.98 < best.best_share < 0.995  # two seeds of one size say little of the spread of seeds
     assert texts == [
         f"On mnist5k at 256 levels, `b` with 8 latents is best: "
         f"1.510 ± {best.uncertainty:.3f} bits/dim over 2 seeds.",
-        "Of 3 settings it is the best in over 99 % of the bootstrap samples of images and seeds.",
+        "Of 3 settings it is the best in 99 % of the bootstrap samples of images and seeds.",
         f"The runner-up, `a` with 2 latents, needs 0.495 [{low:.3f}, {high:.3f}] more (2.005).",
     ]
 

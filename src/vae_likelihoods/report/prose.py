@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vae_likelihoods.report.paired import FEWEST_IMAGES
 from vae_likelihoods.report.ranking import Answer, Baseline, Setting
-from vae_likelihoods.report.words import amount, counted, latents, listed, percent, within
+from vae_likelihoods.report.words import amount, counted, latents, listed, percent, shortened, within
 
 
 def sentences(answer: Answer) -> list[str]:
@@ -60,7 +61,10 @@ def _rivals(answer: Answer) -> list[str]:
     if second is None:
         return ["No other likelihood was tried."]
     texts = []
-    if not answer.tied(second):
+    if second.interval is None:
+        scored = f"{_score(answer, second)}, {_more(answer, second)}"
+        texts = [f"The runner-up is {second.name.in_words}: {scored}."]
+    elif not answer.tied(second):
         more = _more(answer, second).removeprefix("+")
         texts = [f"The runner-up, {second.name.in_words}, needs {more} more ({_score(answer, second)})."]
     if ties:
@@ -87,7 +91,9 @@ def _against(answer: Answer, others: Mapping[Setting, str], own: str) -> list[st
     verb = "is" if len(tied) == 1 and tied[0].startswith("1 latent ") else "are"
     parts = [f"{listed(tied)} {verb} indistinguishable from {own}"] if tied else []
     for each, words in others.items():
-        if not answer.tied(each):
+        if each.interval is None:
+            parts.append(f"{words}: {_more(answer, each)}")
+        elif not answer.tied(each):
             verb = "need" if words.endswith("latents") else "needs"
             parts.append(f"{words} {verb} {_more(answer, each).removeprefix('+')} more")
     return parts
@@ -96,16 +102,30 @@ def _against(answer: Answer, others: Mapping[Setting, str], own: str) -> list[st
 def _certainty(answer: Answer) -> list[str]:
     if len(answer.settings) == 1:
         return []
-    drawn = "images and seeds" if answer.seeds_known else "images"
-    share = percent(answer.best.best_share)
-    texts = [
-        f"Of {len(answer.settings)} settings it is the best in {share} of the bootstrap samples of {drawn}."
-    ]
+    drawn, share = "images and seeds" if answer.seeds_known else "images", answer.best.best_share
+    settings = f"Of {len(answer.settings)} settings it is the best in"
+    texts = [_withheld(answer)] if answer.withheld or share is None else []
+    if share is not None:
+        texts = [f"{settings} {percent(share)} of the bootstrap samples of {drawn}.", *texts]
     if not answer.seeds_known:
         texts.append(
             "Each setting has one seed, so this is about these trained models: other seeds may differ."
         )
+    if answer.uneven:
+        names = listed([each.name.in_words for each in answer.uneven])
+        texts.append(
+            f"Some seed of {names} lies too far from the others for normal effects of seeds, so intervals "
+            "may not hold, and more than 5 % of studies may call the setting that is truly best worse."
+        )
     return texts
+
+
+def _withheld(answer: Answer) -> str:
+    if answer.images < FEWEST_IMAGES:
+        few = f"{answer.images} test images are too few, it takes {FEWEST_IMAGES}"
+        return f"How sure that is cannot be said: {few}."
+    names = shortened([each.name.in_words for each in answer.withheld])
+    return f"A few images make up the difference to {names}: too few images for an interval."
 
 
 def _more(answer: Answer, setting: Setting) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from vae_likelihoods.report import scores
 from vae_likelihoods.report.ranking import Answer
 from vae_likelihoods.report.records import is_number
-from vae_likelihoods.report.resampling import Floats, Interval, compare
+from vae_likelihoods.report.resampling import Interval, compare
 from vae_likelihoods.report.scores import Evaluated, Name
+from vae_likelihoods.report.seeds import Floats
 from vae_likelihoods.report.words import listed
 from vae_likelihoods.units.declaration import Declaration
 
@@ -27,7 +28,7 @@ class Preference:
     number: Declaration  # which it is judged by
     values: dict[Name, float]  # mean over seeds
     best: Name
-    interval: Interval  # how much worse the setting with the best score is, corrected as in the ranking
+    interval: Interval | None  # how much worse the setting with the best score is, as in the ranking
     noise_known: bool
 
 
@@ -65,7 +66,8 @@ def _preference(answer: Answer, number: Declaration) -> Preference:
     by_image = scores.by_setting(answer.cells, number.name)
     values = by_image or _by_seed(answer.cells, number.name)  # [S, N], or [S, 1]
     sign = -1 if number.better == "higher" else 1
-    compared = compare([sign * each for each in values.values()], [name.family for name in values])
+    signed, families = [sign * each for each in values.values()], [name.family for name in values]
+    compared = compare(signed, families, by_image=bool(by_image))
     names = list(values)
     own = names.index(answer.best.name)
     best = own if compared.means[own] == compared.means.min() else int(compared.means.argmin())
@@ -94,6 +96,8 @@ def _sentence(answer: Answer, preferred: Preference) -> str:
     other = f"{preferred.best.in_words} ({number} against {own})"
     if not preferred.noise_known:
         return f"For {preferred.purpose}, {other} is ahead; whether by more than noise is not known."
+    if preferred.interval is None:
+        return f"For {preferred.purpose}, {other} is ahead; too few images to say whether by more than noise."
     if preferred.interval.low > 0:
         return f"For {preferred.purpose} prefer {other}."
     return f"For {preferred.purpose}, {other} is ahead, but the difference may be noise."

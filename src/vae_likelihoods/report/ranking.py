@@ -6,7 +6,11 @@ its uncertainty the standard error of that mean. All settings are scored on the 
 the difference of two settings, image by image; `resampling` says how sure it is. A setting is
 *indistinguishable* from the best one if the interval of their difference contains 0. In 95 % of studies, that
 interval holds together with those of all other differences of this setting. So the setting that is truly best
-is called worse than another in at most 5 % of studies, however many settings were tried.
+is called worse than another in at most 5 % of studies, however many settings were tried. This needs effects
+of seeds that are about normal: if some seeds collapse, few seeds seldom show it (`Answer.uneven`).
+
+Where there are too few images, or a few dominate a difference, the numbers stand alone: no interval, no p, no
+tie, no share of bootstrap samples.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ import pandas as pd
 from vae_likelihoods.report import scores
 from vae_likelihoods.report.comparable import require_comparable
 from vae_likelihoods.report.records import BITS_SCORE, merged
-from vae_likelihoods.report.resampling import Comparisons, Floats, Interval, compare
+from vae_likelihoods.report.resampling import Comparisons, Interval, compare
 from vae_likelihoods.report.scores import Evaluated, Name
+from vae_likelihoods.report.seeds import Floats
 from vae_likelihoods.units import variants
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.quantity import NATS, Unit, bits_per_dim
@@ -39,11 +44,11 @@ class Setting:
 
     name: Name
     bits_per_dim: float  # mean over seeds
-    uncertainty: float  # its standard error, over seeds and test images
+    uncertainty: float | None  # its standard error, over seeds and test images
     seeds: int
-    interval: Interval  # of `Answer.behind`, corrected for all comparisons
-    p_value: float  # of no difference to the best one, corrected in the same way
-    best_share: float  # the share of bootstrap replicates in which it is the best
+    interval: Interval | None  # of `Answer.behind`, corrected for all comparisons; None from too few images
+    p_value: float | None  # of no difference to the best one, corrected in the same way
+    best_share: float | None  # the share of bootstrap replicates in which it is the best
 
     @property
     def likelihood(self) -> str:
@@ -140,7 +145,7 @@ class Answer:
 
     def tied(self, setting: Setting) -> bool:
         """Whether `setting` is the best one or indistinguishable from it."""
-        return setting is self.best or setting.interval.low <= 0
+        return setting is self.best or (setting.interval is not None and setting.interval.low <= 0)
 
     @property
     def baseline_scores(self) -> dict[str, float]:
@@ -164,10 +169,20 @@ class Answer:
         """The scores of every image, [S, N], by setting."""
         return scores.by_setting(self.cells)
 
-    def between(self, left: Name, right: Name) -> Interval:
+    def between(self, left: Name, right: Name) -> Interval | None:
         """Return the 95 % interval, of this pair alone, of the bits/dim of `left` minus those of `right`."""
-        low, high = self.comparisons.interval(self.places[left], self.places[right], corrected=False)
-        return Interval(bits_per_dim(low, self.unit.dimensions), bits_per_dim(high, self.unit.dimensions))
+        interval = self.comparisons.interval(self.places[left], self.places[right], corrected=False)
+        return _in_bits(interval, self.unit.dimensions)
+
+    @property
+    def withheld(self) -> tuple[Setting, ...]:
+        """The settings of which too few images say how far they are behind the best one."""
+        return tuple(s for s in self.settings if s.interval is None)
+
+    @property
+    def uneven(self) -> tuple[Setting, ...]:
+        """The settings whose seeds are not normal, as far as that can be seen: see `seeds.uneven`."""
+        return tuple(s for s in self.settings if self.places[s.name] in self.comparisons.uneven)
 
     @property
     def seeds_known(self) -> bool:
@@ -178,7 +193,7 @@ class Answer:
     def decimals(self) -> int:
         """Decimals that show two digits of the best setting's uncertainty (3 to 6)."""
         error = self.best.uncertainty
-        return 3 if error <= 0 else min(6, max(3, 1 - math.floor(math.log10(error))))
+        return 3 if not error else min(6, max(3, 1 - math.floor(math.log10(error))))
 
 
 def answer(cells: pd.DataFrame, evaluations: Path) -> Answer:
@@ -265,16 +280,24 @@ def _settings(
     for name, values in seeds.items():
         place = names.index(name)
         same = place == best
-        low, high = (0.0, 0.0) if same else compared.interval(place, best)
+        error = _known(compared.own_errors[place])
         settings.append(
             Setting(
                 name=name,
                 bits_per_dim=mean(values),
-                uncertainty=bits_per_dim(float(compared.own_errors[place]), dimensions),
+                uncertainty=None if error is None else bits_per_dim(error, dimensions),
                 seeds=len(values),
-                interval=Interval(bits_per_dim(low, dimensions), bits_per_dim(high, dimensions)),
+                interval=_in_bits(Interval(0, 0) if same else compared.interval(place, best), dimensions),
                 p_value=1.0 if same else compared.p_value(place, best),
-                best_share=float(shares[place]),
+                best_share=_known(shares[place]),
             )
         )
     return tuple(settings)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _in_bits(interval: Interval | None, dimensions: int) -> Interval | None:
+    return interval and Interval(*(bits_per_dim(end, dimensions) for end in interval))

@@ -182,7 +182,7 @@ def _row(answer: Answer, setting: Setting, findings: str, preferred: Sequence[Pr
         "bits/dim": amount(setting.bits_per_dim, setting.uncertainty, answer.decimals),
         "behind the best": "best" if best else f"{gap}{', tie' if answer.tied(setting) else ''}",
         "p": "" if best else _p(setting.p_value),
-        "best in": percent(setting.best_share),
+        "best in": "" if setting.best_share is None else percent(setting.best_share),
         "findings": findings,
         **{each.header: each.text(_of(answer, setting, each.name)) for each in _declared_costs(answer)},
         **{each.number.header: each.number.text(each.values[setting.name]) for each in preferred},
@@ -199,5 +199,7 @@ def _of(answer: Answer, setting: Setting, number: str) -> float:
     return mean([float(value) if is_number(value) else math.nan for value in values])
 
 
-def _p(value: float) -> str:
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

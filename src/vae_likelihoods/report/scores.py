@@ -12,7 +12,7 @@ import pandas as pd
 
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.report.records import NATS_SCORE, PER_IMAGE
-from vae_likelihoods.report.resampling import Floats
+from vae_likelihoods.report.seeds import Floats
 from vae_likelihoods.report.words import latents
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.variants import VARIANT

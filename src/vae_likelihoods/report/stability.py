@@ -16,8 +16,9 @@ from scipy.stats import kendalltau
 
 from vae_likelihoods.report import scores
 from vae_likelihoods.report.ranking import Answer
-from vae_likelihoods.report.resampling import Floats, Interval, compare
+from vae_likelihoods.report.resampling import Interval, compare
 from vae_likelihoods.report.scores import Name
+from vae_likelihoods.report.seeds import Floats
 from vae_likelihoods.report.words import latents, listed
 
 LATENTS = "latents"
@@ -33,18 +34,18 @@ class Order:
         label: its place on the axis, such as ``K = 32``.
         things: what is ranked: settings or likelihoods.
         scores: of each thing that is ranked, by its name in words; lower is better.
-        interval: of the score of one thing minus that of another, for two names.
+        interval: of the score of one thing minus that of another, for two names; None from too few images.
     """
 
     label: str
     things: str
     scores: dict[str, float]
-    interval: Callable[[str, str], Interval]
+    interval: Callable[[str, str], Interval | None]
 
     def firm(self, left: str, right: str) -> bool:
         """Whether the order of two things is more than noise."""
-        low, high = self.interval(left, right)
-        return low > 0 or high < 0
+        interval = self.interval(left, right)
+        return interval is not None and (interval.low > 0 or interval.high < 0)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _of_settings(label: str, nats: dict[Name, Floats]) -> Order:
     compared = compare(list(nats.values()), [name.family for name in nats])
     places = {name.in_words: place for place, name in enumerate(nats)}
 
-    def interval(left: str, right: str) -> Interval:
+    def interval(left: str, right: str) -> Interval | None:
         return compared.interval(places[left], places[right], corrected=False)
 
     return Order(label, "settings", dict(zip(places, compared.means.tolist(), strict=True)), interval)
@@ -167,7 +168,7 @@ def _over_latents(answer: Answer) -> list[Order]:
 def _at_size(answer: Answer, size: int) -> Order:
     settings = {s.name.family_in_words: s for s in answer.settings if s.latent_dim == size}
 
-    def interval(left: str, right: str) -> Interval:
+    def interval(left: str, right: str) -> Interval | None:
         return answer.between(settings[left].name, settings[right].name)
 
     things = "settings" if answer.varied else "likelihoods"

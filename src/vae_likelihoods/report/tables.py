@@ -14,7 +14,7 @@ from vae_likelihoods.report import recommend
 from vae_likelihoods.report.ranking import Answer, Baseline, Setting
 from vae_likelihoods.report.recommend import Recommendation, Table
 from vae_likelihoods.report.summary import significant
-from vae_likelihoods.report.words import latents
+from vae_likelihoods.report.words import amount, latents
 from vae_likelihoods.units.variants import VARIANT
 
 _INTERVALS = (
@@ -61,10 +61,10 @@ def readme_text(readme: Path) -> str:
     return text
 
 
-def headlines(answers: Sequence[Answer]) -> dict[str, dict[str, str | int | float | bool]]:
+def headlines(answers: Sequence[Answer]) -> dict[str, dict[str, str | int | float | bool | None]]:
     """Return a few numbers of each study: the best setting, the runner-up, and whether they differ.
 
-    `unit` is that of every number but the latent sizes.
+    What too few images cannot tell is None. `unit` is that of every number but the latent sizes.
     """
     return {answer.study: _headline(answer) for answer in answers}
 
@@ -85,7 +85,7 @@ def write_plots(recommendations: Sequence[Recommendation], folder: Path) -> None
     _write_csv(pd.DataFrame(pairs, columns=_STABILITY), folder / "stability.csv")
 
 
-def _settings(answer: Answer) -> list[dict[str, str | int | float]]:
+def _settings(answer: Answer) -> list[dict[str, str | int | float | None]]:
     return [
         {
             "study": answer.study,
@@ -95,8 +95,8 @@ def _settings(answer: Answer) -> list[dict[str, str | int | float]]:
             "bits_per_dim": significant(setting.bits_per_dim),
             "standard_error": significant(setting.uncertainty),
             "behind": significant(answer.behind(setting)),
-            "behind_low": significant(setting.interval.low),
-            "behind_high": significant(setting.interval.high),
+            "behind_low": significant(setting.interval and setting.interval.low),
+            "behind_high": significant(setting.interval and setting.interval.high),
             "best_share": significant(setting.best_share),
             "beats_baselines": all(answer.beats(setting, each) for each in answer.baselines),
             "unit": str(answer.unit),
@@ -120,9 +120,9 @@ def _pairs(flips: Sequence[tuple[str, str]]) -> str:
     return "; ".join(f"{better} before {worse}" for better, worse in flips)
 
 
-def _headline(answer: Answer) -> dict[str, str | int | float | bool]:
+def _headline(answer: Answer) -> dict[str, str | int | float | bool | None]:
     best, second = answer.best, answer.runner_up
-    headline: dict[str, str | int | float | bool] = {
+    headline: dict[str, str | int | float | bool | None] = {
         "likelihood": best.likelihood,
         "latent_dim": best.latent_dim,
         **({VARIANT: best.name.variant} if answer.varied else {}),
@@ -136,9 +136,9 @@ def _headline(answer: Answer) -> dict[str, str | int | float | bool]:
         headline |= {
             "runner_up": second.likelihood,
             "difference": significant(answer.behind(second)),
-            "difference_low": significant(second.interval.low),
-            "difference_high": significant(second.interval.high),
-            "distinguishable": not answer.tied(second),
+            "difference_low": significant(second.interval and second.interval.low),
+            "difference_high": significant(second.interval and second.interval.high),
+            "distinguishable": None if second.interval is None else not answer.tied(second),
         }
     return headline
 
@@ -172,8 +172,7 @@ def _baseline_row(answer: Answer, baseline: Baseline, sizes: int) -> tuple[str, 
 def _entry(answer: Answer, setting: Setting | None) -> str:
     if setting is None:
         return ""
-    places = answer.decimals
-    text = f"{setting.bits_per_dim:.{places}f} ± {setting.uncertainty:.{places}f}"
+    text = amount(setting.bits_per_dim, setting.uncertainty, answer.decimals)
     return f"**{text}**" if answer.tied(setting) else text  # the best is tied with itself
 
 

@@ -9,18 +9,22 @@ from vae_likelihoods.report.resampling import Interval
 _PM = "\u00a0±\u00a0"  # no line break around it
 
 
-def amount(value: float, error: float, decimals: int) -> str:
-    """Return a value and its standard error."""
-    return f"{value:.{decimals}f}{_PM}{error:.{decimals}f}"
+def amount(value: float, error: float | None, decimals: int) -> str:
+    """Return a value and its standard error, if that is known."""
+    return f"{value:.{decimals}f}" + ("" if error is None else f"{_PM}{error:.{decimals}f}")
 
 
-def within(interval: Interval, decimals: int) -> str:
+def within(interval: Interval | None, decimals: int) -> str:
     """Return an interval in brackets; an end that is not 0 is never printed as 0.
 
     Example:
+        >>> within(None, 3)
+        '[too few images]'
         >>> within(Interval(-0.0412, 0.0123), 3), within(Interval(0.00004, 0.0123), 3)
         ('[-0.041, 0.012]', '[0.00004, 0.012]')
     """
+    if interval is None:
+        return "[too few images]"
     return f"[{_end(interval.low, decimals)}, {_end(interval.high, decimals)}]"
 
 

@@ -103,22 +103,27 @@ def _headline(cells: pd.DataFrame, plots: pd.DataFrame) -> dict[str, Any]:
         "latent_dim": best.latent_dim,
         **({VARIANT: best.variant} if any(name.variant for name in ranked) else {}),
         "bits_per_dim": ranked[best],
-        "standard_error": plotted[best]["standard_error"],
-        "best_share": plotted[best]["best_share"],
+        "standard_error": _known(plotted[best]["standard_error"]),
+        "best_share": _known(plotted[best]["best_share"]),
         "beats_baselines": bool(plotted[best]["beats_baselines"]),
         "unit": str(_unit(rows(cells)[0])),
     }
     second = next((name for name in others if name.likelihood != best.likelihood), None)
     if second is None:
         return headline
-    low, high = plotted[second]["behind_low"], plotted[second]["behind_high"]
+    low, high = (_known(plotted[second][end]) for end in ("behind_low", "behind_high"))
     return headline | {
         "runner_up": second.likelihood,
         "difference": ranked[second] - ranked[best],
         "difference_low": low,
         "difference_high": high,
-        "distinguishable": bool(low > 0),
+        "distinguishable": None if low is None else low > 0,
     }
+
+
+def _known(value: Any) -> float | None:
+    """Return a number of the plots; None for an empty field, which too few images leave."""
+    return None if pd.isna(value) else float(value)
 
 
 def _unit(row: Mapping[str, Any]) -> Unit:
