@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import mpmath
 import pytest
 import torch
+from mpmath import mpf
 from scipy import stats
 from torch import Tensor
 
@@ -49,6 +51,38 @@ def test_the_fast_share_of_a_normal_is_the_plain_one(levels: int, length: float,
     for slope, specified in zip(fast.slopes, plain.slopes, strict=True):
         atol = 3e-7 + 1e-4 * specified.abs().max().item()
         torch.testing.assert_close(slope, specified, rtol=2e-4, atol=atol)
+
+
+@pytest.mark.parametrize("mean", [-0.02, -1.0, -3.0, -100.0, -1000.0, 1.02, 4.0])
+@pytest.mark.parametrize("raw", [-8.0, -4.0, 0.0])
+def test_slopes_far_outside_are_those_of_fifty_digits(mean: float, raw: float):
+    """In float32, for a scale of each pixel: both masses are tiny, and so is the slope of their ratio."""
+    likelihood = Truncated(256, 1, Normal(), scale=0.3, min_scale=0.25, per_pixel=True)
+    for k in (0, 1, 100, 254, 255):
+        outputs = torch.tensor([mean, raw]).view(1, 2, 1, 1).requires_grad_()
+        (found,) = torch.autograd.grad(
+            likelihood.log_mass(outputs, torch.tensor(k).view(1, 1, 1, 1)), outputs
+        )
+        scale, by_raw = (part.item() for part in likelihood.scale.with_slope([torch.tensor(raw)]))
+        place = outputs[0, 0].item()
+
+        def log_share(mu: mpf, sigma: mpf, k: int = k) -> mpf:
+            below, above, low, high = ((edge - mu) / sigma for edge in (mpf(k) / 256, mpf(k + 1) / 256, 0, 1))
+            return mpmath.log(mass(below, above) / mass(low, high))
+
+        with mpmath.workdps(50):
+            exact = [
+                float(mpmath.diff(log_share, (mpf(place), mpf(scale)), order, h=mpf("1e-20") * scale))
+                for order in ((1, 0), (0, 1))
+            ]
+        expected = torch.tensor([exact[0], exact[1] * by_raw])
+        torch.testing.assert_close(found.flatten(), expected, rtol=1e-3, atol=2e-3)
+
+
+def mass(lower: mpf, upper: mpf) -> mpf:
+    """The mass of an interval of the standard normal, from the side on which it has digits."""
+    lower, upper = (lower, upper) if lower > 0 else (-upper, -lower)
+    return (mpmath.erfc(lower / mpmath.sqrt(2)) - mpmath.erfc(upper / mpmath.sqrt(2))) / 2
 
 
 @pytest.mark.parametrize("law", SCIPYS, ids=str)

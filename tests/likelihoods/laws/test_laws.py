@@ -148,8 +148,8 @@ CENTRES = (0.0, 1e-6, 1e-3, 0.01, 0.3, 1.0, 2.2, 5.0, 9.0, 15.0, 40.0, 300.0, 1e
 
 
 def centres_around(width: float) -> list[float]:
-    """Also where one form gives way to another, on both sides: an edge at the mode or _TAIL, c w = _FLAT."""
-    switches = [width / 2, width / 2 + normal_interval._TAIL, normal_interval._FLAT / width]
+    """Also where one form gives way to another, on both sides: an edge at the mode or TAIL, c w = _FLAT."""
+    switches = [width / 2, width / 2 + normal_interval.TAIL, normal_interval._FLAT / width]
     return sorted({*CENTRES, *(c * side for c in switches for side in (0.999, 1.001) if c < 1e5)})
 
 

@@ -20,8 +20,8 @@ _SQRT_HALF, _LOG_2 = math.sqrt(0.5), math.log(2)
 # An interval that is narrower than this (in standard deviations), and over which the density changes by less
 # than a factor exp(0.5), gets its mass from a Taylor series around its centre, with an error below 1e-6.
 _NARROW, _FLAT = 0.2, 0.5
-# From here on the area of the tail is a continued fraction, below it comes from erfc.
-_TAIL = 9.0
+TAIL = 9.0
+"""From here on the area of the tail is a continued fraction, below it comes from erfc."""
 
 
 class NormalInterval(NamedTuple):
@@ -73,10 +73,10 @@ def log_beyond(interval: NormalInterval) -> Tensor:
     """
     twice = _erfc(interval.a).sub_(_erfc(interval.b))
     beyond = twice.clamp_min_(tiny(twice)).log_().add_(interval.half_square).sub_(_LOG_2)
-    if not twice.is_cpu or interval.a.max() > _TAIL:
+    if not twice.is_cpu or interval.a.max() > TAIL:
         ratio = _mills(interval.a).sub_(_mills(interval.b).mul_(exp_(-interval.change)))
         tail = ratio.clamp_min_(tiny(ratio)).log_().sub_(LOG_SQRT_2PI)
-        beyond.lerp_(tail, above(interval.a, _TAIL))
+        beyond.lerp_(tail, above(interval.a, TAIL))
     if interval.narrow is not None:
         beyond.lerp_(_taylor(interval), interval.narrow)
     return beyond
@@ -111,10 +111,36 @@ def slopes(interval: NormalInterval, beyond: Tensor) -> tuple[Tensor, Tensor]:
 def _taylor_slopes(interval: NormalInterval) -> tuple[Tensor, Tensor]:
     """Return the derivatives of `_taylor` by c and by width, without those of half_square."""
     square, w2 = interval.small_squares
-    terms = (square * (1 / 30240)).sub_(1 / 720).mul_(square).add_(1 / 12)
-    by_centre = torch.sub(terms, w2, alpha=1 / 360).mul_(w2).sub_(1).mul_(interval.c)
-    by_width = terms.sub_(w2, alpha=1 / 180).mul_(square).sub_(w2, alpha=1 / 12).add_(1)
+    by_centre = _curvature(square, w2).sub_(1).mul_(interval.c)
+    by_width = _terms(square).sub_(w2, alpha=1 / 180).mul_(square).sub_(w2, alpha=1 / 12).add_(1)
     return by_centre, by_width.div_(interval.width)
+
+
+def _curvature(square: Tensor, w2: Tensor) -> Tensor:
+    """Return by how much the derivative of the log-mass by c is less than c below 0, as a share of c."""
+    return _terms(square).sub_(w2, alpha=1 / 360).mul_(w2)
+
+
+def _terms(square: Tensor) -> Tensor:
+    return (square * (1 / 30240)).sub_(1 / 720).mul_(square).add_(1 / 12)
+
+
+def tail_slopes(interval: NormalInterval) -> tuple[Tensor, Tensor]:
+    """Return the derivatives of `log_beyond` by a, the width kept, and by the width, a kept, for a > `TAIL`.
+
+    The derivative of the log-mass by a is smaller by a itself, in whose rounding this one is lost. So a
+    difference of two intervals needs it apart: (M(a) - M(b) exp(-c width))' with M' = x M - 1.
+    """
+    decay, (rest_a, mills_a), (rest_b, mills_b) = exp_(-interval.change), _tail(interval.a), _tail(interval.b)
+    ratio = torch.addcmul(mills_a, mills_b, decay, value=-1).clamp_min_(1e-20)
+    by_edge = mills_b.mul_(rest_b.add_(interval.width)).mul_(decay).addcmul_(mills_a, rest_a, value=-1)
+    by_edge, by_width = by_edge.div_(ratio), decay.div_(ratio)
+    if interval.narrow is not None:
+        by_centre, by_own_width = _taylor_slopes(interval)
+        curved = _curvature(*interval.small_squares).mul_(interval.c)
+        by_edge.lerp_(curved.sub_(0.5 * interval.width), interval.narrow)
+        by_width.lerp_(by_own_width.add_(by_centre, alpha=0.5), interval.narrow)
+    return by_edge, by_width
 
 
 def _erfc(x: Tensor) -> Tensor:
@@ -123,7 +149,12 @@ def _erfc(x: Tensor) -> Tensor:
 
 
 def _mills(x: Tensor) -> Tensor:
-    """Return M(x) = (1 - Phi(x)) / phi(x) for x >= 9, to 1e-6: 1/(x + 1/(x + 2/(x + 3/x)))."""
-    x = x.clamp_min(0.5 * _TAIL)
-    third = x.reciprocal().mul_(3).add_(x).reciprocal_().mul_(2).add_(x)
-    return third.reciprocal_().add_(x).reciprocal_()
+    """Return M(x) = (1 - Phi(x)) / phi(x) for x >= 9, to 1e-6."""
+    return _tail(x)[1]
+
+
+def _tail(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return r = 1/(x + 2/(x + 3/x)) and M(x) = 1/(x + r) for x >= 9; then 1 - x M is r M."""
+    x = x.clamp_min(0.5 * TAIL)
+    rest = x.reciprocal().mul_(3).add_(x).reciprocal_().mul_(2).add_(x).reciprocal_()
+    return rest, (rest + x).reciprocal_()
