@@ -19,6 +19,8 @@ from vae_likelihoods.likelihoods.pointwise import Values, pointwise
 from vae_likelihoods.likelihoods.scales import PixelScale
 from vae_likelihoods.likelihoods.tensors import uniform_like, wide
 
+_POINTS = 512  # of the mean over coupled channels
+
 
 class Components(NamedTuple):
     """The M components of every pixel, at dimension -4."""
@@ -137,12 +139,8 @@ class Mixture(DensityLikelihood):
         """Return the means [..., M, C, H, W], given the pixel's values x [..., 1, C, H, W]."""
         if parts.coupling is None:
             return parts.mean
-        shifts = [torch.zeros_like(parts.mean[..., :1, :, :])]
-        for channel in range(1, self.channels):
-            first = channel * (channel - 1) // 2
-            factors = parts.coupling[..., first : first + channel, :, :]
-            shifts.append((factors * x[..., :channel, :, :]).sum(-3, keepdim=True))
-        return parts.mean + torch.cat(shifts, -3)
+        shifts = [_shift(parts.coupling, x, channel) for channel in range(self.channels)]
+        return parts.mean + torch.stack(shifts, -3)
 
     def _mixed(self, parts: Components, log_likelihood: Tensor) -> Tensor:
         """Return log sum_m w_m p_m, summed over the channels that share their component."""
@@ -156,11 +154,17 @@ class Mixture(DensityLikelihood):
         return (parts.logits.softmax(-4) * self.law.upper_tail(u)).sum(-4)
 
     def mean(self, outputs: Tensor) -> Tensor:
-        """Return E[k] / (K-1): exact, or if channels are coupled from 64 Sobol points (to about 0.002)."""
+        """Return E[k] / (K-1): exact, or if channels are coupled from 512 Sobol points.
+
+        These give it to 0.004 for three channels, and to 0.008 for four. The levels of a channel jump with
+        the noise of those before it, so the error is largest for few levels, and falls with the number of
+        points alone.
+        """
         if self.channels_factorise:
             return super().mean(outputs)
         parts = self._components(self._parameters_of(outputs))
-        points = qmc.Sobol(self.channels, scramble=False).random(64) + 1 / 128  # the middles of their cells
+        middle = 0.5 / _POINTS  # of the cells that the points begin
+        points = qmc.Sobol(self.channels, scramble=False).random(_POINTS) + middle
         total = torch.zeros_like(parts.mean)
         for noise in self.law.quantile(torch.tensor(points)).to(total):
             total += self._chain(parts, noise.view(-1, 1, 1))
@@ -177,10 +181,16 @@ class Mixture(DensityLikelihood):
 
     def _chain(self, parts: Components, noise: Tensor) -> Tensor:
         """Return the levels of every component [..., M, C, H, W] for noise from the law."""
-        levels, spread = torch.zeros_like(parts.mean), self.scale.of([parts.raw_scale]) * noise
-        for channel in range(1 if parts.coupling is None else self.channels):
-            draws = self._levels_of(self._shifted(parts, self._points(levels)) + spread)
-            if parts.coupling is None:
-                return draws
-            levels[..., channel, :, :] = draws[..., channel, :, :]
+        draws = parts.mean + self.scale.of([parts.raw_scale]) * noise
+        levels = self._levels_of(draws)
+        if parts.coupling is not None:
+            for channel in range(1, self.channels):
+                shift = _shift(parts.coupling, self._points(levels[..., :channel, :, :]), channel)
+                levels[..., channel, :, :] = self._levels_of(draws[..., channel, :, :] + shift)
         return levels
+
+
+def _shift(coupling: Tensor, x: Tensor, channel: int) -> Tensor:
+    """Return by how much the means of a channel follow the values x of those before it, [..., M, H, W]."""
+    first = channel * (channel - 1) // 2
+    return (coupling[..., first : first + channel, :, :] * x[..., :channel, :, :]).sum(-3)
