@@ -98,7 +98,8 @@ class Annealing:
     def up(self, path: Path, steps: Tensor, noise: torch.Generator) -> Chains:
         """Anneal draws of the initial density to the posterior; the mean weight is unbiased for p(x).
 
-        So log mean w is in expectation a lower bound on log p(x), like IWAE_S, and rises with S and T.
+        So log mean w is in expectation a lower bound on log p(x), like IWAE_S, and rises with S and T. A
+        single run may lie above log p(x), by the noise of its chains.
         """
         point = path.at(reparameterised(path.initial, noise, self.chains))
         return self._anneal(path, self.betas(), point, steps, noise)
@@ -106,7 +107,8 @@ class Annealing:
     def down(self, path: Path, exact: Tensor, steps: Tensor, noise: torch.Generator) -> Chains:
         """Anneal an exact draw of the posterior, z [B, L], back; the mean weight is unbiased for 1 / p(x).
 
-        So -log mean w is in expectation an upper bound on log p(x).
+        So -log mean w is in expectation an upper bound on log p(x). A single run may lie below log p(x), and
+        below the result of `up`.
         """
         point = path.at(exact.expand(self.chains, *exact.shape))
         return self._anneal(path, self.betas()[::-1], point, steps.flip(0), noise)

@@ -39,8 +39,9 @@ class AIS(Annealed):
 
     On test images it bounds -log p(x) from above, like the importance-weighted bound of the same images.
     For images that are drawn from the model, as many, an exact z is known. So chains can start at either
-    end, and -log p(x) lies between the two results. If that interval is narrow, the chains are long enough
-    for this decoder.
+    end, and -log p(x) lies between the expectations of the two results. If these are near each other, the
+    chains are long enough for this decoder. A single run has noise besides: an interval that is narrower
+    than its noise misses -log p(x) more often than not.
 
     Args:
         start: where chains begin. ``prior`` does not depend on the encoder; ``posterior``, the encoder's
@@ -61,7 +62,7 @@ class AIS(Annealed):
     def declarations(self, levels: int) -> list[Declaration]:
         nats = partial(Declaration, format=",.2f")
         test, gap = Quantity(NATS, "mass"), Quantity(NATS, "mass", self.samples)
-        simulated = "of the interval for -log p(x), on images drawn from the model"
+        simulated = "of the interval that holds -log p(x) in expectation, on images drawn from the model"
         numbers = [
             nats("nll_ais_nats", "minus the bound by annealing", test, "NLL, annealed", better="lower"),
             nats("iwae_gap_nats", _GAP, gap, "gap to annealing", better="lower"),
