@@ -13,9 +13,10 @@ import pytest
 from vae_likelihoods import palette
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.report import page, ranking, recommend, summary
+from vae_likelihoods.report.records import merged
 from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.tracking.contents import scores
-from vae_likelihoods.verify.reproduction import compare, declared
+from vae_likelihoods.verify.reproduction import compare, evaluated
 
 METRIC = '''
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def test_its_numbers_are_stored_reported_tracked_and_verified(
 
     summary.write_summary(cells, tmp_path / "summary.csv")
     written = pd.read_csv(tmp_path / "summary.csv")
-    declarations = declared(evaluations, written)
+    declarations = merged(record["declarations"] for record in evaluated(evaluations, written))
     moved = written.assign(black_pixels=written["black_pixels"] * 1.01)
     assert compare(written, moved, declarations, tolerance=0.02) == []
     (fault,) = compare(written, moved, declarations, tolerance=0.005)

@@ -23,8 +23,13 @@ def summary_of(bits: dict[str, tuple[float, float]], active: int = 2) -> pd.Data
     """Return a study of one latent size: likelihood -> bits/dim of two seeds."""
     rows = [
         {
-            "study": "s", "cell": f"{name}-2-{seed}", "likelihood": name, "latent_dim": 2, "seed": seed,
-            "bits_per_dim": score, "active_units": active,
+            "study": "s",
+            "cell": f"{name}-2-{seed}",
+            "likelihood": name,
+            "latent_dim": 2,
+            "seed": seed,
+            "bits_per_dim": score,
+            "active_units": active,
         }
         for name, scores in bits.items()
         for seed, score in enumerate(scores)
@@ -36,7 +41,10 @@ def plots_of(bits: dict[str, tuple[float, float]]) -> pd.DataFrame:
     means = {name: sum(scores) / 2 for name, scores in bits.items()}
     rows = [
         {
-            "study": "s", "likelihood": name, "latent_dim": 2, "bits_per_dim": mean,
+            "study": "s",
+            "likelihood": name,
+            "latent_dim": 2,
+            "bits_per_dim": mean,
             "behind_low": mean - min(means.values()) - 0.01,
         }
         for name, mean in means.items()
