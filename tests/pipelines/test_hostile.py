@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import runpy
 import signal
 import sys
@@ -147,6 +148,24 @@ def test_a_traceback_is_shown_if_it_is_asked_for(
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(Exception, match="Could not override"):
         script("train", "latnt_dim=2")
+
+
+def test_a_key_of_what_cannot_be_imported_is_refused(
+    tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = tiny_root / "params.yaml"
+    params.write_text(params.read_text().replace("options: ", "options: likelihood._target_=nope.Law "))
+    for source in ("params.yaml", "runs"):
+        assert main(["why", "tiny/gaussian-2-0", "--root", str(tiny_root), "--params", str(params)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("why: likelihood._target_=nope.Law: cannot be imported: "), source
+        assert "No module named 'nope'" in line
+        config = tiny_root / "runs" / "tiny" / "gaussian-2-0" / "config.yaml"
+        text = config.read_text()
+        config.write_text(
+            re.sub(r"_target_: vae_likelihoods.likelihoods.location_scale.\w+", "_target_: nope.Law", text)
+        )
+        params.write_text("studies: {}\noptional: {}\n")
 
 
 COMMANDS: list[tuple[list[str], str]] = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import InstantiationException
+from hydra._internal.utils import _locate
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from vae_likelihoods.errors import SettingError
+from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.likelihoods.base import Likelihood, UnsupportedLevels
 from vae_likelihoods.models.vae import VAE
@@ -45,11 +45,8 @@ def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
     parts = {key: _parts_in(f"{path}.{key}", value) for key, value in node.items() if _has_part(value)}
     plain = {key: value for key, value in node.items() if key not in parts}
     # Partial first: what is given (networks, parameters) must not pass through OmegaConf.
-    try:
-        maker: Callable[..., Any] = instantiate(plain, _partial_=True, _convert_="all", _recursive_=False)
-    except InstantiationException as error:
-        cause = " ".join(str(error.__cause__ or error).split())
-        raise SettingError(f"{path}._target_", node["_target_"], f"cannot be imported: {cause}") from error
+    check_target(path, node["_target_"])
+    maker: Callable[..., Any] = instantiate(plain, _partial_=True, _convert_="all", _recursive_=False)
     try:
         return maker(**parts, **given)
     except SettingError as error:
@@ -59,6 +56,28 @@ def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
         ) from error.__cause__
     except (TypeError, ValueError) as error:  # how torch's own classes refuse
         raise SettingError(path, node.get("_target_"), str(error)) from error
+
+
+def check_target(path: str, target: Any) -> None:
+    """Refuse a `_target_` that cannot be imported, or called (SettingError), and say why."""
+    try:
+        callable_ = callable(_locate(target))
+        reason = "cannot be called"
+    except Exception as error:  # an import runs any code
+        callable_, reason = False, f"cannot be imported: {' '.join(str(error).split())}"
+    require(callable_, f"{path}._target_", target, reason)
+
+
+def check_targets(settings: Any, path: str = "") -> None:
+    """Refuse the first `_target_` within `settings` that cannot be imported, or called (SettingError)."""
+    if isinstance(settings, Mapping):
+        if "_target_" in settings:
+            check_target(path, settings["_target_"])
+        for key, value in settings.items():
+            check_targets(value, f"{path}.{key}".lstrip("."))
+    elif isinstance(settings, list):
+        for place, value in enumerate(settings):
+            check_targets(value, f"{path}.{place}")
 
 
 def _has_part(value: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vae_likelihoods.cells.build import check_targets
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.run_files import CONFIG
 from vae_likelihoods.errors import SettingError
@@ -60,7 +61,7 @@ class Lookup:
         """Return the cell `<study>/<cell>` of the present params.yaml, or else of runs/.
 
         Raises:
-            SettingError: if there is no such cell; the message lists the choices.
+            SettingError: if there is no such cell, with the choices; or if a class of it cannot be imported.
         """
         study, _, name = text.partition("/")
         if study not in self._studies():
@@ -72,6 +73,7 @@ class Lookup:
             path.parent.name: path.parent for path in (self.root / "runs" / study).glob(f"*/{CONFIG}")
         }
         if name in composed:
+            check_targets(composed[name].settings.learned)
             return composed[name]
         if name in laid_out:
             return self._read(laid_out[name], kind)
@@ -85,6 +87,7 @@ class Lookup:
     def _read(self, folder: Path, kind: str) -> Cell:
         """Read a cell of runs/, with the metrics of its evaluation or, without one, the default metrics."""
         cell = Cell.laid_out(folder, self.root)
+        check_targets(cell.settings.learned)
         if kind == "training":
             return cell
         measured = hashes(cell.evaluation_folder)
