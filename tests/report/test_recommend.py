@@ -306,5 +306,20 @@ def test_what_the_diagnostics_name_in_the_best_and_its_ties_is_said(root, study)
     assert "`c` with 8 latents: " not in text.partition("But: ")[2]
 
 
+@pytest.mark.parametrize(("gain", "named"), [(0.02, True), (0.005, False), (None, False)])
+def test_a_likelihood_that_still_comes_closer_is_named(root, study, gain, named):
+    """`b` is 0.02 behind `a`, which gained 0.003 in the last third of its epochs."""
+    for name, bits, gained in (("a", 1.0, 0.003), ("b", 1.02, gain)):
+        metrics = study.record("trio", name, 8, 0, bits)
+        if gained is not None:
+            metrics = study.add(metrics, "late_gain_bits", gained, quantity=None)
+        study.save(root, metrics)
+    text = recommend.recommend(of(root)).paragraph
+    expected = (
+        "More training may change the order: in the last third of the epochs `b` with 8 latents came 0.017"
+    )
+    assert (expected in text) == named
+
+
 def test_a_study_without_a_finding_has_no_sentence_on_findings(recommended):
     assert "But: " not in recommended().paragraph

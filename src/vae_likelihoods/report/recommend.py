@@ -17,6 +17,7 @@ from vae_likelihoods.report.stability import Agreement
 from vae_likelihoods.report.words import amount, listed, percent, within
 from vae_likelihoods.units.declaration import Declaration
 
+_CLOSING = 0.5  # of the distance to the best
 _FEW_SEEDS = 5
 _LOOSE = 2.0  # with fewer effective samples, hardly more than one of k carries weight
 _COSTS = ("parameters", "multiply_adds", "effective_sample_size")
@@ -50,17 +51,20 @@ class Recommendation:
 def recommend(answer: Answer) -> Recommendation:
     """Return the recommendation of a study."""
     preferred, held = purposes.preferences(answer), stability.agreements(answer)
-    rest = (
+    of_winner = (
         _cost(answer),
         purposes.sentences(answer, preferred),
         stability.sentences(held),
+    )
+    rest = (
+        *(() if answer.unbeaten else of_winner),
         [f"Not known: {'; '.join(unknown(answer, held))}."],
     )
     return Recommendation(
         answer=answer,
         preferences=tuple(preferred),
         agreements=tuple(held),
-        lead=(*prose.sentences(answer), *_findings(answer)),
+        lead=(*prose.sentences(answer), *_findings(answer), *_closing(answer)),
         rest=tuple(tuple(group) for group in rest if group),
         table=_table(answer, preferred),
     )
@@ -109,6 +113,17 @@ def _findings(answer: Answer) -> list[str]:
         texts = [f"{name} in {len(found)} {seeds} ({found[0].text})" for name, found in faults.items()]
         parts += [f"{setting.name.in_words}: {listed(texts)}"] if texts else []
     return [f"But: {'; '.join(parts)}."] if parts else []
+
+
+def _closing(answer: Answer) -> list[str]:
+    """Return which likelihoods came closer to the best at the end by much of what they are still behind."""
+    gains = {setting: _of(answer, setting, "late_gain_bits") for setting in answer.per_likelihood}
+    closer = {setting: gain - gains[answer.best] for setting, gain in gains.items()}
+    near = [s for s in answer.per_likelihood[1:] if closer[s] >= _CLOSING * answer.behind(s)]
+    if answer.unbeaten or not near:
+        return []
+    names = [f"{s.name.in_words} came {closer[s]:.{answer.decimals}f} bits/dim closer" for s in near]
+    return [f"More training may change the order: in the last third of the epochs {listed(names)}."]
 
 
 def diagnosed(answer: Answer, setting: Setting) -> dict[str, list[Finding]]:
