@@ -4,12 +4,15 @@
 .venv/bin/python pipelines/evaluate.py -m likelihood=bernoulli,gaussian latent_dim=2,8,32 levels=2
 """
 
+from functools import partial
+
 import hydra
 from omegaconf import DictConfig
 
-from vae_likelihoods.cli.stages import run
-from vae_likelihoods.files import own_checkout
+from vae_likelihoods.files import PROJECT, own_checkout
+from vae_likelihoods.scripts import run
 from vae_likelihoods.sweeps.job import run_job
+from vae_likelihoods.sweeps.studies import expanded
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
@@ -20,4 +23,4 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     own_checkout(__file__)
-    run(main, of_studies=True)
+    run(main, partial(expanded, params=PROJECT / "params.yaml"))

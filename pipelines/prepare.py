@@ -12,11 +12,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from vae_likelihoods.cli.stages import run
 from vae_likelihoods.datasets.base import build
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import own_checkout
+from vae_likelihoods.scripts import run
 
 ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger(__name__)

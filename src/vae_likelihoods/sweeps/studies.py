@@ -22,8 +22,8 @@ from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.settings import Runtime, Settings, read
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
+from vae_likelihoods.refusals import refusal
 from vae_likelihoods.sweeps.names import name_with, swept
-from vae_likelihoods.sweeps.refusals import refusal
 
 AXES = ("dataset", "levels", "likelihood", "latent_dim", "seed")
 

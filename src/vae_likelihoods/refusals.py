@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vae_likelihoods.errors import SettingError, UnavailableError, nearest
 from vae_likelihoods.files import PROJECT
 
-_HYDRA, _OWN = Path(hydra.__file__).parent, Path(__file__).parents[1]
+_HYDRA, _OWN = Path(hydra.__file__).parent, Path(__file__).parent
 _NO_SETTING = "there is no such setting"
 _UNREADABLE = (
     "cannot be read; put quotes inside the shell's around a value with spaces, brackets or letters"

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Never
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from vae_likelihoods.files import PROJECT
-from vae_likelihoods.sweeps.refusals import in_one_line
-from vae_likelihoods.sweeps.studies import expanded
+from vae_likelihoods.refusals import in_one_line
 
 _TRACEBACKS = "HYDRA_FULL_ERROR"
 
@@ -23,7 +21,7 @@ class TerminatedError(KeyboardInterrupt):
     """SIGTERM arrived; it is handled as Ctrl-C is."""
 
 
-def run(main: Callable[[], None], of_studies: bool = False) -> None:
+def run(main: Callable[[], None], expand: Callable[[Sequence[str]], list[str]] = list) -> None:
     """Run a script of pipelines/ until it ends.
 
     An error that data or settings caused is one line on stderr and exit code 1; with HYDRA_FULL_ERROR=1 it
@@ -31,13 +29,12 @@ def run(main: Callable[[], None], of_studies: bool = False) -> None:
 
     Args:
         main: the script, which reads the words of its command line itself.
-        of_studies: whether `--study NAME` on its command line is the sweep of that study of params.yaml.
+        expand: returns what stands for the words of its command line.
     """
     signal.signal(signal.SIGTERM, _terminate)
     asked = os.environ.get(_TRACEBACKS) == "1"
     try:
-        if of_studies:
-            sys.argv[1:] = expanded(sys.argv[1:], PROJECT / "params.yaml")
+        sys.argv[1:] = expand(sys.argv[1:])
         with _without_hydras_words():
             main()
     except KeyboardInterrupt as error:
