@@ -22,5 +22,7 @@ TEST_METRICS = {
     "active_units": "test/active",
     "squared_error": "test/sq_error",
     "effective_sample_size": "test/ess",
+    "uniform_bits_per_dim": "test/uniform_bpd",
+    "independent_pixels_bits_per_dim": "test/pixels_bpd",
 }
 """All others are called ``test/<name>``."""
