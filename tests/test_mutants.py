@@ -128,7 +128,7 @@ MUTANTS = (
     # Seen in log p(x) by quadrature, for a likelihood that is trained on its density.
     Mutant(
         "no_bin_width-bound",
-        "inference/bounds.py",
+        "models/blocks.py",
         old="model.likelihood.log_mass(",
         new="model.likelihood.log_prob(",
         tests=("tests/inference/test_bounds.py::test_bound_with_many_samples_is_log_p[gaussian-1]",),
@@ -172,8 +172,8 @@ MUTANTS = (
     Mutant(
         "weights_from_loss-bound",
         "inference/bounds.py",
-        old="torch.logsumexp(log_weights.double(), 0) - math.log(len(log_weights))",
-        new="math.log(len(log_weights)) - torch.logsumexp(-log_weights.double(), 0)",
+        old="torch.logsumexp(precise(log_weights), 0) - math.log(len(log_weights))",
+        new="math.log(len(log_weights)) - torch.logsumexp(-precise(log_weights), 0)",
         tests=("tests/inference/test_bounds.py::test_bound_of_known_weights",),
     ),
     # Seen in the model, which a score must leave as it was, and in scores that depend on the other images.

@@ -55,7 +55,8 @@ def refusal(error: Exception) -> SettingError | None:
 
 
 def _is_long(error: Exception) -> bool:
-    return isinstance(error, CompactHydraException) and "\n" in str(error).strip()
+    """Whether it is an error of Hydra itself with further lines, which list what it tried."""
+    return type(error).__module__.startswith("hydra.") and "\n" in str(error).strip()
 
 
 def _first_line(text: str) -> str:

@@ -134,18 +134,19 @@ def test_what_is_measured_comes_back_from_the_store_to_the_last_bit(small_cell: 
         }
 
 
-@pytest.mark.parametrize("value", [math.nan, -math.inf, [0.0, math.nan]])
-def test_a_number_that_is_not_finite_is_named_and_nothing_is_laid_out(
-    small_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch, value: float | list[float]
+@pytest.mark.parametrize(("seed", "value"), [(110, math.nan), (111, -math.inf), (112, [0.0, math.nan])])
+def test_a_number_that_is_not_finite_is_missing_with_its_reason(
+    small_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch, seed: int, value: float | list[float]
 ) -> None:
-    cell = small_cell("study=notfinite", "seed=10", "metric=[latents]")
+    cell = small_cell(f"study=notfinite{seed}", f"seed={seed}", "metric=[bound,latents]")
     STAGES["train"].perform(cell, lambda record: None)
     wrong = {"collapsed_share": value}
     monkeypatch.setattr(Latents, "__call__", lambda *arguments: wrong)
-    with pytest.raises(SettingError, match=r"metric\.latents\.collapsed_share=.*(nan|-inf).*: is not finite"):
-        STAGES["evaluate"].perform(cell, lambda record: None)
-    assert not cell.evaluation_folder.exists()
-    assert "collapsed_share" in (cell.evaluated.failure or "")
+    STAGES["evaluate"].perform(cell, lambda record: None)
+    metrics = json.loads((cell.evaluation_folder / "metrics.json").read_text())
+    assert metrics["collapsed_share"] is None
+    assert metrics["missing"]["collapsed_share"].startswith("it came out as ")
+    assert math.isfinite(metrics["bits_per_dim"])
 
 
 def test_a_name_that_two_metrics_declare_is_refused(
