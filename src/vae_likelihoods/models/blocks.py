@@ -18,7 +18,7 @@ from torch.distributions import Normal
 from vae_likelihoods.likelihoods.tensors import differentiable
 from vae_likelihoods.models.vae import VAE
 
-BYTES = 1 << 30  # of the tensors of one block
+BYTES = 5 << 28  # of the tensors of one block; grey images of 28 x 28 then need one for 4096 of any mixture
 # What a likelihood holds at once, at most: tensors as large as the decoder's outputs, and as an image.
 OF_OUTPUTS, OF_IMAGES = 4, 16
 WITH_GRADIENT = 3  # times the memory
