@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.metrics.base import Metric, Missing, Value, Values, in_batches
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.labels import classes
-from vae_likelihoods.metrics.measures.features import at_once, classifier_of
+from vae_likelihoods.metrics.measures.features import Classifier, at_once, classifier_of
 from vae_likelihoods.metrics.measures.frechet import frechet_distance
 from vae_likelihoods.metrics.measures.neighbours import likeness, nearest
 from vae_likelihoods.models.blocks import drawn, means
@@ -31,6 +32,38 @@ RATIO = Quantity("distance over that of a test image")
 GENERATED = {"means": ("means of samples", ", means"), "draws": ("samples", "")}
 KINDS = {**GENERATED, "train": ("training images", ", train")}
 """The end of a number's name -> the images in words, and the end of its header."""
+
+
+class Real(NamedTuple):
+    """The images of a data set at its levels, as points in the features of its classifier."""
+
+    classifier: Classifier
+    train: Tensor  # [N, F]
+    test: Tensor  # [M, F]
+    gaps: Tensor  # [M], from a test point to the nearest one of train
+
+
+_REAL: dict[Hashable, Real] = {}
+"""Of the data set that was asked for last: a worker measures many cells, and these are the same for all."""
+
+
+def _real(model: VAE, data: Data) -> Real | None:
+    """Return the images of a data set as points; None if all images of train have the same features."""
+    classifier = classifier_of(data.prepared, data.keep).to(home_of_float64(data.device))
+    if not classifier.spread > 0:
+        return None
+    weights = [weight.cpu().numpy().tobytes() for weight in classifier.state_dict().values()]
+    key = (data.train.sha256, data.test.sha256, data.levels, model.dtype, str(data.device), *weights)
+    if key not in _REAL:
+        train, test = (
+            torch.cat(
+                [classifier.features(model.points(part)) for part in in_batches(images, at_once(images))]
+            )
+            for images in (data.train.images, data.test.images)
+        )
+        _REAL.clear()
+        _REAL[key] = Real(classifier, train, test, nearest(test, train))
+    return _REAL[key]
 
 
 @dataclass(frozen=True)
@@ -77,15 +110,10 @@ class Samples(Metric):
         count = min(self.images, len(data.train.images), len(data.test.images))
         if count < 2:
             return self.without(data, Missing("two images of train and of test are needed"))
-        classifier = classifier_of(data.prepared, data.keep).to(home_of_float64(data.device))
-        if not classifier.spread > 0:
+        real = _real(model, data)
+        if real is None:
             return self.without(data, Missing("all images of train have the same features"))
-        train, test = (
-            torch.cat(
-                [classifier.features(model.points(part)) for part in in_batches(images, at_once(images))]
-            )
-            for images in (data.train.images, data.test.images)
-        )
+        classifier, train, test, _ = real
         kinds = self._generate(model, count, noise)
         generated = {kind: classifier.features(points) for kind, points in zip(GENERATED, kinds, strict=True)}
         values: dict[str, Value] = {
@@ -94,7 +122,7 @@ class Samples(Metric):
         }
         for kind, points in {**generated, "train": train[:count]}.items():
             values |= self.compare(kind, points, test[:count])
-        return values | self.copies(generated, train, test)
+        return values | self.copies(generated, real)
 
     def _generate(self, model: VAE, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return means and draws at `count` latents of the prior, as points [N, C, H, W] in [0, 1]."""
@@ -113,13 +141,12 @@ class Samples(Metric):
         }
         return {f"{measure}_{kind}": value for measure, value in measures.items()}
 
-    def copies(self, generated: Mapping[str, Tensor], train: Tensor, test: Tensor) -> dict[str, Value]:
-        """Return how close generated points [N, F] are to training points, as against test points [M, F]."""
-        fresh = nearest(test, train)
-        typical, limit = fresh.median(), fresh.quantile(self.quantile)
+    def copies(self, generated: Mapping[str, Tensor], real: Real) -> dict[str, Value]:
+        """Return how close generated points [N, F] are to training points, as against test points."""
+        typical, limit = real.gaps.median(), real.gaps.quantile(self.quantile)
         values: dict[str, Value] = {}
         for kind, points in generated.items():
-            gaps = nearest(points, train)
+            gaps = nearest(points, real.train)
             values[f"memorised_share_{kind}"] = float((gaps <= limit).double().mean())
             ratio = float(gaps.median() / typical) if typical > 0 else _IN_TRAIN
             values[f"nearest_train_ratio_{kind}"] = ratio
