@@ -4,18 +4,21 @@
 export SHELL  # make's own, /bin/sh: DVC runs the stages with it
 
 PYTHON ?= python3
+# Where pip takes torch from, if not from its usual place, whose build for Linux brings CUDA.
+TORCH_INDEX ?=
 PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
 # A .venv that was copied, moved or linked here has the programs and the sources of its first place.
 OWN := grep -qsF "$(CURDIR)/.venv/bin" $(BIN)/pip
 SOURCES := grep -qsxF "$(CURDIR)/src" .venv/lib/python*/site-packages/__editable__.vae_likelihoods-*.pth
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 VL := $(BIN)/vae-likelihoods
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## .venv with the packages of constraints.txt; another Python: PYTHON=python3.12
+setup: $(READY) ## .venv with the packages of constraints.txt; [PYTHON=python3.12] [TORCH_INDEX=where a torch without CUDA is, see README]
 
 ifneq ($(shell $(OWN) && $(SOURCES) && echo own),own)
   .PHONY: $(READY)
@@ -24,7 +27,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(OWN) || { rm -rf .venv && $(PYTHON) -m venv .venv; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url "$(TORCH_INDEX)" torch)
+	$(PIP) -e '.[dev]'
 	touch $@
 
 repro: setup ## the default studies: data, training, evaluation, report
@@ -68,7 +72,7 @@ test-slow: setup ## the tests that take minutes
 # pip installs what it can; a test that needs a Debian package or a right that is not there fails, and says which.
 # Two files at a time: many tests wait.
 test-faults: setup ## real servers, schedulers and processes that die: half an hour
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3,faults,slurm,ray,postgres]'
+	$(PIP) -e '.[dev,s3,faults,slurm,ray,postgres]'
 	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile
 
 check: setup ## format, lint, types and spelling of everything, as pre-commit checks what a commit changes

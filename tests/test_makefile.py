@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ TEXT = (PROJECT / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z-]+):", TEXT, re.MULTILINE)
 
 
-def make(*arguments: str) -> str:
+def make(*arguments: str, folder: Path = PROJECT) -> str:
     done = subprocess.run(
-        ["make", "--no-print-directory", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", *arguments], cwd=folder, capture_output=True, text=True, check=True
     )
     return done.stdout
 
@@ -64,3 +65,27 @@ def test_a_target_calls_the_command_of_its_name(
     assert words[0] == arguments[0]
     parsed = parse(words)
     assert {name: parsed[name] for name in expected} == expected
+
+
+def test_torch_may_come_from_an_index_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MAKEFLAGS", raising=False)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(PROJECT / name, tmp_path)
+
+    def installs(*arguments: str) -> list[list[str]]:
+        lines = make("--dry-run", *arguments, folder=tmp_path).splitlines()
+        return [shlex.split(line) for line in lines if "-m pip install" in line]
+
+    (usual,) = installs("setup")
+    first, then = installs("setup", "TORCH_INDEX=http://127.0.0.1/cpu wheels")
+    assert then == usual
+    assert usual[-3:] == ["constraints.txt", "-e", ".[dev]"]
+    assert first[-6:] == [
+        "-c",
+        "constraints.txt",
+        "--no-deps",
+        "--index-url",
+        "http://127.0.0.1/cpu wheels",
+        "torch",
+    ]
+    assert (installs("repro", "TORCH_INDEX="), installs("test")) == ([usual], [usual])
