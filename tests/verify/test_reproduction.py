@@ -17,7 +17,6 @@ from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.verify.contradictions import contradictions
 from vae_likelihoods.verify.reproduction import (
     CELL,
-    compare,
     differences,
     evaluated,
     needed,
@@ -69,6 +68,15 @@ def declarations(tiny_done: Path) -> dict[str, Declaration]:
     nodes = {name: OmegaConf.load(CONF / "metric" / f"{name}.yaml")[name] for name in names}
     metrics = [build(f"metric.{name}", OmegaConf.to_container(node)) for name, node in nodes.items()]
     return facts | {each.name: each for metric in metrics for each in metric.declarations(256)}
+
+
+def compare(
+    committed: pd.DataFrame, computed: pd.DataFrame, declarations: Declared, tolerance: float
+) -> list[str]:
+    """Return one sentence for everything that is farther apart than `tolerance`."""
+    return [
+        str(each) for each in differences(committed, computed, declarations) if not each.size <= tolerance
+    ]
 
 
 # Numbers

@@ -181,18 +181,6 @@ def differences(
     ]
 
 
-def compare(
-    committed: pd.DataFrame,
-    computed: pd.DataFrame,
-    declarations: Mapping[str, Declaration],
-    tolerance: float,
-) -> list[str]:
-    """Return one sentence for everything in a summary that is not reproduced within `tolerance`."""
-    return [
-        str(each) for each in differences(committed, computed, declarations) if not each.size <= tolerance
-    ]
-
-
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table, each as column -> value."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
