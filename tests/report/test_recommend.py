@@ -299,7 +299,13 @@ def test_what_the_diagnostics_name_in_the_best_and_its_ties_is_said(root, study)
             for number, value in collapsed.items():
                 metrics = study.add(metrics, number, value)
             study.save(root, metrics)
-    text = recommend.recommend(of(root)).paragraph
+    advice = recommend.recommend(of(root))
+    text, column = advice.paragraph, advice.table.header.index("findings")
+    assert [row[column] for row in advice.table.rows] == [
+        "dead latents",
+        "posterior collapse (1 of 2), dead latents (1 of 2)",
+        "posterior collapse (1 of 2), dead latents (1 of 2)",
+    ]
     assert "But: `a` with 8 latents: dead latents in 2 of 2 seeds (50% of the latents " in text
     assert "; `b` with 8 latents: posterior collapse in 1 of 2 seeds (100% of the latents " in text
     assert " and dead latents in 1 of 2 seeds (" in text

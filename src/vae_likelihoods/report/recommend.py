@@ -168,7 +168,7 @@ def _table(answer: Answer, preferred: Sequence[Preference]) -> Table:
     """Return the best setting of each likelihood, all that may be the best, and the baselines, best first."""
     names = {setting.name for setting in (*answer.per_likelihood, *answer.candidates)}
     shown = [setting for setting in answer.settings if setting.name in names]
-    findings = {setting: ", ".join(diagnosed(answer, setting)) for setting in shown}
+    findings = {setting: ", ".join(_named(answer, setting)) for setting in shown}
     header = ["likelihood", "latents", *answer.varied, "bits/dim", "behind the best", "p", "best in"]
     header += ["findings"] if any(findings.values()) else []
     header += [each.header for each in _declared_costs(answer)]
@@ -177,6 +177,15 @@ def _table(answer: Answer, preferred: Sequence[Preference]) -> Table:
     rows += [(each.bits_per_dim, _baseline_row(answer, each)) for each in answer.baselines]
     cells = [row for _, row in sorted(rows, key=lambda row: row[0])]
     return Table(tuple(header), tuple(tuple(row.get(name, "") for name in header) for row in cells))
+
+
+def _named(answer: Answer, setting: Setting) -> list[str]:
+    """Return the names of a setting's faults, each with its count of seeds if not all have it."""
+    faults = diagnosed(answer, setting).items()
+    return [
+        name if len(found) == setting.seeds else f"{name} ({len(found)} of {setting.seeds})"
+        for name, found in faults
+    ]
 
 
 def _baseline_row(answer: Answer, baseline: Baseline) -> dict[str, str]:
