@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,12 +26,14 @@ BIT = DIMENSIONS * math.log(2)
 def answered(tmp_path: Path, study: Any) -> Any:
     """Return a function: bits/dim of the baseline and of the likelihoods -> their answer."""
 
-    def answer(pixels: float, noise: float = 0.0, **bits: float) -> ranking.Answer:
+    def answer(
+        pixels: float, noise: float = 0.0, apart: Mapping[str, float] = MappingProxyType({}), **bits: float
+    ) -> ranking.Answer:
         spread = np.random.default_rng(0).normal(size=IMAGES) * noise * BIT
         nats = pixels * BIT + spread - spread.mean()
         for likelihood, score in bits.items():
-            for seed in (0, 1):
-                own = study.record("based", likelihood, 2, seed, score)
+            for seed, moved in ((0, -apart.get(likelihood, 0)), (1, apart.get(likelihood, 0))):
+                own = study.record("based", likelihood, 2, seed, score + moved)
                 for name, words, value in (
                     ("uniform", "uniform", 8 * BIT),
                     ("independent_pixels", "independent pixels", pixels * BIT),
@@ -71,6 +75,18 @@ def test_no_winner_is_named_unless_the_baselines_are_beaten(
     assert "So nothing is recommended." in line
     assert " is best" not in advice.paragraph
     assert not tables.headlines([answer])["based"]["beats_baselines"]
+
+
+@pytest.mark.parametrize(("score", "tied"), [(2.6, False), (1.9, True)])
+def test_what_loses_to_a_baseline_with_every_seed_is_no_tie(answered: Any, score: float, tied: bool) -> None:
+    """The interval of `b` has 0, for its seeds are far apart: 2.6 ± 0.7 is above 1.76, 1.9 ± 0.7 is not."""
+    answer = answered(1.76, apart={"b": 0.7}, a=1.5, b=score)
+    second = answer.runner_up
+    assert second.interval.low < 0
+    assert answer.tied(second) == tied
+    paragraph = recommend.recommend(answer).paragraph
+    assert ("`b` with 2 latents (" in paragraph.partition("indistinguishable")[0]) == tied
+    assert ("`b` with 2 latents, needs " in paragraph) != tied
 
 
 def test_charts_show_the_baselines_that_are_inside(answered: Any, tmp_path: Path) -> None:

@@ -144,8 +144,16 @@ class Answer:
         return setting.bits_per_dim - self.best.bits_per_dim
 
     def tied(self, setting: Setting) -> bool:
-        """Whether `setting` is the best one or indistinguishable from it."""
-        return setting is self.best or (setting.interval is not None and setting.interval.low <= 0)
+        """Whether `setting` is the best one or indistinguishable from it, and not beaten by a baseline."""
+        if setting is self.best:
+            return True
+        return setting.interval is not None and setting.interval.low <= 0 and not self._beaten(setting)
+
+    def _beaten(self, setting: Setting) -> bool:
+        """Whether a baseline that the best setting beats codes images better than every seed of `setting`."""
+        seeds = self.nats[setting.name].mean(1)
+        beaten = [each for each in self.baselines if self.beats(self.best, each)]
+        return any(bool((seeds >= each.nats.mean()).all()) for each in beaten)
 
     @property
     def baseline_scores(self) -> dict[str, float]:

@@ -138,7 +138,7 @@ def _headline(answer: Answer) -> dict[str, str | int | float | bool | None]:
             "difference": significant(answer.behind(second)),
             "difference_low": significant(second.interval and second.interval.low),
             "difference_high": significant(second.interval and second.interval.high),
-            "distinguishable": None if second.interval is None else not answer.tied(second),
+            "distinguishable": None if second.interval is None else second.interval.low > 0,
         }
     return headline
 
