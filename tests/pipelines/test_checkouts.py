@@ -112,3 +112,20 @@ def test_make_setup_repairs_what_is_of_another_place(tmp_path: Path, how: str) -
     make_setup(second)
     assert installed.read_text() == f"{second}/src\n"
     assert re.search("Nothing to be done|^$", make_setup(second))
+
+
+def test_a_clone_that_converts_line_endings_has_the_same_files(tmp_path: Path) -> None:
+    """The default of Git for Windows; a carriage return in params.yaml would be another parameter."""
+    clone = [
+        "git",
+        "clone",
+        "--quiet",
+        "--config",
+        "core.autocrlf=true",
+        str(PROJECT),
+        str(tmp_path / "clone"),
+    ]
+    subprocess.run(clone, check=True)
+    texts = [path for path in (tmp_path / "clone").rglob("*") if path.is_file() and ".git" not in path.parts]
+    assert {"Makefile", "params.yaml", "run", "train.py", "config.yaml"} <= {path.name for path in texts}
+    assert [path for path in texts if path.suffix != ".png" and b"\r\n" in path.read_bytes()] == []
