@@ -46,7 +46,9 @@ weight.grad.zero_()
 for _ in range(900):  # 0.9^900 1e-4 = 7e-46
     optimizer.step()
 average = optimizer.state[weight]["exp_avg"]
-print(torch.get_num_threads(), int((average == 0).all()))
+# Not always 0: kernels that subtract a tenth stop where the tenth is flushed, at 1e-37, which is no denormal.
+normal = (average == 0) | (average.abs() >= torch.finfo(average.dtype).tiny)
+print(torch.get_num_threads(), int(normal.all()))
 """
 
 
@@ -74,7 +76,7 @@ def test_after_a_cell_the_memory_is_released() -> None:
     assert kept > 300e6 > 100e6 > final
 
 
-def test_the_averages_of_a_gradient_that_became_0_are_0_and_not_denormal() -> None:
+def test_the_averages_of_a_gradient_that_became_0_are_not_denormal() -> None:
     output = subprocess.run([sys.executable, "-c", ADAM], capture_output=True, check=True).stdout
     assert output.split() == [b"1", b"1"]
 
