@@ -331,7 +331,6 @@ def mixture_of(law: Any, mass: Callable[..., mpf]) -> Reference:
         lambda weights, mean, scale: Mixture(weights, law(mean, scale)),
         censored,
         mixed(mass),
-        blur_bins=1e-5,  # a point near 1 in float32 is off by up to 8e-6 bins, which a scale of 0.3 bins sees
     )
 
 
