@@ -32,7 +32,7 @@ SECANT = {"_target_": "secant.HyperbolicSecant"}
 COMPOSITIONS = {
     "composed_secant": {**CONFIGS["laplace"], "law": SECANT},
     "composed_mixture_laplace": {**CONFIGS["logistic_mixture"], "law": LAPLACE},
-    "composed_mixture_normal": {**CONFIGS["logistic_mixture"], "law": NORMAL, "components": 5},
+    "composed_mixture_normal": {**CONFIGS["logistic_mixture"], "law": NORMAL},
     "composed_mixture_secant": {**CONFIGS["logistic_mixture"], "law": SECANT},
     "composed_logit_student_t": {**CONFIGS["logit_normal"], "law": law("student_t", "StudentT", df=6)},
     "composed_logit_secant": {**CONFIGS["logit_normal"], "law": SECANT},

@@ -45,7 +45,8 @@ def shares(kind: type[LogShare], bins: float, means: Tensor, length: float, leve
 @pytest.mark.parametrize("bins", [0.1, 1.0, 30.0, 1000.0])
 def test_the_fast_share_of_a_normal_is_the_plain_one(levels: int, length: float, bins: float):
     """Means inside, at the ends and outside, as far as float64 has digits for the difference of the logs."""
-    means = torch.cat([torch.linspace(-0.5, 1.5, 41), torch.tensor([-20.0, -3.0, 4.0, 50.0])])
+    far = torch.tensor([-20.0, -3.0, 4.0, 30.0, 34.0, 38.0, 42.0, 46.0, 50.0])
+    means = torch.cat([torch.linspace(-0.5, 1.5, 41), far])
     fast, plain = (shares(kind, bins, means, length, levels) for kind in (NormalLogShare, LogShare))
     torch.testing.assert_close(fast.value, plain.value, rtol=1e-5, atol=1e-5)
     for slope, specified in zip(fast.slopes, plain.slopes, strict=True):
