@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from vae_likelihoods.datasets.manifest import manifest_sha256
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import SettingError
-from vae_likelihoods.files import sha256
+from vae_likelihoods.files import PROJECT, sha256
 
 
 class Colours(Source):
@@ -97,6 +100,18 @@ def test_a_data_set_that_is_not_prepared_is_refused_with_the_commands(tmp_path: 
         PreparedDataset(tmp_path / "mnist")
     for stage in ("download", "prepare"):
         assert f".venv/bin/python pipelines/{stage}.py dataset=mnist" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["elsewhere", "a b, c"])
+def test_the_commands_prepare_it_where_it_was_looked_for(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name / "digits"
+    with pytest.raises(SettingError) as error:
+        PreparedDataset(folder)
+    command = str(error.value).split("`")[1].replace(".venv/bin/python", sys.executable)
+    raw = shlex.quote(f"raw_folder={tmp_path}/raw")
+    script = " && ".join(f"{each} {raw} hydra.run.dir={tmp_path}/logs" for each in command.split(" && "))
+    subprocess.run(script, shell=True, cwd=PROJECT, check=True, timeout=120)
+    assert PreparedDataset(folder).native_levels == 17
 
 
 @pytest.mark.parametrize("change", ["{", "[]", "{}", "count", "name"])

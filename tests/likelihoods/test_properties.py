@@ -77,6 +77,17 @@ def test_there_are_likelihoods():
 
 
 @every
+def test_pixels_that_are_no_levels_are_refused(name: str, levels: int):
+    """Pixels in [0, 1] would be scored as the lowest levels, and look better than they are."""
+    likelihood = build(name, levels)
+    outputs, k = outputs_of(likelihood, 1.0), random_levels(levels, 400, 1, 1, 1)
+    for images in (k / (levels - 1), k.double(), k.bool()):
+        for score in (likelihood.log_prob, likelihood.log_mass, likelihood.pixel_log_mass):
+            with pytest.raises(SettingError, match=r"^images=torch.\w+: integer levels 0 .. \d+ are needed"):
+                score(outputs, images)
+
+
+@every
 @pytest.mark.parametrize("scale", [1e-3, 0.3, 1.0, 5.0, 30.0, 1e3, 1e6])
 def test_pmf_sums_to_one(name: str, levels: int, scale: float):
     likelihood = build(name, levels)

@@ -34,6 +34,10 @@ SETTINGS: list[tuple[list[str], str]] = [
     (["training.precision=float16"], "must be 'float32', 'bfloat16' or 'float64'."),
     (["runtime.cells_at_once=x"], "runtime.cells_at_once=x: must be a whole number, or 'auto'."),
     (["optimizer.lr=-1"], "optimizer.lr=-1: Invalid learning rate."),
+    (["optimizer.lr="], "optimizer.lr=: must be like 0.001."),
+    (["optimizer.betas=[0.9]"], "optimizer.betas=[0.9]: must be like (0.9, 0.999)."),
+    (["optimizer.betas=[0.9,null]"], "optimizer.betas=[0.9, None]: must be like (0.9, 0.999)."),
+    (["optimizer.betas=[0.9,1.5]"], "'betas': [0.9, 1.5], 'eps': "),
     (["network.hidden=3"], "network.hidden=3: must be a list of widths"),
     (["seed=1,2"], "seed=1,2: several values: add -m"),
     (["levels=${foo}"], "levels: Interpolation key 'foo' not found."),
@@ -140,6 +144,17 @@ def test_a_run_that_explodes_is_one_line_with_advice_and_a_sane_rate_works_then(
         made, following = capsys.readouterr().out.splitlines()
         assert made == f"train: runs/scratch/gaussian_per_pixel-2-0{done}"
         assert following.startswith("next: .venv/bin/python pipelines/evaluate.py dataset=digits likelihood=")
+    # A name of the user's own is checked like any other, and so is a sweep whose launcher names nothing.
+    other = ["cell=gaussian_per_pixel-2-0", "optimizer.lr=0.01"]
+    line = script("train", *few, *other)
+    assert "was trained with optimizer.lr=0.003, this is optimizer.lr=0.01, and a result of other" in line
+    line = script("train", "-m", "hydra/launcher=basic", *few, *other)
+    assert "hydra/launcher=basic: gives the cells of a sweep no names" in line
+    monkeypatch.setattr(sys, "argv", [str(path), *few, "cell=mine", f"hydra.run.dir='{tmp_path}/logs'"])
+    runpy.run_path(str(path), run_name="__main__")
+    made, following = capsys.readouterr().out.splitlines()
+    assert made.startswith("train: runs/scratch/mine")
+    assert following.endswith(" cell=mine")
 
 
 def test_a_traceback_is_shown_if_it_is_asked_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
         raise (
             error.within(path) if own else error.renamed(KEYS.get(error.key, error.key))
         ) from error.__cause__
-    except (TypeError, ValueError) as error:  # how torch's own classes refuse
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # how torch's own classes refuse
         raise SettingError(path, node.get("_target_"), str(error)) from error
 
 
@@ -78,6 +79,12 @@ def check_targets(settings: Any, path: str = "") -> None:
     elif isinstance(settings, list):
         for place, value in enumerate(settings):
             check_targets(value, f"{path}.{place}")
+
+
+def defaults_of(target: str) -> dict[str, Any]:
+    """Return the default of every argument of a class or function that has one."""
+    arguments = inspect.signature(_locate(target)).parameters.values()
+    return {each.name: each.default for each in arguments if each.default is not each.empty}
 
 
 def _has_part(value: Any) -> bool:

@@ -20,6 +20,7 @@ from vae_likelihoods.cells.build import (
     build_model,
     build_objective,
     build_optimizer,
+    defaults_of,
 )
 from vae_likelihoods.cells.identity import Identity, without_modules
 from vae_likelihoods.cells.run_files import CONFIG, WEIGHTS
@@ -73,6 +74,9 @@ class Cell:
         if not isinstance(node, dict) or error.value != node.get("_target_"):
             return error
         own = {key: value for key, value in node.items() if not key.startswith("_")}
+        for key, default in defaults_of(node["_target_"]).items():
+            if key in own and not _alike(own[key], default):
+                return SettingError(f"{error.key}.{key}", own[key], f"must be like {default}")
         # Torch's optimisers end with the value that they refuse.
         meant = [key for key, value in own.items() if error.reason.endswith(f": {value}")]
         if len(meant) == 1:
@@ -217,3 +221,16 @@ def differences(left: Any, right: Any, prefix: str = "") -> list[tuple[str, Any,
             for difference in differences(left.get(key), right.get(key), f"{prefix}.{key}".lstrip("."))
         ]
     return [] if left == right else [(prefix, left, right)]
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Return whether a setting has the kind of its default: a number, or as many of them.
+
+    Example:
+        >>> _alike(0.1, 1e-3), _alike("", 1e-3), _alike([0.9], (0.9, 0.999))
+        (True, False, False)
+    """
+    if isinstance(default, tuple):
+        return isinstance(value, list) and len(value) == len(default) and all(map(_alike, value, default))
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    return not number or isinstance(value, int | float)

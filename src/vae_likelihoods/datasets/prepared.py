@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from vae_likelihoods.datasets.manifest import SPLITS, manifest_sha256
 from vae_likelihoods.errors import SettingError, require
-from vae_likelihoods.files import sha256
+from vae_likelihoods.files import PROJECT, sha256
 
 
 class LabelledImages(NamedTuple):
@@ -110,7 +111,11 @@ class PreparedDataset:
         return manifest
 
     def _unusable(self, reason: str) -> SettingError:
-        commands = " && ".join(
+        stages = [
             f".venv/bin/python pipelines/{stage}.py dataset={self.name}" for stage in ("download", "prepare")
-        )
+        ]
+        if (folder := self.folder.resolve()) != PROJECT / "data" / "prepared" / self.name:
+            plain = re.fullmatch(r"[\w./-]+", str(folder), re.ASCII)
+            stages[-1] += f" prepared_folder={folder}" if plain else f""" 'prepared_folder="{folder}"'"""
+        commands = " && ".join(stages)
         return SettingError("dataset", self.name, f"{reason}; run `{commands}`")

@@ -23,6 +23,7 @@ from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.likelihoods.tensors import uniform_like, wide
 
 TrainedOn = Literal["density", "mass"]
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class UnsupportedLevels(SettingError):  # noqa: N818 - reads as what is wrong
@@ -43,7 +44,8 @@ class Likelihood(nn.Module, ABC):
 
     Decoder outputs are [..., B, P*C, H, W] with P slowest, levels [B, C, H, W]; dimensions before B
     (importance samples, say) are broadcast. All is computed in float32 under any autocast, and in float64
-    if the outputs are float64.
+    if the outputs are float64. Levels must be integers 0 .. K-1: images of floats are refused, but that no
+    level is out of range is checked once a data set, by `datasets.levels.require_levels`, and not here.
 
     Raises:
         SettingError: levels or channels are out of range.
@@ -123,6 +125,8 @@ class Likelihood(nn.Module, ABC):
     def _parameters_for(self, outputs: Tensor, k: Tensor) -> Tensor:
         """Return the same for as many images as the levels k have."""
         parameters = self._parameters_of(outputs)
+        if k.dtype not in _INTEGERS:
+            raise SettingError("images", k.dtype, f"integer levels 0 .. {self.levels - 1} are needed")
         images = torch.broadcast_shapes(parameters.shape[:-4], k.shape[:-3])
         return parameters.expand(*images, *parameters.shape[-4:])
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from vae_likelihoods.cells.cell import Cell
-from vae_likelihoods.errors import SettingError
+from vae_likelihoods.errors import require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps.checks import check_folders, check_replaced
 from vae_likelihoods.sweeps.mirroring import mirror_for
@@ -42,16 +42,16 @@ def run_job(stage_name: str, config: DictConfig) -> None:
 
     Raises:
         JobError: in a sweep, for any error; in a single run, for one that is recorded in the store.
+        SettingError: if the sweep's launcher names no cells.
     """
     stage = STAGES[stage_name]
-    if config.cell is not None:
+    if _in_sweep():
         try:
             stage.perform(Cell.of(config), lambda record: None)
         except Exception as error:
             raise JobError(named(error)) from error
         return_memory()
         return
-    _refuse_unnamed_sweep()
     cell = Cell.of(config)
     check_folders(stage, cell)
     check_replaced(stage, [cell])
@@ -81,14 +81,16 @@ def run_job(stage_name: str, config: DictConfig) -> None:
     print(next_command(stage, cell, HydraConfig.get().overrides.task if HydraConfig.initialized() else []))
 
 
-def _refuse_unnamed_sweep() -> None:
-    """Refuse a sweep whose launcher has not named its cells: they would share one folder.
+def _in_sweep() -> bool:
+    """Return whether this process is a worker of a sweep; a user may name the cell of a single run too.
 
     Raises:
-        SettingError: naming the launchers that do.
+        SettingError: if the launcher names no cells, which would share one folder.
     """
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    if hydra is not None and hydra.mode == RunMode.MULTIRUN:
-        own = sorted(path.stem for path in (PROJECT / "conf/hydra/launcher").glob("*.yaml"))
-        launcher = hydra.runtime.choices["hydra/launcher"]
-        raise SettingError("hydra/launcher", launcher, "gives the cells of a sweep no names", own)
+    if hydra is None or hydra.mode != RunMode.MULTIRUN:
+        return False
+    own = sorted(path.stem for path in (PROJECT / "conf/hydra/launcher").glob("*.yaml"))
+    launcher = hydra.runtime.choices["hydra/launcher"]
+    require(launcher in own, "hydra/launcher", launcher, "gives the cells of a sweep no names", own)
+    return True

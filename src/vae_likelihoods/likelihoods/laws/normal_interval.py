@@ -20,7 +20,7 @@ _SQRT_HALF, _LOG_2 = math.sqrt(0.5), math.log(2)
 # An interval that is narrower than this (in standard deviations), and over which the density changes by less
 # than a factor exp(0.5), gets its mass from a Taylor series around its centre, with an error below 1e-6.
 _NARROW, _FLAT = 0.2, 0.5
-TAIL = 7.0
+TAIL = 5.0
 """From here on the area of the tail is a continued fraction, below it comes from erfc: the rounding of its
 argument x counts x^2 times in the area."""
 
@@ -150,14 +150,14 @@ def _erfc(x: Tensor) -> Tensor:
 
 
 def _mills(x: Tensor) -> Tensor:
-    """Return M(x) = (1 - Phi(x)) / phi(x) for x >= 7, to 3e-7 and the rounding."""
+    """Return M(x) = (1 - Phi(x)) / phi(x) for x >= 5, to 1e-6."""
     return _tail(x)[1]
 
 
 def _tail(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return r = 1/(x + 2/(x + 3/(x + 4/x))) and M(x) = 1/(x + r) for x >= 7; then 1 - x M is r M."""
+    """Return r = 1/(x + 2/(x + .. 5/x)) and M(x) = 1/(x + r) for x >= 5; then 1 - x M is r M."""
     x = x.clamp_min(0.5 * TAIL)
     rest = x.reciprocal()
-    for numerator in (4, 3, 2):
+    for numerator in (5, 4, 3, 2):
         rest.mul_(numerator).add_(x).reciprocal_()
     return rest, (rest + x).reciprocal_()
