@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,10 @@ for turn in range(100):
         (entry.folder / "weights").write_text("x")
         entry.finish(["weights"])
         if turn % 2:
+            os.unlink(sys.argv[2])  # the lock goes with the entry, inside of remove
             entry.remove()
-        os.unlink(sys.argv[2])
+        else:
+            os.unlink(sys.argv[2])
 """
 
 # Does something again and again, each time in a process that is killed one step later, until it gets through.
@@ -494,15 +496,15 @@ def test_a_process_killed_at_any_step_of_removing_leaves_nothing_that_looks_done
 def test_one_process_at_a_time_holds_a_lock_that_is_removed_again_and_again(tmp_path: Path) -> None:
     """A lock file that went with its entry guards nothing: who waited for it must find the new one."""
     command = [sys.executable, "-c", REMOVER, str(tmp_path / "store" / "key"), str(tmp_path / "held")]
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    try:
+    with ExitStack() as running:
+        processes = []
+        for _ in range(3):
+            process = running.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+            running.callback(process.kill)
+            processes.append(process)
         for process in processes:
             _, errors = process.communicate(timeout=120)
             assert process.returncode == 0, errors
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def test_a_lock_of_another_process_is_busy_until_it_is_killed(tmp_path: Path) -> None:
