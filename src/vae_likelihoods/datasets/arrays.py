@@ -15,6 +15,7 @@ class LabelledArrays:
 
     images: NDArray[np.uint8]  # [N, C, H, W], 0 .. native_levels - 1; C is 1 or 3
     labels: NDArray[np.integer[Any]] | None  # classes [N], factors [N, F], each 0 or more; None: no labels
+    groups: NDArray[np.int64] | None = None  # [N], of which each stays in one split; None: images are single
 
 
 @dataclass(frozen=True)

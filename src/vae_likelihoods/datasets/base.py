@@ -27,19 +27,19 @@ class Source(ABC):
     Args:
         name: name of the data set, and of its file in ``conf/dataset``.
         native_levels: number of values a pixel can take, 2 .. 256.
-        validation_size: images cut from the training part for validation.
-        test_size: images cut for the test split; None where the source has an official one.
+        validation_size: images cut from the training part for validation, or their share of it.
+        test_size: images cut for the test split, or their share; None where the source has an official one.
         split_seed: seed of the cuts.
     """
 
     def __init__(
-        self, name: str, native_levels: int, validation_size: int, test_size: int | None, split_seed: int
+        self, name: str, native_levels: int, validation_size: float, test_size: float | None, split_seed: int
     ) -> None:
         _require_integer("native_levels", native_levels, 2, 256)
-        _require_integer("validation_size", validation_size, 1)
+        _require_size("validation_size", validation_size)
         _require_integer("split_seed", split_seed, 0, 2**32 - 1)
         if test_size is not None:
-            _require_integer("test_size", test_size, 1)
+            _require_size("test_size", test_size)
         self.name, self.native_levels = name, native_levels
         self.validation_size, self.test_size, self.split_seed = validation_size, test_size, split_seed
 
@@ -67,6 +67,9 @@ class Source(ABC):
         check_names(self.name, parts, [("train",), ("train", "test")])
         check_arrays(self.name, self.native_levels, parts)
         train, rest = parts["train"], np.arange(len(parts["train"].images))
+        least = 2 if "test" in parts else 3
+        reason = f"it has {len(rest)} images; three splits need at least {least}"
+        require(len(rest) >= least, "", self.name, reason)
         if "test" in parts:
             reason = "must be left out, because the source has official test images"
             require(self.test_size is None, "test_size", self.test_size, reason)
@@ -74,28 +77,55 @@ class Source(ABC):
         else:
             reason = "must be given, because the source has no official test images"
             require(self.test_size is not None, "test_size", None, reason)
-            rest, cut = self._cut("test_size", train.labels, rest)
+            rest, cut = self._cut("test_size", train, rest)
             test = _subset(train, cut)
-        rest, cut = self._cut("validation_size", train.labels, rest)
+        rest, cut = self._cut("validation_size", train, rest)
         return {"train": _subset(train, rest), "validation": _subset(train, cut), "test": test}
 
     def _cut(
-        self, setting: str, labels: NDArray[np.integer[Any]] | None, indices: NDArray[np.int64]
+        self, setting: str, part: LabelledArrays, indices: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cut as many of `indices` off as `setting` says, stratified by class; return the rest and them.
 
-        Both parts are shuffled.
+        Both parts are shuffled. A share is one of all images of `part`. Where images belong to groups, the
+        size is met as well as whole groups can.
         """
         from sklearn.model_selection import train_test_split  # slow to import, and only needed here
 
-        size, strata = getattr(self, setting), _strata(labels, indices)
-        groups = len(np.unique(strata))
-        least, most = groups, len(indices) - groups
-        classes = "" if groups == 1 else f" of {groups} classes"
-        reason = f"{least} to {most} can be cut from {len(indices)} images{classes}"
-        require(least <= size <= most, setting, size, reason)
+        size, count = getattr(self, setting), len(indices)
+        size = size if isinstance(size, int) else max(1, round(size * len(part.images)))
+        if part.groups is not None and len(np.unique(part.groups[indices])) < count:
+            return self._cut_groups(setting, size, part, indices)
+        strata = _strata(part.labels, indices)
+        classes = len(np.unique(strata))
+        least, most = classes, count - classes
+        of = "" if classes == 1 else f" of {classes} classes"
+        require(least <= size <= most, setting, size, f"{least} to {most} can be cut from {count} images{of}")
         rest, cut = train_test_split(indices, test_size=size, stratify=strata, random_state=self.split_seed)
         return rest, cut
+
+    def _cut_groups(
+        self, setting: str, size: int, part: LabelledArrays, indices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cut whole groups off: one fold of so many that each has about the size."""
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        assert part.groups is not None
+        groups = part.groups[indices]
+        _, counts = np.unique(groups, return_counts=True)
+        folds = max(2, round(len(indices) / size))
+        reason = (
+            f"{len(indices)} images are {len(counts)} groups, the largest of {counts.max()}: they cannot be "
+            "cut so that each side has whole groups"
+        )
+        require(folds <= len(counts) and counts.max() <= len(indices) - size, setting, size, reason)
+        strata = _strata(part.labels, indices)
+        if np.unique(strata, return_counts=True)[1].min() < folds:
+            strata = np.zeros_like(strata)  # too rare a class for one in each fold
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=self.split_seed)
+        rest, cut = next(splitter.split(indices, strata, groups))
+        shuffled = np.random.default_rng(self.split_seed)
+        return shuffled.permutation(indices[rest]), shuffled.permutation(indices[cut])
 
     def not_downloaded(self, problem: str) -> SettingError:
         """Return an error that names a problem of the raw files and the command that repairs them."""
@@ -131,6 +161,12 @@ def _strata(labels: NDArray[np.integer[Any]] | None, indices: NDArray[np.int64])
 def _subset(part: LabelledArrays, indices: NDArray[np.int64]) -> Split:
     labels = None if part.labels is None else part.labels[indices]
     return Split(LabelledArrays(part.images[indices], labels), "train", indices)
+
+
+def _require_size(key: str, value: Any) -> None:
+    count = type(value) is int and value >= 1
+    share = type(value) is float and 0 < value < 1
+    require(count or share, key, value, "must be a number of images, 1 or more, or a share between 0 and 1")
 
 
 def _require_integer(key: str, value: Any, least: int, most: int | None = None) -> None:

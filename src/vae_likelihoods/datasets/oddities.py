@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from vae_likelihoods.datasets.grouping import digests
+
 _CONSTANT = 0.999  # the share of pixels with one level above which images count as nearly constant
+_AT_ONCE = 2**24  # pixels that are counted at once
 _USED = 0.5  # the share of the levels below which images count as using few
 
 Images = np.ndarray[Any, Any]
@@ -21,8 +24,15 @@ def oddities(native_levels: int, splits: Mapping[str, Images]) -> list[str]:
         native_levels: how many values a pixel can take.
         splits: uint8 images [N, C, H, W] of train, validation and test.
     """
-    counts = sum(np.bincount(images.ravel(), minlength=native_levels) for images in splits.values())
+    counts = sum(level_counts(images, native_levels) for images in splits.values())
     return [*_few_levels(native_levels, np.asarray(counts)), *_repeated(splits)]
+
+
+def level_counts(images: Images, native_levels: int) -> Images:
+    """Return how often each level occurs, [native_levels]; a part of the images is in memory at a time."""
+    parts = np.array_split(images, max(1, images.size // _AT_ONCE))
+    counts: Images = np.sum([np.bincount(part.ravel(), minlength=native_levels) for part in parts], axis=0)
+    return counts
 
 
 def _few_levels(native_levels: int, counts: Images) -> list[str]:
@@ -44,11 +54,10 @@ def _few_levels(native_levels: int, counts: Images) -> list[str]:
 
 def _repeated(splits: Mapping[str, Images]) -> list[str]:
     """Name images that are in two splits, which a model may have seen before it is scored on them."""
-    contents = {split: [image.tobytes() for image in images] for split, images in splits.items()}
-    known = {split: set(each) for split, each in contents.items()}
+    contents = {split: digests(images) for split, images in splits.items()}
     found = [
         f"{repeats} of {len(contents[later])} images of {later} are in {earlier} too"
         for earlier, later in combinations(splits, 2)
-        if (repeats := sum(image in known[earlier] for image in contents[later]))
+        if (repeats := int(np.isin(contents[later], contents[earlier]).sum()))
     ]
     return [f"{'; '.join(found)}: remove repeated images from the source"] if found else []

@@ -61,7 +61,8 @@ class PreparedDataset:
                 no levels.
         """
         arrays = {
-            what: torch.from_numpy(np.load(path, allow_pickle=False))
+            # Mapped, so that a CPU reads only what is used; "c": torch warns of arrays that it cannot write.
+            what: torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
             for what, path in self._checked(split).items()
         }
         if arrays["images"].dtype != torch.uint8:  # older versions took images of any type

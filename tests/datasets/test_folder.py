@@ -1,0 +1,246 @@
+"""A folder of image files, from the files to the splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vae_likelihoods.datasets.folder import ImageFolder
+from vae_likelihoods.errors import SettingError
+
+SHAPE = (6, 5)
+Make = Callable[..., Path]
+
+
+def image_of(number: int, *shape: int) -> Image.Image:
+    shape = shape or SHAPE
+    return Image.fromarray(np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """40 grey images 6x5 in two folders, of which one is nested, and what lies about in folders."""
+    folder = tmp_path / "photos"
+    for number in range(40):
+        name = f"cats/{number:02}.png" if number % 2 else f"dogs/deep/er/{number:02}.PNG"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        image_of(number).save(folder / name)
+    (folder / "Thumbs.db").write_bytes(b"?")
+    (folder / "cats" / "._01.png").write_bytes(b"a resource fork")
+    (folder / "notes.txt").write_text("hello")
+    return folder
+
+
+def source(photos: Path, **settings: Any) -> ImageFolder:
+    return ImageFolder("photos", str(photos), **settings)
+
+
+def refusal(photos: Path, raw: Path, **settings: Any) -> str:
+    with pytest.raises(SettingError) as error:
+        source(photos, **settings).download(raw)
+    assert "\n" not in str(error.value)
+    assert not raw.exists()
+    return str(error.value)
+
+
+def test_every_image_is_read_once_and_split(photos: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    assert source(photos).download(raw) == ["images.npy", "index.json"]
+    assert source(photos).download(raw) == []
+    part = source(photos).read(raw)["train"]
+    assert part.images.shape == (40, 1, *SHAPE)
+    assert part.labels is None
+    order = [*range(1, 40, 2), *range(0, 40, 2)]  # by name: cats, then dogs
+    for image, number in zip(part.images, order, strict=True):
+        np.testing.assert_array_equal(image[0], np.asarray(image_of(number)))
+    splits = source(photos).splits(raw)
+    assert {name: len(split.indices) for name, split in splits.items()} == {
+        "train": 32,
+        "validation": 4,
+        "test": 4,
+    }
+    assert sorted(np.concatenate([split.indices for split in splits.values()])) == list(range(40))
+
+
+def test_classes_are_folders_if_they_are_asked_for(photos: Path, tmp_path: Path) -> None:
+    asked = source(photos, classes="folders")
+    asked.download(tmp_path / "raw")
+    labels = asked.read(tmp_path / "raw")["train"].labels
+    assert labels is not None
+    assert labels.tolist() == [0] * 20 + [1] * 20
+    test = asked.splits(tmp_path / "raw")["test"].data.labels
+    assert np.bincount(test).tolist() == [2, 2]
+    image_of(99).save(photos / "loose.png")
+    said = refusal(photos, tmp_path / "other", classes="folders")
+    assert "classes=folders: 1 images lie in no folder of their own class, such as ['loose.png']" in said
+
+
+def test_a_table_gives_classes_and_groups(photos: Path, tmp_path: Path) -> None:
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("[0-9]*.*"))]
+    rows = [f"{name},{int(Path(name).stem) % 3},patient {int(Path(name).stem) // 4}" for name in names]
+    table = photos / "table.csv"
+    table.write_text("file,class,group\n" + "\n".join(rows))
+    asked = source(photos, classes="table.csv", groups=str(table), test_size=8, validation_size=8)
+    asked.download(tmp_path / "raw")
+    splits = asked.splits(tmp_path / "raw")
+    groups = asked.read(tmp_path / "raw")["train"].groups
+    assert groups is not None
+    of_split = {name: set(groups[split.indices]) for name, split in splits.items()}
+    assert sum(map(len, of_split.values())) == len(set(groups)) == 10
+    assert {len(split.indices) for name, split in splits.items() if name != "train"} <= {4, 8, 12}
+    # A table that was edited is read again.
+    assert asked.download(tmp_path / "raw") == []
+    table.write_text("file,class,group\n" + "\n".join(rows[::-1]) + "\nnot_there.png,0,0")
+    assert asked.download(tmp_path / "raw") != []
+    table.write_text("file,class,group\n" + "\n".join(rows[1:]))
+    said = refusal(photos, tmp_path / "other", classes="table.csv")
+    assert f"classes=table.csv: has no class of 1 of 40 images, such as ['{names[0]}']" in said
+    table.write_text("name,class\n")
+    assert "needs the columns file and class, has ['name', 'class']" in refusal(
+        photos, tmp_path / "other", classes="table.csv"
+    )
+
+
+def test_exact_copies_stay_in_one_split(photos: Path, tmp_path: Path) -> None:
+    for number in range(10):
+        image_of(number).save(photos / f"copy {number}.bmp")
+    for seed in range(5):
+        asked = source(photos, test_size=0.3, validation_size=0.3, split_seed=seed)
+        asked.download(tmp_path / "raw")
+        splits = asked.splits(tmp_path / "raw")
+        contents = [{image.tobytes() for image in split.data.images} for split in splits.values()]
+        assert sum(map(len, contents)) == len(set.union(*contents)) == 40
+        assert all(len(split.indices) >= 8 for split in splits.values())
+
+
+def test_one_group_cannot_be_split(photos: Path, tmp_path: Path) -> None:
+    names = [path.relative_to(photos).as_posix() for path in photos.rglob("[0-9]*.*")]
+    (photos / "groups.csv").write_text("file,group\n" + "\n".join(f"{name},all" for name in names))
+    asked = source(photos, groups="groups.csv")
+    asked.download(tmp_path / "raw")
+    with pytest.raises(SettingError, match=r"test_size=4: 40 images are 1 groups, the largest of 40"):
+        asked.splits(tmp_path / "raw")
+
+
+def test_unlike_sizes_are_refused_with_what_was_found(photos: Path, tmp_path: Path) -> None:
+    image_of(50, 7, 7).save(photos / "square.png")
+    said = refusal(photos, tmp_path / "raw")
+    assert said.startswith("size=None: the images have 2 sizes, 6 x 5 (40), 7 x 7 (1); choose one")
+    asked = source(photos, size=4)
+    asked.download(tmp_path / "raw")
+    assert asked.read(tmp_path / "raw")["train"].images.shape == (41, 1, 4, 4)
+
+
+def test_one_image_in_colour_makes_all_so(photos: Path, tmp_path: Path) -> None:
+    image_of(50, 6, 5, 3).save(photos / "colour.png")
+    for colour, channels in (("auto", 3), ("grey", 1), ("rgb", 3)):
+        asked = source(photos, colour=colour)
+        asked.download(tmp_path / "raw")
+        assert asked.read(tmp_path / "raw")["train"].images.shape == (41, channels, *SHAPE)
+
+
+def test_a_damaged_file_is_named_or_left_out_if_told_so(photos: Path, tmp_path: Path) -> None:
+    path = photos / "cats" / "01.png"
+    path.write_bytes(path.read_bytes()[:60])
+    (photos / "page.jpg").write_text("<html>")
+    said = refusal(photos, tmp_path / "raw")
+    assert "page.jpg is no PNG, " in said
+    assert said.endswith("remove them, or set damaged='leave out'.")
+    asked = source(photos, damaged="leave out")
+    asked.download(tmp_path / "raw")
+    part = asked.read(tmp_path / "raw")["train"]
+    assert len(part.images) == len(part.groups) == 39
+    numbers = {np.asarray(image_of(number)).tobytes() for number in range(40) if number != 1}
+    assert {image.tobytes() for image in part.images} == numbers
+
+
+def test_links_and_pipes(photos: Path, tmp_path: Path) -> None:
+    (photos / "again.png").symlink_to(photos / "cats" / "01.png")
+    asked = source(photos)
+    asked.download(tmp_path / "raw")
+    assert len(asked.read(tmp_path / "raw")["train"].images) == 41
+    outside = tmp_path / "secret.png"
+    image_of(0).save(outside)
+    for target in (outside, tmp_path / "nowhere.png", tmp_path):
+        link = photos / "link.png"
+        link.symlink_to(target)
+        assert "link.png is a link that leaves the folder" in refusal(photos, tmp_path / "other")
+        link.unlink()
+    os.mkfifo(photos / "pipe.png")
+    assert "pipe.png is no regular file" in refusal(photos, tmp_path / "other")
+
+
+def test_a_folder_that_changes_while_it_is_read_is_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vae_likelihoods.datasets import folder as module
+
+    decoded = ImageFolder._decoded
+
+    def and_changed(self: ImageFolder, *arguments: Any) -> Any:
+        result = decoded(self, *arguments)
+        image_of(77).save(photos / "late.png")
+        return result
+
+    monkeypatch.setattr(module.ImageFolder, "_decoded", and_changed)
+    assert "its files changed while they were read" in refusal(photos, tmp_path / "raw")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"size": 0}, "size=0: must be a number of pixels"),
+        ({"size": [8]}, "size=[8]: must be a number of pixels"),
+        ({"fit": "zoom"}, "fit=zoom: must be one of the choices. Choices: crop, pad, stretch."),
+        ({"colour": "blue"}, "colour=blue: "),
+        ({"background": [0, 0, 256]}, "background=(0, 0, 256): must be red, green and blue"),
+        ({"classes": "names"}, "classes=names: must be one of the choices, or a .csv file"),
+        ({"groups": "nope.csv"}, "groups=nope.csv: there is no such file"),
+        ({"damaged": True}, "damaged=True: "),
+        ({"test_size": 1.5}, "test_size=1.5: must be a number of images, 1 or more, or a share"),
+        ({"native_levels": 2}, "native_levels=2: image files have 256"),
+    ],
+)
+def test_bad_settings_are_refused(photos: Path, tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    assert refusal(photos, tmp_path / "raw", **settings).startswith(said)
+
+
+def test_what_is_no_folder_of_images_is_refused(photos: Path, tmp_path: Path) -> None:
+    assert "there is no such folder" in refusal(tmp_path / "nope", tmp_path / "raw")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "a.txt").touch()
+    assert "no image (png, jpg, jpeg, webp, bmp, tif, tiff, gif) lies in it; it has .txt (1)" in refusal(
+        empty, tmp_path / "raw"
+    )
+    with pytest.raises(SettingError, match=r"^path=None: must be the folder of the images"):
+        ImageFolder("photos").download(tmp_path / "raw")
+
+
+def test_too_few_images_are_refused_with_the_least_number(tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for number in range(2):
+        image_of(number).save(folder / f"{number}.png")
+    asked = source(folder)
+    asked.download(tmp_path / "raw")
+    with pytest.raises(SettingError, match=r"2 images; three splits need at least 3"):
+        asked.splits(tmp_path / "raw")
+
+
+def test_damage_to_the_raw_folder_is_noticed(photos: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    source(photos).download(raw)
+    content = bytearray((raw / "images.npy").read_bytes())
+    content[-1] ^= 1
+    (raw / "images.npy").write_bytes(content)
+    with pytest.raises(SettingError, match=r"damaged; run `.venv/bin/python pipelines/download.py"):
+        source(photos).read(raw)
+    assert source(photos).download(raw) == ["images.npy", "index.json"]
+    assert len(source(photos).read(raw)["train"].images) == 40
