@@ -130,7 +130,8 @@ def test_prepared_twice_gives_the_same_bytes_and_the_published_hash(
     splits = [
         f"{split}_{what}.npy" for split in ("test", "train", "validation") for what in ("images", "labels")
     ]
-    assert names == sorted(["contact_sheet.png", "manifest.json", *splits])
+    cards = ["contact_sheet.png", "data_card.json", "data_card.md", "manifest.json"]
+    assert names == sorted([*cards, *splits])
     assert [(once / name).read_bytes() for name in names] == [(again / name).read_bytes() for name in names]
     assert json.loads((once / "manifest.json").read_text())["sha256"] == HASHES[name]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "once"]

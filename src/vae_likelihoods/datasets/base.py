@@ -57,6 +57,10 @@ class Source(ABC):
             SettingError: if a file of `download` is missing or damaged.
         """
 
+    def notes(self, folder: Path) -> list[str]:
+        """Return what `download` changed or left out, a sentence each, for the data card; nothing here."""
+        return []
+
     def splits(self, folder: Path) -> dict[str, Split]:
         """Return the train, validation and test splits of the files in `folder`.
 

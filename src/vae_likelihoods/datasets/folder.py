@@ -142,6 +142,18 @@ class ImageFolder(Source):
         labels = numbered(index["class"]) if "class" in index else None
         return {"train": LabelledArrays(images, labels, joined(*together))}
 
+    def notes(self, folder: Path) -> list[str]:
+        """Return how many images were changed how, what was left out, and the names of the classes."""
+        index = self._index(folder) or {}
+        changed = [f"{what}: {count:,} images" for what, count in index.get("changes", {}).items()]
+        left = [f"left out: {name} {reason}" for name, reason in index.get("left_out", {}).items()]
+        others = [
+            f"passed over: {count:,} files {suffix}" for suffix, count in index.get("no_images", {}).items()
+        ]
+        names = sorted(set(index.get("class", [])))
+        classes = [f"class {number}: {name}" for number, name in enumerate(names[:100])]
+        return [*changed, *left[:100], *others, *classes]
+
     def _header(self, file: Found, left_out: dict[str, str]) -> Header | None:
         try:
             return self._decoding("rgb").header(self.path / file.name)

@@ -1,4 +1,4 @@
-"""Write ``data/prepared/<dataset>/``: arrays, a manifest with their hashes, and a contact sheet."""
+"""Write ``data/prepared/<dataset>/``: arrays, a manifest with hashes, a data card and a contact sheet."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from vae_likelihoods.datasets.arrays import LabelledArrays, Split
 from vae_likelihoods.datasets.base import KEY, Source
+from vae_likelihoods.datasets.card import Card
 from vae_likelihoods.datasets.checking import check_arrays, check_names
 from vae_likelihoods.datasets.contact_sheet import write_contact_sheet
 from vae_likelihoods.datasets.manifest import SPLITS, manifest_sha256
-from vae_likelihoods.datasets.oddities import oddities
 from vae_likelihoods.errors import under
-from vae_likelihoods.files import folder_aside, sha256, write_json
+from vae_likelihoods.files import folder_aside, sha256, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,10 @@ def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
         # Checked again, because a source may cut its splits itself.
         check_names(source.name, splits, [SPLITS])
         check_arrays(source.name, source.native_levels, {name: split.data for name, split in splits.items()})
-    images = {name: splits[name].data.images for name in SPLITS}
-    for oddity in oddities(source.native_levels, images):
+        card = Card.of(
+            source.name, source.native_levels, {name: splits[name] for name in SPLITS}, source.notes(raw)
+        )
+    for oddity in card.oddities():
         log.warning("%s: %s", source.name, oddity)
     with folder_aside(prepared) as folder:
         descriptions = {name: _write_split(folder, name, split) for name, split in splits.items()}
@@ -49,6 +51,8 @@ def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
         }
         manifest["sha256"] = manifest_sha256(manifest)
         write_json(folder / "manifest.json", manifest)
+        write_json(folder / "data_card.json", card.facts())
+        write_text(folder / "data_card.md", card.text())
         write_contact_sheet(folder / "contact_sheet.png", splits["train"].data, source.native_levels)
     return manifest
 

@@ -1,0 +1,230 @@
+"""The data card: what a prepared data set is, in numbers and in a text that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_likelihoods.datasets.arrays import Split
+from vae_likelihoods.datasets.grouping import digests
+from vae_likelihoods.datasets.near_copies import ALIKE, near_copies
+
+CONSTANT = 0.999
+"""The share of images with one level above which a pixel counts as nearly constant."""
+
+_AT_ONCE = 2**24  # pixels that are counted at once
+_COMPARED = 2_000  # images of a split that are compared with an earlier one
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many images of a later split are in an earlier one."""
+
+    later: str
+    earlier: str
+    images: int
+    copies: int  # of these, exact ones
+    compared: int
+    near: int  # near copies that are not exact, of those compared
+
+
+@dataclass(frozen=True)
+class Card:
+    """The facts of a data set.
+
+    Attributes:
+        counts: images in each split.
+        level_counts: how often each level occurs, in all splits, [native_levels].
+        nearly_constant: pixels (and channels) that have one level in nearly all train images.
+        pixels: pixels times channels of an image.
+        repeated: train images that are exact copies of an earlier one.
+        overlaps: images that are in two splits, for each pair of them.
+        notes: what was changed on the way, as the source says it.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    native_levels: int
+    counts: dict[str, int]
+    classes: dict[str, int]
+    level_counts: list[int]
+    nearly_constant: int
+    pixels: int
+    repeated: int
+    overlaps: list[Overlap]
+    notes: list[str]
+
+    @classmethod
+    def of(
+        cls, name: str, native_levels: int, splits: Mapping[str, Split], notes: Sequence[str] = ()
+    ) -> Card:
+        """Measure the splits, train first; a part of the images is in memory at a time."""
+        images = {split: each.data.images for split, each in splits.items()}
+        train = images["train"]
+        counted = {split: _level_counts(each, native_levels) for split, each in images.items()}
+        hashes = {split: digests(each) for split, each in images.items()}
+        labels = splits["train"].data.labels
+        classes = {} if labels is None or labels.ndim > 1 else _counts(labels)
+        return cls(
+            name,
+            tuple(train.shape[1:]),
+            native_levels,
+            {split: len(each) for split, each in images.items()},
+            classes,
+            np.sum([levels for levels, _ in counted.values()], axis=0).tolist(),
+            int((counted["train"][1] >= CONSTANT * len(train)).sum()),
+            int(np.prod(train.shape[1:])),
+            len(train) - len(np.unique(hashes["train"])),
+            [
+                _overlap(later, earlier, images, hashes, native_levels)
+                for earlier, later in combinations(images, 2)
+            ],
+            list(notes),
+        )
+
+    @property
+    def at_the_ends(self) -> tuple[float, float]:
+        """The share of pixels that have the lowest level, and the highest."""
+        total = sum(self.level_counts)
+        return self.level_counts[0] / total, self.level_counts[-1] / total
+
+    @property
+    def distinct_levels(self) -> int:
+        """How many levels occur."""
+        return sum(count > 0 for count in self.level_counts)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts as plain values for JSON."""
+        return {**asdict(self), "shape": list(self.shape)}
+
+    def oddities(self) -> list[str]:
+        """Return a sentence for each fact that may lead to a wrong answer, which says what to do."""
+        return [*self._odd_levels(), *self._odd_copies()]
+
+    def _odd_levels(self) -> list[str]:
+        used = [level for level, count in enumerate(self.level_counts) if count]
+        most = int(np.argmax(self.level_counts))
+        share = self.level_counts[most] / sum(self.level_counts)
+        texts = []
+        if len(used) < self.native_levels / 2:
+            which = (
+                f"{len(used)} levels, from {used[0]} to {used[-1]}," if len(used) > 1 else f"level {used[0]}"
+            )
+            texts = [
+                f"of {self.native_levels} levels only {which} occur{'s' * (len(used) == 1)}; check "
+                "native_levels and how the images were scaled, because unused levels are cheap to code"
+            ]
+        if share > CONSTANT:
+            texts.append(
+                f"the images are nearly constant: {100 * share:.4g} % of the pixels have level {most}"
+            )
+        return texts
+
+    def _odd_copies(self) -> list[str]:
+        exact = [each for each in self.overlaps if each.copies]
+        found = [
+            f"{each.copies} of {each.images} images of {each.later} are in {each.earlier} too"
+            for each in exact
+        ]
+        texts = [f"{'; '.join(found)}: remove repeated images from the source"] if found else []
+        close = [each for each in self.overlaps if each.near]
+        found = [f"{each.near} of {each.compared} of {each.later} and {each.earlier}" for each in close]
+        if found:
+            texts.append(
+                f"near copies, which look alike though their levels differ: {'; '.join(found)}; a model may "
+                "have seen what it is scored on: remove them, or say what belongs together (groups)"
+            )
+        return texts
+
+    def text(self) -> str:
+        """Return the card as Markdown."""
+        lowest, highest = self.at_the_ends
+        shape = " x ".join(map(str, self.shape))
+        counts = ", ".join(f"{count:,} {split}" for split, count in self.counts.items())
+        sizes = sorted(self.classes.values())
+        classes = f"{len(sizes)}, of {sizes[0]:,} to {sizes[-1]:,}" if sizes else "none"
+        rows = [
+            ("images", counts),
+            ("channels x height x width", shape),
+            ("levels", f"{self.native_levels}, of which {self.distinct_levels} occur"),
+            ("how often levels occur", _bars(self.level_counts)),
+            ("pixels at the lowest and highest level", f"{100 * lowest:.3g} % and {100 * highest:.3g} %"),
+            ("nearly constant pixels", f"{self.nearly_constant:,} of {self.pixels:,}"),
+            ("classes, of so many train images", classes),
+            ("copies within train", f"{self.repeated:,}"),
+            *(
+                (
+                    f"{each.later} in {each.earlier} too",
+                    f"{each.copies:,} copies, {each.near:,} near copies (of {each.compared:,} compared)",
+                )
+                for each in self.overlaps
+            ),
+        ]
+        table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+        listed = "".join(f"\n* {escaped(note)}" for note in [*self.notes, *self.oddities()])
+        return (
+            f"# {escaped(self.name)}\n\n| | |\n|---|---|\n{table}\n"
+            + (f"\nWhat was changed, and what to look at:\n{listed}\n" if listed else "")
+            + f"\nA pixel is nearly constant if {100 * CONSTANT:g} % of the train images have one level "
+            f"there. Images whose grey thumbnails correlate by {ALIKE:g} or more are near copies.\n"
+        )
+
+
+def escaped(text: str) -> str:
+    """Return a text in which Markdown and HTML mean nothing: names of files and classes are anybody's."""
+    return "".join(
+        f"&#{ord(each)};" if each in "<>&|`*_[]()#!\\~" else each for each in " ".join(text.split())
+    )
+
+
+def _bars(counts: Sequence[int]) -> str:
+    """Return bars for the levels, or for up to 32 ranges of them, the lowest level on the left."""
+    sums = [int(part.sum()) for part in np.array_split(np.asarray(counts), min(len(counts), 32))]
+    steps = " ▁▂▃▄▅▆▇█"
+    return "".join(steps[-(-(len(steps) - 1) * each // max(sums))] for each in sums)
+
+
+def _counts(labels: NDArray[Any]) -> dict[str, int]:
+    values, counts = np.unique(labels, return_counts=True)
+    return {str(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+
+def _level_counts(
+    images: NDArray[np.uint8], native_levels: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how often each level occurs, [K], and at each pixel its commonest one, [C * H * W]."""
+    flat = images.reshape(len(images), -1)
+    levels, most = np.zeros(native_levels, np.int64), np.zeros(flat.shape[1], np.int64)
+    pixels_at_once, images_at_once = (
+        max(1, _AT_ONCE // native_levels),
+        max(1, _AT_ONCE // flat.shape[1]),
+    )
+    for start in range(0, flat.shape[1], pixels_at_once):
+        pixels = slice(start, start + pixels_at_once)
+        first = np.arange(len(most[pixels])) * native_levels
+        counts = np.zeros(len(first) * native_levels, np.int64)
+        for image in range(0, len(flat), images_at_once):
+            part = flat[image : image + images_at_once, pixels]
+            counts += np.bincount((part + first).ravel(), minlength=len(counts))
+        by_pixel = counts.reshape(len(first), native_levels)
+        levels += by_pixel.sum(0)
+        most[pixels] = by_pixel.max(1)
+    return levels, most
+
+
+def _overlap(
+    later: str,
+    earlier: str,
+    images: Mapping[str, NDArray[np.uint8]],
+    hashes: Mapping[str, NDArray[Any]],
+    native_levels: int,
+) -> Overlap:
+    exact = np.isin(hashes[later], hashes[earlier])
+    some = images[later][:_COMPARED]
+    near = near_copies(some, images[earlier], native_levels) & ~exact[: len(some)]
+    return Overlap(later, earlier, len(exact), int(exact.sum()), len(some), int(near.sum()))
