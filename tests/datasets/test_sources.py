@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from sklearn.datasets import load_sample_images
 
 from vae_likelihoods.datasets.arrays import LabelledArrays
 from vae_likelihoods.datasets.base import Source, build
@@ -23,7 +24,7 @@ from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import SettingError
 
 YAMLS = sorted((Path(__file__).parents[2] / "conf" / "dataset").glob("*.yaml"))
-OURS = {"digits", "fashion_mnist", "kmnist", "mnist", "mnist5k"}
+OURS = {"cifar10", "digits", "fashion_mnist", "kmnist", "mnist", "mnist5k", "patches", "svhn"}
 EMBEDDED = {
     "mnist5k": {"train": 4000, "validation": 500, "test": 500},
     "digits": {"train": 1437, "validation": 180, "test": 180},
@@ -325,3 +326,17 @@ def test_the_full_fashion_mnist_where_it_is_installed(tmp_path: Path) -> None:
 
 def test_the_data_sets_of_the_project_are_there() -> None:
     assert {path.stem for path in YAMLS} >= OURS
+
+
+def test_patches_tile_photographs(tmp_path: Path) -> None:
+    source = build(config("patches"))
+    assert source.download(tmp_path) == ["images.npy"]
+    images = source.read(tmp_path)["train"].images
+    assert images.shape == (2560, 3, 32, 32)
+    # The first photograph, 427 x 640, is 13 rows of 20 patches.
+    rows = images[: 13 * 20].reshape(13, 20, 3, 32, 32).transpose(0, 3, 1, 4, 2).reshape(416, 640, 3)
+    np.testing.assert_array_equal(rows, load_sample_images().images[0][:416])
+    splits = source.splits(tmp_path)
+    counts = {name: len(split.indices) for name, split in splits.items()}
+    assert counts == {"train": 2048, "validation": 256, "test": 256}
+    assert len(np.unique(np.concatenate([split.indices for split in splits.values()]))) == 2560

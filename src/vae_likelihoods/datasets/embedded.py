@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,36 @@ class SklearnDigits(Embedded):
 
         images, labels = load_digits(return_X_y=True)
         return _labelled(images.reshape(-1, 1, 8, 8), labels)
+
+
+class PhotographPatches(Embedded):
+    """Patches 3x32x32 of the eight colour photographs that come with scikit-learn and scikit-image.
+
+    They are cut side by side, so no pixel is in two of them, nor in two splits. Neighbours still look alike.
+    """
+
+    def load(self) -> LabelledArrays:
+        """Return images [2560, 3, 32, 32], photograph by photograph and row by row; there are no labels."""
+        patches = [_patches(photograph, 32) for photograph in _photographs()]
+        return LabelledArrays(np.concatenate(patches), None)
+
+
+def _photographs() -> Iterator[np.ndarray[Any, Any]]:
+    """Yield the photographs, uint8 [H, W, 3]."""
+    from skimage import data
+    from sklearn.datasets import load_sample_images
+
+    yield from load_sample_images().images
+    for name in ("astronaut", "chelsea", "coffee", "hubble_deep_field", "rocket"):
+        yield getattr(data, name)()
+    yield data.stereo_motorcycle()[0]
+
+
+def _patches(photograph: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
+    """Return the squares of a photograph, uint8 [N, 3, side, side], without what is left over at its ends."""
+    rows, columns = (length // side for length in photograph.shape[:2])
+    whole = photograph[: rows * side, : columns * side].reshape(rows, side, columns, side, 3)
+    return np.ascontiguousarray(whole.transpose(0, 2, 4, 1, 3).reshape(-1, 3, side, side))
 
 
 def _labelled(images: Any, labels: Any) -> LabelledArrays:
