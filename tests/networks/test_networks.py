@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from torch import nn
 
 from vae_likelihoods.cells.build import build
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.networks.auto import auto
 from vae_likelihoods.networks.base import Networks, Shape
 from vae_likelihoods.networks.conv import conv
 from vae_likelihoods.networks.linear import linear
 from vae_likelihoods.networks.mlp import mlp
+from vae_likelihoods.networks.resnet import resnet
 from vae_likelihoods.networks.tanh_mlp import tanh_mlp
 
 NETWORKS = sorted((Path(__file__).parents[2] / "conf" / "network").glob("*.yaml"))
@@ -106,6 +109,53 @@ def test_conv_halves_once_per_width_and_survives_more_halvings_than_the_image_ha
     assert [layer.out_channels for layer in convolutions] == [2, 3, 4, 5, 6]
     assert encoder(points((1, 7, 9))).shape == (BATCH, 4)
     assert decoder(torch.randn(BATCH, 2)).shape == (BATCH, 1, 7, 9)
+
+
+@pytest.mark.parametrize("build_conv", [partial(conv, widths=[8, 16], hidden=16), resnet])
+@pytest.mark.parametrize("size", [(16, 16), (15, 18), (33, 21)])
+def test_a_constant_latent_map_draws_no_checkerboard(
+    build_conv: Callable[..., Networks], size: tuple
+) -> None:
+    """Away from the border, all pixels of a decoder see the same: every weight counts for each of them alike.
+
+    With transposed convolutions, pixels at odd places get other weights than those at even ones.
+    """
+    torch.manual_seed(0)
+    decoder = build_conv((1, *size), 2, 1).decoder
+    for layer in decoder.modules():
+        if isinstance(layer, nn.Conv2d):  # no borders, so that a constant stays one
+            layer.padding_mode, layer._reversed_padding_repeated_twice = "replicate", [1, 1, 1, 1]
+            if layer.kernel_size == (1, 1):
+                layer._reversed_padding_repeated_twice = [0, 0, 0, 0]
+    first = next(place for place, layer in enumerate(decoder) if isinstance(layer, nn.Unflatten))
+    maps = decoder[first](torch.zeros(1, math.prod(decoder[first].unflattened_size)))
+    constant = torch.randn(1, maps.shape[1], 1, 1).expand_as(maps)
+    drawn = decoder[first + 1 :](constant)
+    assert drawn.shape[-2:] == size
+    torch.testing.assert_close(drawn, drawn[..., :1, :1].expand_as(drawn))
+
+
+@pytest.mark.parametrize("settings", [{"widths": []}, {"widths": [8, 0]}, {"widths": "8"}, {"depth": 0}])
+def test_resnet_refuses_what_cannot_be(settings: dict) -> None:
+    with pytest.raises(SettingError) as caught:
+        resnet((1, 8, 8), 2, 1, **settings)
+    assert caught.value.key in settings
+
+
+def test_resnet_refuses_more_halvings_than_the_image_has() -> None:
+    resnet((1, 4, 4), 2, 1, widths=[2, 2, 2])
+    with pytest.raises(
+        SettingError, match=r"^widths=.* are 4, and images of 4 x 4 cannot be halved so often"
+    ):
+        resnet((1, 4, 4), 2, 1, widths=[2, 2, 2, 2])
+
+
+def test_auto_takes_the_network_that_suits_the_images() -> None:
+    for shape, kind in (((1, 28, 28), nn.Linear), ((1, 33, 33), nn.Conv2d), ((3, 32, 32), nn.Conv2d)):
+        decoder = auto(shape, 2, 1, hidden=[8]).decoder
+        assert any(isinstance(layer, kind) for layer in list(decoder.modules())[-3:])
+    with pytest.raises(SettingError, match="hidden="):
+        auto((3, 32, 32), 2, 1, hidden=[])
 
 
 def test_mlp_decoder_mirrors_the_encoder() -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.networks.base import Networks
+from vae_likelihoods.networks.resnet import Grown
 
 
 def conv(
@@ -70,8 +71,6 @@ def _decoder(
     maps = list(reversed(widths))
     targets = list(reversed(sizes[:-1]))
     for maps_in, maps_out, size in zip(maps, [*maps[1:], maps[-1]], targets, strict=True):
-        # Sizes become 2 n - 1 + padding: an even size needs one more row than an odd one.
-        padding = (1 - size[0] % 2, 1 - size[1] % 2)
-        layers += [nn.ConvTranspose2d(maps_in, maps_out, 3, 2, 1, output_padding=padding), nn.ReLU()]
+        layers += [Grown(size), nn.Conv2d(maps_in, maps_out, kernel_size=3, padding=1), nn.ReLU()]
     layers.append(nn.Conv2d(maps[-1], output_channels, kernel_size=3, padding=1))
     return nn.Sequential(*layers)
