@@ -143,7 +143,7 @@ def test_multiply_adds_of_convolutions(small_cell: MakeCell) -> None:
     cell = small_cell("network=conv", "network.widths=[3]", "network.hidden=5")
     model = build_model(cell.settings, (1, 8, 8))
     encoder = 4 * 4 * 3 * 9 + 48 * 5 + 5 * 16
-    decoder = 8 * 5 + 5 * 48 + 4 * 4 * 3 * 3 * 9 + 8 * 8 * 3 * 2 * 9
+    decoder = 8 * 5 + 5 * 48 + 8 * 8 * 3 * 3 * 9 + 8 * 8 * 3 * 2 * 9
     assert multiply_adds(model, (1, 8, 8)) == encoder + decoder
 
 

@@ -118,9 +118,10 @@ class PhotographPatches(Embedded):
 
 def _photographs() -> Iterator[np.ndarray[Any, Any]]:
     """Yield the photographs, uint8 [H, W, 3]."""
-    from skimage import data
+    from skimage import data as carried
     from sklearn.datasets import load_sample_images
 
+    data: Any = carried  # its functions have no types
     yield from load_sample_images().images
     for name in ("astronaut", "chelsea", "coffee", "hubble_deep_field", "rocket"):
         yield getattr(data, name)()

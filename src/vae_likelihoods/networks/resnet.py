@@ -9,12 +9,13 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_likelihoods.errors import require, require_count
+from vae_likelihoods.errors import require
 from vae_likelihoods.networks.base import Networks
 
 _LAST = 7  # pixels: a side is halved until it has no more
 _MOST = 128  # feature maps, if the widths are not given
 _GROUPS = 8
+_DEEPEST = 64  # blocks at each size
 
 
 def resnet(
@@ -42,7 +43,7 @@ def resnet(
     Raises:
         SettingError: widths or depth cannot be, or an image is too small to be halved so often.
     """
-    require_count("depth", depth)
+    require(type(depth) is int and 1 <= depth <= _DEEPEST, "depth", depth, f"must be 1 .. {_DEEPEST} blocks")
     channels, height, width = shape
     widths = default_widths(height, width) if widths is None else widths
     usable = isinstance(widths, Sequence) and len(widths) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing_extensions import override
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.cells.environment import copy_record, record
 from vae_likelihoods.cells.identity import Identity
-from vae_likelihoods.cells.run_files import CONFIG
+from vae_likelihoods.cells.run_files import CONFIG, MODEL, WEIGHTS
 from vae_likelihoods.errors import under
 from vae_likelihoods.recipes.distributed import train_together
 from vae_likelihoods.recipes.evaluation import evaluate
@@ -21,6 +22,7 @@ from vae_likelihoods.recipes.training import train
 from vae_likelihoods.store.entry import Entry
 from vae_likelihoods.sweeps.gpus import own_gpus
 from vae_likelihoods.sweeps.memory import naming_what_to_lower
+from vae_likelihoods.trained.folder import described
 from vae_likelihoods.training.trainer import EpochRecord
 
 Tell = Callable[[EpochRecord], None]
@@ -120,7 +122,9 @@ class TrainingStage(Stage):
 
     @override
     def texts(self, cell: Cell) -> dict[str, str]:
-        return {CONFIG: OmegaConf.to_yaml(OmegaConf.create(cell.description()))}
+        config = OmegaConf.to_yaml(OmegaConf.create(cell.description()))
+        model = described(cell.data.shape, config, self.entry(cell).folder / WEIGHTS)
+        return {CONFIG: config, MODEL: json.dumps(model, indent=2) + "\n"}
 
 
 class EvaluationStage(Stage):

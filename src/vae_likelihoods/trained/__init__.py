@@ -1,0 +1,1 @@
+"""A folder of results as a model to use: encode, sample, score."""
