@@ -16,9 +16,9 @@ from vae_likelihoods.sweeps.studies import expanded
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
-def main(config: DictConfig) -> None:
-    """Evaluate the cell that `config` describes."""
-    run_job("evaluate", config)
+def main(config: DictConfig) -> float | None:
+    """Evaluate the cell that `config` describes; return its test score in bits/dim."""
+    return run_job("evaluate", config)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from vae_likelihoods.sweeps.studies import expanded
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-def main(config: DictConfig) -> None:
-    """Train the cell that `config` describes."""
-    run_job("train", config)
+def main(config: DictConfig) -> float | None:
+    """Train the cell that `config` describes; return its validation score in bits/dim."""
+    return run_job("train", config)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_it_says_what_was_measured(cell: Cell, metrics: dict[str, Any]) -> None:
 def test_every_value_is_declared_and_every_measured_number_has_a_unit(metrics: dict[str, Any]) -> None:
     """The rest says which images were measured."""
     declared = from_plain(metrics["declarations"])
-    others = ["images", "test_sha256", "weights_sha256", "settings", "declarations"]
+    others = ["images", "test_sha256", "weights_sha256", "settings", "tuned", "declarations"]
     assert list(metrics) == [*declared, *others]
     names = {"study", "cell", "dataset", "likelihood", "trained_on"}
     counts = {"levels", "latent_dim", "seed", "parameters", "multiply_adds", "epochs", "dimensions"}

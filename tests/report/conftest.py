@@ -45,7 +45,7 @@ def record(
     values = {
         "study": study, "cell": f"{likelihood}-{latent_dim}-{seed}", "dataset": "mnist5k", "levels": 256,
         "dimensions": dimensions, "likelihood": likelihood, "latent_dim": latent_dim, "seed": seed,
-        "images": IMAGES, "test_sha256": "5ca1e", "weights_sha256": "0", "settings": {},
+        "images": IMAGES, "test_sha256": "5ca1e", "weights_sha256": "0", "settings": {}, "tuned": [],
         "bits_per_dim": bits, "bits_per_dim_se": 0.011, "nll_nats": nll, "elbo_nats": -(nll + 2.0),
         "rate_nats": rate, "distortion_nats": nll + 2.0 - rate, "importance_samples": 128,
         "effective_sample_size": 11.2345678, "active_units": min(latent_dim, 11),

@@ -63,6 +63,8 @@ class CellLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run one job for each list of overrides; return when every cell is done.
 
+        A job's value is the cell's validation score in bits/dim (after `train`), for a sweeper that searches.
+
         Raises:
             SettingError: if a cell of the grid is impossible; then none has run.
             SweepError: if cells failed, or were lost in every round.
@@ -71,13 +73,15 @@ class CellLauncher(Launcher):
         from vae_likelihoods.errors import SettingError
         from vae_likelihoods.sweeps.checks import check_folders, check_names, check_replaced
         from vae_likelihoods.sweeps.mirroring import mirror_for
-        from vae_likelihoods.sweeps.names import name_with, swept
+        from vae_likelihoods.sweeps.names import chosen_by_sweeper, name_with, swept
+        from vae_likelihoods.sweeps.scores import score_of
         from vae_likelihoods.sweeps.stages import STAGES
         from vae_likelihoods.sweeps.sweep import Sweep, named
         from vae_likelihoods.sweeps.watch import Watch
 
         cells = [self._cell(job) for job in job_overrides]
-        extra = swept(self._axes())
+        tuned = {key for cell in cells for key in cell.settings.tuned}
+        extra = sorted({*swept(self._axes()), *(chosen_by_sweeper(job_overrides, self._axes()) - tuned)})
         cells = [
             cell.named(name_with(cell.name, job, extra))
             for cell, job in zip(cells, job_overrides, strict=True)
@@ -109,7 +113,10 @@ class CellLauncher(Launcher):
 
         with Watch(sweep, mirror_for(sweep, list(self.config.hydra.overrides.task))):
             sweep.run(launch, one_by_one=self._pooled)
-        return [JobReturn(overrides=job, status=JobStatus.COMPLETED) for job in overrides]
+        return [
+            JobReturn(overrides=job, status=JobStatus.COMPLETED, _return_value=score_of(sweep.stage, cell))
+            for job, cell in zip(overrides, cells, strict=True)
+        ]
 
     def _cell(self, overrides: Sequence[str]) -> Any:
         from hydra.core.hydra_config import HydraConfig

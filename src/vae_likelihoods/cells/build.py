@@ -10,6 +10,7 @@ from hydra._internal.utils import _locate
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from vae_likelihoods.cells.settings import SEARCH
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.likelihoods.base import Likelihood, UnsupportedLevels
@@ -44,7 +45,7 @@ def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
         SettingError: if a class refuses its settings, or does not know one of them.
     """
     parts = {key: _parts_in(f"{path}.{key}", value) for key, value in node.items() if _has_part(value)}
-    plain = {key: value for key, value in node.items() if key not in parts}
+    plain = {key: value for key, value in node.items() if key not in parts and key != SEARCH}
     # Partial first: what is given (networks, parameters) must not pass through OmegaConf.
     check_target(path, node["_target_"])
     maker: Callable[..., Any] = instantiate(plain, _partial_=True, _convert_="all", _recursive_=False)

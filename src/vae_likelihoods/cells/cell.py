@@ -47,11 +47,19 @@ class Cell:
             SettingError: if anything in it cannot be, or its data set is not prepared.
         """
         cell = cls(read(config))
-        try:
-            cell._build_once()
-        except SettingError as error:
-            raise cell._in_the_users_words(error) from None
+        cell.check()
         return cell
+
+    def check(self) -> None:
+        """Build the parts once, and read no image.
+
+        Raises:
+            SettingError: if anything in the settings cannot be, or the data set is not prepared.
+        """
+        try:
+            self._build_once()
+        except SettingError as error:
+            raise self._in_the_users_words(error) from None
 
     def _build_once(self) -> None:
         settings = self.settings
@@ -183,7 +191,9 @@ class Cell:
 
     def description(self) -> dict[str, Any]:
         """Return the cell's config.yaml: what was learned on what, under the names of the YAMLs."""
-        return {"study": self.study, "cell": self.name, "names": self.settings.names, **self.settings.learned}
+        settings = self.settings
+        tuned = {"tuned": settings.tuned} if settings.tuned else {}
+        return {"study": self.study, "cell": self.name, "names": settings.names, **tuned, **settings.learned}
 
     def otherwise_trained(self) -> list[tuple[str, Any, Any]]:
         """Return (key, there, here) for each setting that differs in the training that lies in runs/.

@@ -102,6 +102,8 @@ class Settings(Section):
     tracking: Tracking
     runtime: Runtime
     names: dict[str, str]
+    tuned: list[str] = Field(default_factory=list)
+    search: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def learned(self) -> dict[str, Any]:
@@ -115,7 +117,10 @@ class Settings(Section):
 
 
 # What a run is called, where its data lie (their hash counts instead), how it is measured, where it runs.
-NOT_LEARNED = ("study", "cell", "names", "dataset", "metric", "tracking", "runtime")
+NOT_LEARNED = ("study", "cell", "names", "dataset", "metric", "tracking", "runtime", "tuned", "search")
+
+SEARCH = "_search_"
+"""In the YAML of a likelihood: which of its settings tuning may vary, and how; see `search.space`."""
 
 
 def read(config: DictConfig) -> Settings:
@@ -125,7 +130,10 @@ def read(config: DictConfig) -> Settings:
         SettingError: naming the first key whose value cannot be, and what could.
     """
     try:
-        return Settings.model_validate(OmegaConf.to_container(config, resolve=True))
+        content: dict[str, Any] = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+        if isinstance(likelihood := content.get("likelihood"), dict):
+            content["search"] = likelihood.pop(SEARCH, {})
+        return Settings.model_validate(content)
     except ValidationError as error:
         raise refused(error, list(Settings.model_fields)) from None
 

@@ -28,7 +28,7 @@ def recommend(
     from vae_likelihoods.report.printing import recommendation
     from vae_likelihoods.report.writing import read_params
 
-    print(recommendation(study, root, read_params(params), printable))
+    print(recommendation(study, root, read_params(params), printable, params.parent))
 
 
 def study(

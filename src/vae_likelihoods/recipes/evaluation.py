@@ -71,6 +71,7 @@ def evaluate(
         "test_sha256": test.sha256,
         "weights_sha256": cell.weights,
         "settings": cell.settings.flat,
+        "tuned": cell.settings.tuned,
         **({"missing": missing} if missing else {}),
         "declarations": to_plain(unique(facts)),
     }

@@ -42,6 +42,19 @@ def train(
     on_epoch: Callable[[EpochRecord], None],
     kind: Callable[..., Trainer] = Trainer,
 ) -> list[str]:
+    """Train a cell to its end; return the names of the result files in `folder`. See `advance`."""
+    names = advance(cell, folder, on_epoch, kind)
+    assert names is not None
+    return names
+
+
+def advance(
+    cell: Cell,
+    folder: Path,
+    on_epoch: Callable[[EpochRecord], None],
+    kind: Callable[..., Trainer] = Trainer,
+    until: int | None = None,
+) -> list[str] | None:
     """Train a cell, or continue from its checkpoint; return the names of the result files in `folder`.
 
     The folder also gets timings.csv, with a row each time an epoch is trained. It is not a result: timings
@@ -52,6 +65,11 @@ def train(
         folder: where to write; holds a checkpoint if an earlier process was stopped.
         on_epoch: called with each epoch's record.
         kind: the class of the trainer.
+        until: the epoch after which to stop, though more are to come; None: train to the end.
+
+    Returns:
+        None if it stopped before the end. The checkpoint is of the last epoch then, and goes on to the
+        same numbers as if it had not stopped.
 
     Raises:
         NonFiniteLossError: names epoch and step, the part of the loss, and the settings to change.
@@ -61,13 +79,18 @@ def train(
     if not checkpoint.restore(trainer):
         write_grids(folder / GRIDS, trainer, cell.settings.seed)
     write_json(folder / COLUMNS, to_plain(history_columns(trainer)))
+    if _stops(trainer, until):
+        return None
     for record in _with_advice(trainer.epochs(), cell.settings):
         write_history(folder / HISTORY, trainer.records)
         add_timing(folder / TIMINGS, trainer)
         if record.epoch % cell.settings.training.grid_epochs == 0 or trainer.finished:
             write_grids(folder / GRIDS, trainer, cell.settings.seed)
-        checkpoint.save(trainer)
+        stops = _stops(trainer, until)
+        checkpoint.save(trainer, now=stops)
         on_epoch(record)
+        if stops:
+            return None
     trainer.model.load_state_dict(trainer.kept_weights)
     save_weights(folder / WEIGHTS, trainer.kept_weights)
     write_pictures(folder, trainer, cell.settings.seed)
@@ -76,6 +99,10 @@ def train(
     # A file that a killed process left half written has a name that begins with a dot.
     grids = [f"{GRIDS}/{path.name}" for path in (folder / GRIDS).glob("[!.]*.png")]
     return [*TRAINING_RESULTS, *grids]
+
+
+def _stops(trainer: Trainer, until: int | None) -> bool:
+    return until is not None and trainer.epoch >= until and not trainer.finished
 
 
 def _with_advice(epochs: Iterator[EpochRecord], settings: Settings) -> Iterator[EpochRecord]:

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from vae_likelihoods import palette
-from vae_likelihoods.report import charts, ranking, summary
+from vae_likelihoods.report import charts, ranking, summary, tuning
 from vae_likelihoods.report.recommend import Recommendation, Table
 from vae_likelihoods.report.records import PICTURES
 from vae_likelihoods.report.resampling import REPLICATES
@@ -77,6 +77,7 @@ def render(
         dark=Markup(palette.css("dark")),
         bundle=_bundle(),
         within=within,
+        tuning_note=tuning.NOTE,
         replicates=REPLICATES,
         samples=sorted({each.answer.unit.importance_samples for each in recommendations} - {None}),
     )

@@ -9,13 +9,17 @@ from typing import Any
 
 from tabulate import tabulate
 
-from vae_likelihoods.report import ranking, recommend, summary
+from vae_likelihoods.report import ranking, recommend, summary, tuning
 
 WIDTH = 100
 
 
 def recommendation(
-    study: str, root: Path, params: Mapping[str, Any], printable: Callable[[str], str] = str
+    study: str,
+    root: Path,
+    params: Mapping[str, Any],
+    printable: Callable[[str], str] = str,
+    home: Path | None = None,
 ) -> str:
     """Return what an evaluated study recommends: one paragraph and one table.
 
@@ -24,6 +28,7 @@ def recommendation(
         root: the folder of evaluations/, and of runs/, whose weights must be those that were evaluated.
         params: what params.yaml says.
         printable: replaces the characters that the terminal cannot show, before columns are aligned.
+        home: the folder of params.yaml, which has tune/ beside it; None: `root`.
 
     Raises:
         SettingError: if an evaluation is missing or damaged, or of other weights.
@@ -31,7 +36,8 @@ def recommendation(
     evaluations, runs = root / "evaluations", root / "runs"
     named, optional = summary.study_axes(params, [study]), params.get("optional") or ()
     cells = summary.collect(evaluations, named, optional, runs)
-    answer = recommend.recommend(ranking.answer(cells, evaluations))
+    tuned = tuning.of_study(study, home or root, cells)
+    answer = recommend.recommend(ranking.answer(cells, evaluations), tuned)
     lacking = [summary.unevaluated(runs, study, cells), summary.missing(cells)]
     texts = [*(f"{each}." for each in lacking if each), _plain(answer.paragraph)]
     wrapped = [textwrap.fill(printable(text), WIDTH, break_on_hyphens=False) for text in texts]

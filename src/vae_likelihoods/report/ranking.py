@@ -26,11 +26,10 @@ import pandas as pd
 
 from vae_likelihoods.report import scores
 from vae_likelihoods.report.comparable import require_comparable
-from vae_likelihoods.report.records import BITS_SCORE, merged
+from vae_likelihoods.report.records import BITS_SCORE, merged, varied
 from vae_likelihoods.report.resampling import Comparisons, Interval, compare
 from vae_likelihoods.report.scores import Evaluated, Name
 from vae_likelihoods.report.seeds import Floats
-from vae_likelihoods.units import variants
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.quantity import NATS, Unit, bits_per_dim
 
@@ -227,7 +226,7 @@ def answer(cells: pd.DataFrame, evaluations: Path) -> Answer:
         unit=unit,
         images=len(evaluated[0].per_image),
         settings=_settings(ordered(cells), compared, list(nats), unit.dimensions),
-        varied=tuple(variants.axes([*cells["settings"]])),
+        varied=tuple(varied(cells.to_dict("records"))),
         comparisons=compared,
         places={name: place for place, name in enumerate(nats)},
         cells=tuple(evaluated),

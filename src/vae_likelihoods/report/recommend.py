@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from tabulate import tabulate
 
-from vae_likelihoods.report import prose, purposes, stability
+from vae_likelihoods.report import prose, purposes, stability, tuning
 from vae_likelihoods.report.diagnostics import Finding, diagnose
 from vae_likelihoods.report.purposes import Preference
 from vae_likelihoods.report.ranking import Answer, Baseline, Setting, mean
 from vae_likelihoods.report.records import is_number
 from vae_likelihoods.report.stability import Agreement
+from vae_likelihoods.report.tuning import Tuning
 from vae_likelihoods.report.words import amount, listed, percent, within
 from vae_likelihoods.units.declaration import Declaration
 
@@ -41,6 +42,7 @@ class Recommendation:
     lead: tuple[str, ...]  # sentences: which setting, by how much, how sure, and what is wrong with it
     rest: tuple[tuple[str, ...], ...]  # groups: cost, other purposes, how it holds, the unknown
     table: Table
+    tuning: Table | None = None  # what tuning changed for each likelihood; None: nothing was tuned
 
     @property
     def paragraph(self) -> str:
@@ -48,8 +50,13 @@ class Recommendation:
         return " ".join((*self.lead, *(sentence for group in self.rest for sentence in group)))
 
 
-def recommend(answer: Answer) -> Recommendation:
-    """Return the recommendation of a study."""
+def recommend(answer: Answer, tuned: Tuning | None = None) -> Recommendation:
+    """Return the recommendation of a study.
+
+    Args:
+        answer: the ranking.
+        tuned: the race that chose its settings; None: there was none.
+    """
     preferred, held = purposes.preferences(answer), stability.agreements(answer)
     of_winner = (
         _cost(answer),
@@ -58,7 +65,8 @@ def recommend(answer: Answer) -> Recommendation:
     )
     rest = (
         *(() if answer.unbeaten else of_winner),
-        [f"Not known: {'; '.join(unknown(answer, held))}."],
+        *([tuned.sentences()] if tuned else []),
+        [f"Not known: {'; '.join(unknown(answer, held, tuned))}."],
     )
     return Recommendation(
         answer=answer,
@@ -67,10 +75,11 @@ def recommend(answer: Answer) -> Recommendation:
         lead=(*prose.sentences(answer), *_findings(answer), *_closing(answer)),
         rest=tuple(tuple(group) for group in rest if group),
         table=_table(answer, preferred),
+        tuning=Table(tuning.HEADER, tuple(tuned.rows())) if tuned else None,
     )
 
 
-def unknown(answer: Answer, held: Sequence[Agreement]) -> list[str]:
+def unknown(answer: Answer, held: Sequence[Agreement], tuned: Tuning | None = None) -> list[str]:
     """Return what the numbers do not say, as parts of a sentence."""
     seeds = min(setting.seeds for setting in answer.settings)
     few = [f"what other seeds give (each setting has {seeds})"] if seeds < _FEW_SEEDS else []
@@ -78,7 +87,7 @@ def unknown(answer: Answer, held: Sequence[Agreement]) -> list[str]:
         *few,
         _looseness(answer),
         *_untried(answer, held),
-        _tuned(answer),
+        _tuned(answer, tuned),
         f"whether this holds beyond the {answer.images:,} test images of {answer.dataset}",
     ]
 
@@ -151,7 +160,9 @@ def _looseness(answer: Answer) -> str:
     return f"how far the scores lie above -log p(x){': ' if parts else ''}{', '.join(parts)}"
 
 
-def _tuned(answer: Answer) -> str:
+def _tuned(answer: Answer, tuned: Tuning | None) -> str:
+    if tuned:
+        return f"what settings beyond {listed(tuned.keys)} give, and more than {tuned.trials} trials"
     if not answer.varied:
         return "what training settings chosen for each likelihood give (all had the same)"
     return f"what settings beyond the tried {listed(answer.varied)} give (all others were the same)"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.units import variants
 from vae_likelihoods.units.declaration import Declaration, from_plain
 
 METRICS, PER_IMAGE, WEIGHTS = "metrics.json", "per_image.csv", "model.safetensors"
@@ -31,8 +32,9 @@ NEEDED = (
 )
 """What says which cell it is."""
 
-UNDECLARED = ("test_sha256", "weights_sha256", "settings")
-"""What stands beside the declared values: which images and weights were measured, how they were trained."""
+UNDECLARED = ("test_sha256", "weights_sha256", "settings", "tuned")
+"""What stands beside the declared values: which images and weights were measured, how they were trained, and
+for which settings tuning chose the value."""
 
 OF_THE_SCORE = {
     "scale": Declaration("scale", "mass: the scores are logarithms of probabilities of levels", exact=True),
@@ -79,6 +81,12 @@ def read_record(path: Path, study: str, remedy: str) -> dict[str, Any]:
 def is_number(value: Any) -> bool:
     """Whether a value is one number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def varied(records: Sequence[Mapping[Any, Any]]) -> list[str]:
+    """Return the further settings in which the cells of a study differ, without those that were tuned."""
+    tuned = {key for record in records for key in record["tuned"]}
+    return variants.axes([record["settings"] for record in records], tuned)
 
 
 def merged(declarations: Iterable[Mapping[str, Declaration]]) -> dict[str, Declaration]:

@@ -12,7 +12,7 @@ import pandas as pd
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import sha256, write_whole
 from vae_likelihoods.report.comparable import require_comparable
-from vae_likelihoods.report.records import METRICS, WEIGHTS, is_number, merged, read_record
+from vae_likelihoods.report.records import METRICS, WEIGHTS, is_number, merged, read_record, varied
 from vae_likelihoods.report.scores import Name
 from vae_likelihoods.report.words import shortened
 from vae_likelihoods.units import variants
@@ -148,7 +148,7 @@ def _study(
     _check_repeated(cells)
     order = {name: place for place, name in enumerate(likelihoods)}
     place = cells["likelihood"].map(lambda name: order.get(name, len(order)))
-    keys = variants.axes([record["settings"] for record in records])
+    keys = varied(records)
     by = ["_place", "likelihood", *keys, "latent_dim", "seed", "cell"]
     return cells.assign(_place=place).sort_values(by, key=_sortable).drop(columns="_place")
 
@@ -156,7 +156,7 @@ def _study(
 def _with_variants(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add to the cells of a study the settings in which they differ, one by one and in words."""
     settings = [record["settings"] for record in records]
-    keys = variants.axes(settings)
+    keys = varied(records)
     if not keys:
         return list(records)
     declared = {key: _axis(key, settings) for key in keys}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import write_json, write_text, write_whole
-from vae_likelihoods.report import recommend
+from vae_likelihoods.report import recommend, tuning
 from vae_likelihoods.report.ranking import Answer, Baseline, Setting
 from vae_likelihoods.report.recommend import Recommendation, Table
 from vae_likelihoods.report.summary import significant
@@ -153,7 +153,8 @@ def _study(recommendation: Recommendation) -> str:
     every = Table(("likelihood", *answer.varied, *map(latents, sizes)), rows)
     text = f"**{answer.study}**: {recommendation.paragraph}"
     best = recommend.markdown(recommendation.table)
-    return "\n\n".join([text, best, _INTERVALS, recommend.markdown(every), _NOTE])
+    tuned = [recommend.markdown(recommendation.tuning), tuning.NOTE] if recommendation.tuning else []
+    return "\n\n".join([text, best, _INTERVALS, recommend.markdown(every), _NOTE, *tuned])
 
 
 def _row(answer: Answer, first: Setting, sizes: Sequence[int]) -> tuple[str, ...]:

@@ -13,7 +13,17 @@ from omegaconf import OmegaConf
 from vae_likelihoods import palette
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import write_text
-from vae_likelihoods.report import charts, environments, evaluated, page, ranking, recommend, summary, tables
+from vae_likelihoods.report import (
+    charts,
+    environments,
+    evaluated,
+    page,
+    ranking,
+    recommend,
+    summary,
+    tables,
+    tuning,
+)
 from vae_likelihoods.report.words import counted
 
 
@@ -46,7 +56,9 @@ def write(params: Path, studies: Sequence[str], folders: ReportFolders, readme: 
     cells = summary.collect(folders.evaluations, axes, named.get("optional") or (), folders.runs)
     answers = ranking.answers(cells, folders.evaluations)
     marks = palette.marks([*(name for names in axes.values() for name in names), *cells["likelihood"]])
-    recommendations = [recommend.recommend(answer) for answer in answers]
+    recommendations = [
+        recommend.recommend(answer, tuning.of_study(answer.study, params.parent, cells)) for answer in answers
+    ]
     table, html = (
         tables.markdown(recommendations),
         page.render(cells, recommendations, folders.evaluations, marks),

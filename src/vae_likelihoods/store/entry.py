@@ -85,6 +85,32 @@ class Entry:
                 self.finish(compute(self.folder))
             return use(self)
 
+    def advance(
+        self, identity: Mapping[str, Any], work: Callable[[Path], Iterable[str] | None], context: str = ""
+    ) -> bool:
+        """Go on with the result, unless it is whole; return whether it is whole now.
+
+        Args:
+            identity: as for `once`.
+            work: writes into the folder, where an earlier attempt may have left something; returns the names
+                of the result's files, or None if it stopped before the end.
+            context: what the record of a failure says beside the traceback.
+
+        Raises:
+            ForeignError: if another user's rights stand in the way.
+            Exception: whatever `work` raises, after it was recorded here.
+        """
+        with self._locked_or_done() as locked:
+            if self.done() or not locked:
+                return True
+            self.forget()
+            with self._recording_failure(context):
+                write_json(self.folder / IDENTITY, dict(identity))
+                names = work(self.folder)
+                if names is not None:
+                    self.finish(names)
+            return names is not None
+
     def take(self, use: Callable[[Entry], object], wait_seconds: float = -1) -> bool:
         """Call `use(self)` if the whole result lies here, else forget what is damaged or failed.
 

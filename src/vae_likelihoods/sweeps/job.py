@@ -17,7 +17,7 @@ from vae_likelihoods.errors import require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps.checks import check_folders, check_replaced
 from vae_likelihoods.sweeps.mirroring import mirror_for
-from vae_likelihoods.sweeps.scores import next_command
+from vae_likelihoods.sweeps.scores import next_command, score_of
 from vae_likelihoods.sweeps.stages import STAGES
 from vae_likelihoods.sweeps.sweep import JobError, Sweep, named, near
 from vae_likelihoods.sweeps.watch import Watch
@@ -34,8 +34,12 @@ def return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def run_job(stage_name: str, config: DictConfig) -> None:
+def run_job(stage_name: str, config: DictConfig) -> float | None:
     """Perform a stage for the cell that `config` describes: all that a script of pipelines/ does.
+
+    Returns:
+        The cell's bits/dim, on the validation images after `train`, on the test images after `evaluate`;
+        None if it has none.
 
     In a sweep the driver has named the cell and watches it. In a single run this process does both, and
     shows a progress bar over epochs.
@@ -47,11 +51,12 @@ def run_job(stage_name: str, config: DictConfig) -> None:
     stage = STAGES[stage_name]
     if _in_sweep():
         try:
-            stage.perform(Cell.of(config), lambda record: None)
+            cell = Cell.of(config)
+            stage.perform(cell, lambda record: None)
         except Exception as error:
             raise JobError(named(error)) from error
         return_memory()
-        return
+        return score_of(stage, cell)
     cell = Cell.of(config)
     check_folders(stage, cell)
     check_replaced(stage, [cell])
@@ -79,6 +84,7 @@ def run_job(stage_name: str, config: DictConfig) -> None:
     done = " (taken from the store)" if cell.name in sweep.stored else ""
     print(f"{stage.name}: {near(stage.target(cell), cell)}{done}")
     print(next_command(stage, cell, HydraConfig.get().overrides.task if HydraConfig.initialized() else []))
+    return score_of(stage, cell)
 
 
 def _in_sweep() -> bool:

@@ -31,6 +31,18 @@ def swept(overrides: Iterable[str]) -> list[str]:
     return sorted(key for key, varies in last.items() if varies and key not in _ALWAYS)
 
 
+def chosen_by_sweeper(jobs: Iterable[Sequence[str]], overrides: Iterable[str]) -> set[str]:
+    """Return the keys that the jobs of a sweep set, and its command line does not: its sweeper chose them.
+
+    Example:
+        >>> chosen_by_sweeper([["seed=0", "optimizer.lr=0.0037"]], ["seed=0"])
+        {'optimizer.lr'}
+    """
+    given = {each.key_or_group for each in OverridesParser.create().parse_overrides(list(overrides))}
+    set_by_jobs = {setting.lstrip("+").partition("=")[0] for job in jobs for setting in job}
+    return set_by_jobs - given - _ALWAYS - {"tuned"}
+
+
 def name_with(name: str, job: Sequence[str], extra: Sequence[str]) -> str:
     """Return a cell's name, followed by the values of the `extra` keys that the sweep varies.
 

@@ -58,6 +58,12 @@ def next_command(stage: Stage, cell: Cell, overrides: Sequence[str]) -> str:
     return f"next: .venv/bin/python {shlex.join(words)}"
 
 
+def score_of(stage: Stage, cell: Cell) -> float | None:
+    """Return the bits/dim of a cell after a stage, None if it has none: on validation after `train`."""
+    score = _score(stage, cell)
+    return None if score is None else score.bits_per_dim
+
+
 def _score(stage: Stage, cell: Cell) -> CellScore | None:
     """Return the cell's score; None if it has none that is a number."""
     read = score_on_validation if stage.name == "train" else score_on_test

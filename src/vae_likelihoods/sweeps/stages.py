@@ -18,7 +18,7 @@ from vae_likelihoods.errors import under
 from vae_likelihoods.recipes.distributed import train_together
 from vae_likelihoods.recipes.evaluation import evaluate
 from vae_likelihoods.recipes.keeping import keep_in, stored_measurement
-from vae_likelihoods.recipes.training import train
+from vae_likelihoods.recipes.training import advance, train
 from vae_likelihoods.store.entry import Entry
 from vae_likelihoods.sweeps.gpus import own_gpus
 from vae_likelihoods.sweeps.memory import naming_what_to_lower
@@ -115,6 +115,25 @@ class TrainingStage(Stage):
         if self.processes(cell) == 1:
             return train(cell, folder, tell)
         return train_together(cell, folder, tell, gpus)
+
+    def advance(self, cell: Cell, until: int, tell: Tell) -> bool:
+        """Train the cell up to the epoch `until`, in the store only; return whether it is trained to its end.
+
+        A cell that is further is left as it is. It always has one process.
+        """
+
+        def work(folder: Path) -> list[str] | None:
+            runtime = cell.settings.runtime
+            with under("runtime"):
+                record(folder, runtime)
+            with (
+                own_gpus(runtime.torch_device, 1, runtime.cells_per_gpu),
+                naming_what_to_lower(self.name, runtime.torch_device),
+            ):
+                return advance(cell, folder, tell, until=until)
+
+        context = OmegaConf.to_yaml(cell.description())
+        return self.entry(cell).advance(self.identity(cell).record, work, context)
 
     @override
     def processes(self, cell: Cell) -> int:

@@ -23,8 +23,11 @@ from vae_likelihoods.cells.settings import Runtime, Settings, read
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.refusals import refusal
+from vae_likelihoods.sweeps.choices import FOLDER, Choices
 from vae_likelihoods.sweeps.names import name_with, swept
+from vae_likelihoods.units.variants import USUAL
 
+_SWEEPER, _CHOICES = "hydra/sweeper", "hydra.sweeper.choices"
 AXES = ("dataset", "levels", "likelihood", "latent_dim", "seed")
 
 
@@ -47,10 +50,16 @@ def axes(params: Path) -> dict[str, Any]:
     return {str(name): study for group in groups for name, study in group.items()}
 
 
-def overrides(name: str, study: Any) -> list[str]:
+def overrides(name: str, study: Any, tune: Path | None = None) -> list[str]:
     """Return the settings and axes of a study as Hydra takes them: `train.py -m <overrides>`.
 
-    Every key of the study is one, but for `options`, which has further ones.
+    Every key of the study is one, but for `options`, which has further ones, and `tune`. A study that is
+    tuned has its likelihoods and latent sizes from `<tune>/<study>.yaml`, and a sweeper that reads them.
+
+    Args:
+        name: of the study.
+        study: its axes, as params.yaml has them.
+        tune: the folder of what tuning chose; None: the project's.
 
     Raises:
         SettingError: if the study lacks an axis, or a value is no Hydra sweep.
@@ -65,15 +74,30 @@ def overrides(name: str, study: Any) -> list[str]:
     where = f"studies.{name}"
     absent = [axis for axis in AXES if axes.get(axis) is None]
     require(not absent, where, study, f"lacks {', '.join(absent)}; docs/adding.md has an example of a study")
-    options = axes.pop("options", None) or ""
+    further = options_of(where, axes)
+    axes.pop("options", None)
+    chosen = []
+    if axes.pop("tune", None) is not None:
+        path = (tune or PROJECT / FOLDER) / f"{name}.yaml"
+        chosen = ["hydra/sweeper=tuned", f"hydra.sweeper.choices='{path}'"]
+        axes = {key: value for key, value in axes.items() if key not in USUAL}
     for key, value in axes.items():
         reason = "must be written as a Hydra sweep: commas between the values, no brackets"
         require(isinstance(value, str | int | float), f"{where}.{key}", value, reason)
+    return [*chosen, *(f"{key}={value}" for key, value in axes.items()), *further, f"study={name}"]
+
+
+def options_of(where: str, study: Mapping[str, Any]) -> list[str]:
+    """Return the further settings of a study, one by one.
+
+    Raises:
+        SettingError: if they cannot be split into words.
+    """
+    options = study.get("options") or ""
     try:
-        further = shlex.split(options)
+        return shlex.split(options)
     except (ValueError, AttributeError) as error:
         raise SettingError(f"{where}.options", options, f"cannot be split into words: {error}") from None
-    return [*(f"{key}={value}" for key, value in axes.items()), *further, f"study={name}"]
 
 
 def expanded(words: Sequence[str], params: Path) -> list[str]:
@@ -91,7 +115,8 @@ def expanded(words: Sequence[str], params: Path) -> list[str]:
         return rest
     studies = axes(params)
     require(known.study in studies, "study", known.study, f"is not in {params}", studies)
-    return ["--multirun", *overrides(known.study, studies[known.study]), *rest]
+    own = overrides(known.study, studies[known.study], params.parent / FOLDER)
+    return ["--multirun", *own, *rest]
 
 
 def grid(name: str, study: Any, root: Path) -> list[Cell]:
@@ -137,7 +162,12 @@ def cells_of(words: Sequence[str], root: Path | None = None) -> list[Cell]:
     with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()  # knows what glob(...) stands for
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
-        (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        choices = [each.value() for each in parsed if each.key_or_group == _CHOICES]
+        parsed = [each for each in parsed if each.key_or_group not in (_SWEEPER, _CHOICES)]
+        if choices:
+            jobs = Choices.read(Path(str(choices[-1]))).jobs(parsed)
+        else:
+            (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     roots = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
     cells = [Cell(settings) for settings in composed(jobs, root or Path(str([PROJECT, *roots][-1])))]
     extra = swept(words)

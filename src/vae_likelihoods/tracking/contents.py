@@ -107,7 +107,9 @@ def identifying(cell: Cell, extra: Iterable[str] = ()) -> dict[str, str]:
 
 def varied(cells: Iterable[Cell]) -> list[str]:
     """Return the keys in which `cells` differ beyond likelihood, latent size and seed."""
-    return axes([cell.settings.flat for cell in cells])
+    listed = list(cells)
+    tuned = {key for cell in listed for key in cell.settings.tuned}
+    return axes([cell.settings.flat for cell in listed], tuned)
 
 
 def constants(cells: Sequence[Cell]) -> dict[str, str]:

@@ -63,9 +63,9 @@ class Checkpoint:
         trainer.load_state_dict(loaded)
         return True
 
-    def save(self, trainer: Trainer) -> None:
-        """Write the trainer's state if `every_seconds` have passed since the last write."""
-        if time.monotonic() - self.written >= self.every_seconds:
+    def save(self, trainer: Trainer, now: bool = False) -> None:
+        """Write the trainer's state if `every_seconds` have passed since the last write, or `now`."""
+        if now or time.monotonic() - self.written >= self.every_seconds:
             buffer = io.BytesIO()
             torch.save(trainer.state_dict(), buffer)
             state = buffer.getvalue()

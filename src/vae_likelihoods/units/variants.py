@@ -7,7 +7,7 @@ A part that is built, such as the network, stands under its own key with the nam
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 Flat = Mapping[str, Any]
@@ -21,8 +21,10 @@ USUAL = ("likelihood", "latent_dim")
 _REPEATED = "seed"
 
 
-def axes(cells: Sequence[Flat]) -> list[str]:
-    """Return the keys in which `cells` differ, beyond likelihood, latent size and seed.
+def axes(cells: Sequence[Flat], tuned: Collection[str] = ()) -> list[str]:
+    """Return the keys in which `cells` differ, beyond likelihood, latent size, seed and what was tuned.
+
+    A value that tuning chose belongs to the likelihood that it was chosen for: it is no axis of the study.
 
     A setting of a part counts only if it differs among cells that have the same part: that a convolutional
     network has channels, and another has none, says no more than that the networks differ.
@@ -34,7 +36,7 @@ def axes(cells: Sequence[Flat]) -> list[str]:
         ['network']
     """
     keys = dict.fromkeys(key for cell in cells for key in cell)
-    return [key for key in keys if key not in (*USUAL, _REPEATED) and _differs(key, cells)]
+    return [key for key in keys if key not in (*USUAL, _REPEATED, *tuned) and _differs(key, cells)]
 
 
 def variant(cell: Flat, keys: Sequence[str]) -> str:

@@ -1,0 +1,162 @@
+"""What tuning changed in a study: read from `tune/<study>.yaml`, which is in git."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from scipy.stats import kendalltau
+
+from vae_likelihoods.errors import require
+from vae_likelihoods.report.records import is_number
+from vae_likelihoods.report.words import counted, listed
+from vae_likelihoods.units.variants import USUAL, text
+
+_SCORE = "validation_bits_per_dim"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning made of one likelihood, in bits/dim of the validation images; infinite if it failed."""
+
+    likelihood: str
+    default: float
+    best: float
+    epochs: int
+    chosen: tuple[str, ...]  # of each setting that was frozen, what was chosen for it
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A race that was run before a study was trained.
+
+    Args:
+        trials: of each likelihood.
+        rungs: the epochs after which trials were compared; the last is the end.
+        images: of the validation split.
+        likelihoods: the best after tuning first.
+        keys: what was tuned.
+    """
+
+    trials: int
+    rungs: tuple[int, ...]
+    images: int
+    likelihoods: tuple[Tuned, ...]
+    keys: tuple[str, ...]
+
+    @property
+    def before(self) -> list[str]:
+        """The likelihoods with their default settings, the best first."""
+        return [each.likelihood for each in sorted(self.likelihoods, key=lambda each: each.default)]
+
+    @property
+    def tau(self) -> float | None:
+        """Kendall's tau of the rankings before and after; None for one likelihood."""
+        if len(self.likelihoods) < 2:
+            return None
+        pairs = [(each.default, each.best) for each in self.likelihoods]
+        value = float(kendalltau(*zip(*pairs, strict=True)).statistic)
+        return None if math.isnan(value) else value
+
+    def sentences(self) -> list[str]:
+        """Return what tuning changed, in words; names in backticks."""
+        what = f"{counted(self.trials, 'trial')} of each likelihood over {listed(self.keys)}"
+        start = f"Each likelihood was tuned on the validation images ({what})"
+        first, after = self.before[0], self.likelihoods[0].likelihood
+        if self.tau is None:
+            return [f"{start}."]
+        taus = f"Kendall's tau of the rankings before and after is {self.tau:.2f}"
+        if first == after:
+            return [f"{start}: {taus}, and the first place did not hang on it."]
+        return [
+            f"{start}: {taus}, and the first place hung on it: with the default settings, `{first}` comes "
+            f"before `{after}`."
+        ]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the texts of a table, one row for each likelihood, after `HEADER`."""
+        return [
+            (
+                f"`{each.likelihood}`",
+                _score(each.default),
+                _score(each.best),
+                f"{each.epochs:,}",
+                "; ".join(each.chosen),
+            )
+            for each in self.likelihoods
+        ]
+
+
+HEADER = ("likelihood", "default settings", "tuned", "epochs trained", "chosen")
+NOTE = (
+    "Bits/dim of the validation images in the race, one seed: what tuning gained. The scores of the study are "
+    "those of other seeds, on the test images."
+)
+
+
+def of_study(study: str, home: Path, cells: pd.DataFrame) -> Tuning | None:
+    """Return the race of a study whose cells say that they were tuned; None for any other.
+
+    Args:
+        study: its name.
+        home: the folder of params.yaml, which has `tune/<study>.yaml` beside it; without the file, nothing is
+            known of the race.
+        cells: rows of `summary.collect`.
+    """
+    path = home / "tune" / f"{study}.yaml"
+    own = cells[cells["study"] == study]
+    return read(path) if any(map(bool, own["tuned"])) and path.is_file() else None
+
+
+def read(path: Path) -> Tuning | None:
+    """Read the file of a study; None if it says that the study is not tuned.
+
+    Raises:
+        SettingError: if it is damaged.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        choices, race = content["choices"], content.get("race")
+        tuning = None if not choices else _tuning(choices, race)
+        whole = True
+    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        tuning, whole = None, False
+    require(whole, "tune", path.as_posix(), f"is damaged; run `.venv/bin/dvc repro tune@{path.stem}`")
+    return tuning
+
+
+def _tuning(choices: Any, race: Mapping[str, Any]) -> Tuning:
+    chosen: dict[str, list[str]] = {}
+    keys: dict[str, None] = {}
+    for each in choices:
+        own = {key: value for key, value in each.items() if key not in ("likelihood", _SCORE)}
+        keys |= dict.fromkeys(own)
+        parts = (f"{key.rpartition('.')[2]} {text(value)}" for key, value in own.items())
+        chosen.setdefault(str(each["likelihood"]), []).append(", ".join(parts))
+    tuned = [
+        Tuned(
+            str(name),
+            _number(own["default_bits_per_dim"]),
+            _number(own["tuned_bits_per_dim"]),
+            int(own["epochs"]),
+            tuple(chosen.get(str(name), ["failed"])),
+        )
+        for name, own in race["likelihoods"].items()
+    ]
+    tuned.sort(key=lambda each: (each.best, each.likelihood))
+    marks = tuple(int(mark) for mark in race["rungs"])
+    ordered = [*(key for key in USUAL if key in keys), *sorted(keys.keys() - set(USUAL))]
+    return Tuning(int(race["trials"]), marks, int(race["validation_images"]), tuple(tuned), tuple(ordered))
+
+
+def _number(value: Any) -> float:
+    return float(value) if is_number(value) else math.inf
+
+
+def _score(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "failed"

@@ -1,0 +1,122 @@
+"""What a race chose: the best setting of every likelihood, and what validation cannot tell from the leader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from vae_likelihoods.cells.build import build_model
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.datasets.quantise import levels_of
+from vae_likelihoods.inference.bounds import importance_weighted
+from vae_likelihoods.recipes.cpu import prepare_cpu
+from vae_likelihoods.search.race import Race, Trial
+from vae_likelihoods.search.workers import Workers
+from vae_likelihoods.seeding import generator
+from vae_likelihoods.sweeps.choices import Choice, Choices
+from vae_likelihoods.training.checkpoints import load_weights
+
+_LEVEL = 0.05
+_DRAWS = 8  # of z for each image
+_AT_ONCE = 1024  # images decoded together
+
+
+def chosen(race: Race, workers: Workers, most: int) -> Choices:
+    """Return what the race chose, the best first.
+
+    That is the best trial of every likelihood. Then, until there are `most`: further latent sizes that the
+    validation images cannot tell from the leader, by a paired t-test at 5 % over all that are compared.
+
+    Args:
+        race: a race that is over.
+        workers: what scores the trials on the validation images.
+        most: of settings; there is one of each likelihood in any case.
+    """
+    finished = race.finished
+    of_setting: dict[tuple[str, int], Trial] = {}
+    for trial in finished:
+        of_setting.setdefault(trial.setting, trial)
+    best: dict[str, Trial] = {}
+    for trial in finished:
+        best.setdefault(trial.likelihood, trial)
+    further = [trial for trial in of_setting.values() if best[trial.likelihood] is not trial]
+    tied = _tied(finished[0], further, workers) if further and len(best) < most else []
+    taken = [*best.values(), *tied][: max(most, len(best))]
+    choices = [_choice(trial) for trial in sorted(taken, key=lambda trial: trial.score)]
+    return Choices(choices, summary(race))
+
+
+def summary(race: Race) -> dict[str, Any]:
+    """Return what the report says of a race: how much was tried, and what it changed for each likelihood."""
+    likelihoods = {}
+    for name in race.likelihoods:
+        own = [trial for trial in race.trials if trial.likelihood == name]
+        best = min(own, key=lambda trial: (-len(trial.scores), trial.score))
+        default = race.default(name)
+        likelihoods[name] = {
+            "default_bits_per_dim": _rounded(default.score),
+            "tuned_bits_per_dim": _rounded(best.score),
+            "epochs": sum(trial.epochs for trial in own),
+            "failed": sum(trial.error is not None for trial in own),
+        }
+    cell = race.trials[0].cell
+    return {
+        "trials": len(race.trials) // len(race.likelihoods),
+        "rungs": list(race.rungs),
+        "seed": cell.settings.seed,
+        "validation_images": cell.data.count("validation"),
+        "likelihoods": likelihoods,
+    }
+
+
+def _choice(trial: Trial) -> Choice:
+    settings = {"likelihood": trial.likelihood, "latent_dim": trial.cell.settings.latent_dim}
+    return Choice(
+        settings | {key: trial.settings[key] for key in sorted(trial.settings)}, _rounded(trial.score) or 0.0
+    )
+
+
+def _rounded(score: float) -> float | None:
+    return float(f"{score:.6g}") if np.isfinite(score) else None
+
+
+def _tied(leader: Trial, others: Sequence[Trial], workers: Workers) -> list[Trial]:
+    """Return which of the others the validation images cannot tell from the leader, the best first."""
+    trials = [leader, *others]
+    scores: dict[int, NDArray[np.float64]] = {}
+    for index, outcome in workers.map(validation_scores, [(trial.cell,) for trial in trials]):
+        if outcome.error is None:
+            scores[index] = outcome.value
+    if 0 not in scores:
+        return []
+    tied = []
+    for index, trial in enumerate(trials[1:], 1):
+        if index in scores:
+            difference = scores[index] - scores[0]
+            p = stats.ttest_1samp(difference, 0.0).pvalue if difference.std() > 0 else 1.0
+            if p > _LEVEL / len(others):
+                tied.append(trial)
+    return tied
+
+
+@torch.no_grad()
+def validation_scores(cell: Cell) -> NDArray[np.float64]:
+    """Return minus the ELBO of every validation image in nats [M], for a cell trained in the store."""
+    settings, device = cell.settings, cell.settings.runtime.torch_device
+    prepare_cpu(settings.runtime.threads)
+    model = build_model(settings, cell.data.shape)
+    load_weights(cell.trained.folder / "model.safetensors", model)
+    model = model.to(device).eval()
+    levels = levels_of(cell.data, "validation", settings.levels, settings.binarize).to(device).images
+    noise = generator(settings.seed, "race", device=device)
+    batches = levels.split(max(1, _AT_ONCE // _DRAWS))
+    bounds = [
+        importance_weighted(model, batch, model.posterior(batch), [_DRAWS], noise, _AT_ONCE)
+        for batch in batches
+    ]
+    return -torch.cat([each.elbo for each in bounds]).cpu().numpy()
