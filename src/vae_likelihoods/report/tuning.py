@@ -94,8 +94,8 @@ class Tuning:
 
 HEADER = ("likelihood", "default settings", "tuned", "epochs trained", "chosen")
 NOTE = (
-    "Bits/dim of the validation images in the race, one seed: what tuning gained. The scores of the study are "
-    "those of other seeds, on the test images."
+    "Bits/dim of the validation images in the race, one seed: what tuning gained. The scores of the study "
+    "are those of other seeds, on the test images."
 )
 
 

@@ -1,4 +1,4 @@
-"""What a race chose: the best setting of every likelihood, and what validation cannot tell from the leader."""
+"""What a race chose: the best of every likelihood, and what validation cannot tell from the leader."""
 
 from __future__ import annotations
 
