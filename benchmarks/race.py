@@ -60,7 +60,10 @@ def main() -> None:
 def race_command(root: Path) -> list[str]:
     """Write the study of the race; return the command that tunes it."""
     study = {
-        **{"dataset": "mnist5k", "levels": 256, "likelihood": LIKELIHOODS, "latent_dim": "2,8,32"},
+        "dataset": "mnist5k",
+        "levels": 256,
+        "likelihood": LIKELIHOODS,
+        "latent_dim": "2,8,32",
         "seed": ",".join(map(str, SEEDS)),
         "options": " ".join([*SETTINGS[2:], "training.epochs=60"]),
         "tune": {"trials": 9},
@@ -123,7 +126,8 @@ def fresh(root: Path, side: str, words: Sequence[str]) -> np.ndarray:
             sys.exit(f"{stage} of {side} failed")
     paths = sorted((root / "evaluations" / f"{side}_fresh").glob("*/per_image.csv"))
     nats = [[float(row["nll_nats"]) for row in read_csv(path)] for path in paths]
-    return np.asarray(nats) / (784 * np.log(2))
+    scores: np.ndarray = np.asarray(nats) / (784 * np.log(2))
+    return scores
 
 
 def summary(scores: np.ndarray) -> tuple[float, float]:

@@ -8,18 +8,21 @@ from typing import Annotated
 
 import typer
 
+from vae_likelihoods.cli.answer import answer
 from vae_likelihoods.cli.losses import gallery, translate
 from vae_likelihoods.cli.mlflow import sync, ui
+from vae_likelihoods.cli.models import encode, reconstruct, sample, score
 from vae_likelihoods.cli.results import experiment, recommend, study, verify
 from vae_likelihoods.cli.store import cells, gc, why
 from vae_likelihoods.cli.terminal import PROGRAM, new_app, run
 
-SUMMARY = """Compare VAE likelihoods: what a study recommends, and how it was computed.
+SUMMARY = """Compare VAE likelihoods: what your images want, what a study recommends, how it was computed.
 
 COMMAND --help says what a command does, with an example.
 
 \b
 Examples:
+  vae-likelihoods answer ~/photos --size 32 --minutes 30
   vae-likelihoods recommend --study grey
   vae-likelihoods why grey/gaussian-8-0
 """
@@ -43,7 +46,23 @@ def options(
     """Take the options of the program itself."""
 
 
-for command in (recommend, why, gc, sync, ui, verify, study, experiment, translate, gallery):
+for command in (
+    answer,
+    sample,
+    reconstruct,
+    encode,
+    score,
+    recommend,
+    why,
+    gc,
+    sync,
+    ui,
+    verify,
+    study,
+    experiment,
+    translate,
+    gallery,
+):
     app.command(command.__name__)(command)
 app.add_typer(cells, name="cells")
 

@@ -24,7 +24,7 @@ def sentences(answer: Answer) -> list[str]:
 
 
 def _lead(answer: Answer) -> str:
-    return f"{_data(answer)}, {answer.best.name.in_words} is best: {_of_best(answer)}."
+    return f"{_data(answer)}, {answer.best.name.in_words} is best: {score_of_best(answer)}."
 
 
 def _no_winner(answer: Answer) -> str:
@@ -33,7 +33,7 @@ def _no_winner(answer: Answer) -> str:
     closest = f"the best of {counted(len(answer.settings), 'setting')} is {answer.best.name.in_words}"
     return (
         f"{_data(answer)}, no model beats {names}, without latents and training: "
-        f"{closest}, {_of_best(answer)}. So nothing is recommended."
+        f"{closest}, {score_of_best(answer)}. So nothing is recommended."
     )
 
 
@@ -50,7 +50,8 @@ def _data(answer: Answer) -> str:
     return f"On {answer.dataset} at {answer.levels} levels"
 
 
-def _of_best(answer: Answer) -> str:
+def score_of_best(answer: Answer) -> str:
+    """Return the score of the best setting, with its standard error and the number of seeds."""
     best = answer.best
     score = amount(best.bits_per_dim, best.uncertainty, answer.decimals)
     return f"{score} bits/dim over {counted(best.seeds, 'seed')}"

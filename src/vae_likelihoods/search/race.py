@@ -89,8 +89,18 @@ def rungs(trials: int, epochs: int, least: int = 1) -> list[int]:
     return sorted({mark for mark in marks if mark >= least} | {epochs})
 
 
+def going_on(alive: int) -> int:
+    """Return how many of the trials of a likelihood go on at a rung: a third of them, and one more.
+
+    Example:
+        >>> going_on(9), going_on(4), going_on(1)
+        (4, 2, 1)
+    """
+    return min(alive, max(1, alive // KEPT) + 1)
+
+
 def epochs_of(trials: int, marks: Sequence[int]) -> int:
-    """Return how many epochs a race with these rungs trains for each likelihood, at most.
+    """Return how many epochs a race with these rungs trains for each likelihood.
 
     Example:
         >>> epochs_of(9, [7, 20, 60]), epochs_of(4, [20, 60])
@@ -98,7 +108,7 @@ def epochs_of(trials: int, marks: Sequence[int]) -> int:
     """
     total, before, alive = 0, 0, trials
     for place, rung in enumerate(marks):
-        alive = trials if place == 0 else min(alive, max(1, alive // KEPT) + 1)
+        alive = trials if place == 0 else going_on(alive)
         total += alive * (rung - before)
         before = rung
     return total
@@ -140,10 +150,10 @@ class Race:
     def _planned(self, done: int, alive: int, place: int, before: int) -> int:
         """Return how many epochs the race has in all, as far as that is known at a rung."""
         likelihoods = len(self.likelihoods)
-        planned, each = done, alive / max(1, likelihoods)
+        planned, each = done, alive
         for rung in self.rungs[place:]:
-            planned += round(each * likelihoods * (rung - before))
-            each, before = min(each, max(1, each // KEPT) + 1), rung
+            planned += each * (rung - before)
+            each, before = likelihoods * going_on(max(1, each // likelihoods)), rung
         return planned
 
     def _note(self, trial: Trial, rung: int, outcome: Outcome) -> None:
@@ -152,12 +162,17 @@ class Race:
             trial.scores.append(score_until(trial.cell, rung))
 
     def _promoted(self, alive: Sequence[Trial]) -> list[Trial]:
-        """Return the trials that go on: of each likelihood the best third, and the default one."""
+        """Return the trials that go on, of each likelihood as many: the best third, the default, one more.
+
+        The one more stands in for the default where that is among the best third.
+        """
         on: list[Trial] = []
         for likelihood in self.likelihoods:
             own = sorted((t for t in alive if t.likelihood == likelihood), key=lambda trial: trial.score)
-            best = own[: max(1, len(own) // KEPT)]
-            on += [t for t in own if (t in best or t.default) and math.isfinite(t.score)]
+            whole = [t for t in own if math.isfinite(t.score)]
+            first = sorted(whole, key=lambda trial: not trial.default)[:1]
+            others = [t for t in whole if t not in first]
+            on += [*first, *others[: going_on(len(own)) - len(first)]]
         return on
 
     @property

@@ -29,6 +29,7 @@ SETTINGS = {  # of MLflow's client, unless the user has set them
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 LOGGED = {
     "mlflow": logging.WARNING,

@@ -83,6 +83,7 @@ def sync_study(root: Path, study: str, uri: str) -> Synced:
             evaluation = None
         mirror.update(cell, cell.run_folder, "FINISHED", evaluation, extra)
     grids.settle(mirror.experiment, cells)
+    mirror.register_best()
     if stale:
         problems.append(f"{study}, left out, as of other weights than lie in runs/: {', '.join(stale)}")
     return Synced(study, len(cells), problems)

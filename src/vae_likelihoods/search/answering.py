@@ -1,0 +1,471 @@
+"""From a folder of images to an answer, within some minutes: what `vae-likelihoods answer` does."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.datasets.base import build
+from vae_likelihoods.datasets.preparing import prepare
+from vae_likelihoods.errors import SettingError, require, under
+from vae_likelihoods.files import PROJECT, write_json, write_text
+from vae_likelihoods.report import printing, writing
+from vae_likelihoods.report.writing import ReportFolders, read_params
+from vae_likelihoods.search import planning
+from vae_likelihoods.search.choosing import chosen
+from vae_likelihoods.search.joining import join_project
+from vae_likelihoods.search.planning import MOST_SEEDS, NETWORKS, Counts, Plan, Speed
+from vae_likelihoods.search.race import Race, Trial
+from vae_likelihoods.search.shortlist import latent_dims, shortlist
+from vae_likelihoods.search.tuning import leading, log_of, race_of
+from vae_likelihoods.search.workers import Workers
+from vae_likelihoods.sweeps import studies
+from vae_likelihoods.sweeps.choices import FOLDER, Choices
+from vae_likelihoods.sweeps.stages import TrainingStage
+
+STATE = "answer.json"
+"""In the folder of an answer: the plan, with which the same command goes on, and the time it has used."""
+
+FEWEST_MINUTES = 5.0
+_EVERY = 0.05  # of the race: how often a line says how it stands
+_FURTHER = 2  # settings beside the best of each likelihood that may be trained with fresh seeds
+_SEED_STEP = 1000  # between the seeds of two answers, so that they share none
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked.
+
+    Args:
+        source: the folder of images, or a file of arrays.
+        size: height and width that images get; None: they must have the same already.
+        colour: grey, rgb or auto.
+        levels: K; None: those of the images.
+        likelihoods: in the race; none: a shortlist by what the data card says.
+        latents: sizes in the race; none: by the shape of the images.
+        minutes: for everything.
+        seed: of the race; the fresh seeds follow it.
+        study: the name of a study of the project that the answer becomes; None: a folder of its own.
+        out: that folder; None: answers/<name> in the project.
+        conf: folders of configuration beside the project's, as Hydra's search path names them.
+        options: further settings of every cell.
+    """
+
+    source: Path
+    size: int | None = None
+    colour: str = "auto"
+    levels: int | None = None
+    likelihoods: Sequence[str] = ()
+    latents: Sequence[int] = ()
+    minutes: float = 30.0
+    seed: int = 0
+    study: str | None = None
+    out: Path | None = None
+    conf: Sequence[str] = ()
+    options: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        fewest = f"must be at least {FEWEST_MINUTES:g}: with less, nothing is trained to an end"
+        require(self.minutes >= FEWEST_MINUTES, "--minutes", self.minutes, fewest)
+        require(
+            self.study is None or self.out is None, "--out", self.out, "a study is written into the project"
+        )
+        plain = self.study is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.study)
+        reason = "may have letters a-z and A-Z, digits, _ and -, and begins with a letter or a digit"
+        require(bool(plain), "--study", self.study, reason)
+        require(self.source.exists(), "images", self.source, "there is no such folder or file")
+        sizes = all(size >= 1 for size in self.latents)
+        require(sizes, "--latents", ",".join(map(str, self.latents)), "must be whole numbers, at least 1")
+        require(self.seed >= 0, "--seed", self.seed, "must be a whole number, at least 0")
+
+    @property
+    def name(self) -> str:
+        """The name of the data set, and of the study."""
+        own = re.sub(r"[^A-Za-z0-9_-]+", "-", self.source.absolute().stem).strip("-_")
+        return self.study or own or "images"
+
+    @property
+    def root(self) -> Path:
+        """The folder of all results."""
+        if self.study is not None:
+            return PROJECT
+        return (self.out or PROJECT / "answers" / self.name).expanduser().absolute()
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What must be the same for the same command to go on; more minutes are welcome."""
+        plain = json.loads(json.dumps(asdict(self), default=str))
+        return {key: value for key, value in plain.items() if key not in ("minutes", "out")}
+
+
+class Clock:
+    """The time of an answer, over all its sessions."""
+
+    def __init__(self, minutes: float, used: float) -> None:
+        self.budget, self.before, self.start = 60 * minutes, used, time.monotonic()
+
+    @property
+    def used(self) -> float:
+        """Seconds since the first session began, without the pauses between them."""
+        return self.before + time.monotonic() - self.start
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.budget - self.used
+
+    def __str__(self) -> str:
+        return f"[{_minutes(self.used)} of {_minutes(self.budget)}]"
+
+
+def answer(request: Request, say: Say) -> str:
+    """Answer a request; return the answer as text.
+
+    Raises:
+        SettingError: if the images or settings cannot be, or the time is too short for them.
+        KeyboardInterrupt: after the best answer so far was said and written.
+    """
+    state_path = _state_path(request)
+    state = _state(state_path, request)
+    clock = Clock(request.minutes, float(state.get("used_seconds", 0.0)))
+
+    def keep() -> None:
+        state["used_seconds"] = round(clock.used, 1)
+        write_json(state_path, state)
+
+    runner = _Runner(request, clock, say)
+    try:
+        runner.prepare()
+        if "plan" not in state:
+            state["plan"] = asdict(runner.planned())
+        keep()
+        runner.race_and_train(Plan(**state["plan"]))
+    except KeyboardInterrupt:
+        say(runner.so_far())
+        raise
+    finally:
+        if "plan" in state:
+            keep()
+    return runner.finished()
+
+
+def _state_path(request: Request) -> Path:
+    logs = request.root / "logs" / "answers" / request.name if request.study else request.root
+    return logs / STATE
+
+
+def _state(path: Path, request: Request) -> dict[str, Any]:
+    """Return what an earlier session of the same request left; nothing if there was none."""
+    if not path.is_file():
+        return {"request": request.content}
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    asked, there = request.content, state["request"]
+    for key, value in asked.items():
+        reason = f"{path.parent} holds an answer to {key}={there.get(key)}; take another --out, or remove it"
+        require(there.get(key) == value, key, value, reason)
+    return state
+
+
+class _Runner:
+    """The steps of an answer, one after the other."""
+
+    def __init__(self, request: Request, clock: Clock, say: Say) -> None:
+        self.request, self.clock = request, clock
+        self.name, self.root = request.name, request.root
+        self.race: Race | None = None
+        self.study: dict[str, Any] = {}
+        self._say, self._shown = say, -1.0
+
+    def say(self, text: str) -> None:
+        """Say a line with the time."""
+        self._say(f"{self.clock} {text}")
+
+    # 1. Data
+
+    def prepare(self) -> None:
+        """Read the images, and say what they are."""
+        config = self._dataset()
+        raw, prepared = (self.root / "data" / kind / self.name for kind in ("raw", "prepared"))
+        with under("dataset"):
+            source = build(OmegaConf.create(config))
+            raw.mkdir(parents=True, exist_ok=True)
+            changed = source.download(raw)
+        if changed or not (prepared / "data_card.json").is_file():
+            self.say("preparing the images")
+            prepare(source, raw, prepared)
+        self.card: dict[str, Any] = json.loads((prepared / "data_card.json").read_text(encoding="utf-8"))
+        counts, shape = self.card["counts"], " x ".join(map(str, self.card["shape"]))
+        splits = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+        self.say(f"{splits} images of {shape}; look at {prepared / 'contact_sheet.png'} and data_card.md")
+
+    def _dataset(self) -> dict[str, Any]:
+        """Write the YAML of the data set, unless it is there; return what it says."""
+        request, kind = self.request, "folder" if self.request.source.is_dir() else "arrays"
+        config: Any = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "dataset" / f"{kind}.yaml"))
+        config |= {"name": self.name, "path": str(request.source.absolute())}
+        if kind == "folder":
+            config |= {"size": request.size, "colour": request.colour}
+        else:
+            reason = "is for folders of image files; arrays have their size"
+            require(request.size is None and request.colour == "auto", "--size", request.size, reason)
+            if request.levels is not None:
+                config["native_levels"] = request.levels
+        path = self.root / "conf" / "dataset" / f"{self.name}.yaml"
+        if path.is_file():
+            there = yaml.safe_load(path.read_text(encoding="utf-8"))
+            reason = f"{path} is there, and says otherwise; take another name"
+            require(there == config, "--study" if request.study else "--out", self.name, reason)
+        else:
+            head = f"# Written by `vae-likelihoods answer {shlex.quote(str(request.source))}`.\n"
+            write_text(path, head + yaml.safe_dump(config, sort_keys=False))
+        return dict(config)
+
+    # 2. Plan
+
+    def planned(self) -> Plan:
+        """Measure, and return what fits into the time.
+
+        Raises:
+            SettingError: nothing does.
+        """
+        self.say(f"measuring how fast these train: {', '.join(self.likelihoods)}")
+        counts = Counts(**self.card["counts"])
+        given = any(word.startswith("network=") for word in self.request.options)
+        networks = [[]] if given else NETWORKS
+        grids = [self._cells([*words, f"training.batch_size={counts.batch}"]) for words in networks]
+        for cell in (cell for cells in grids for cell in cells):
+            cell.check()
+        workers = grids[0][0].settings.runtime.parallel
+        with Workers(workers) as pool:
+            for network, cells in zip(networks, grids, strict=True):
+                last = network is networks[-1]
+                one = [] if last else self._speeds(pool, cells[:1]) * len(cells)
+                if one and planning.plan(network, one, counts, self.clock.left, workers)[0] is None:
+                    continue  # far too slow, as one likelihood shows already
+                speeds = self._speeds(pool, cells)
+                plan, least = planning.plan(network, speeds, counts, self.clock.left, workers, last)
+                if plan is not None:
+                    return plan
+        reason = f"too short for these images on this machine: about {math.ceil(1.1 * least)} are needed"
+        raise SettingError("--minutes", f"{self.request.minutes:g}", reason)
+
+    def _speeds(self, pool: Workers, cells: Sequence[Cell]) -> list[Speed]:
+        speeds: dict[int, Speed] = {}
+        for index, outcome in pool.map(planning.measured, [(cell,) for cell in cells]):
+            name = cells[index].settings.names["likelihood"]
+            require(outcome.error is None, "likelihood", name, str(outcome.error))
+            speeds[index] = outcome.value
+        return [speeds[index] for index in range(len(cells))]
+
+    @property
+    def likelihoods(self) -> list[str]:
+        """The likelihoods of the race."""
+        return list(self.request.likelihoods) or shortlist(self.card, self.levels)[0]
+
+    @property
+    def levels(self) -> int:
+        """K of the study."""
+        return self.request.levels or int(self.card["native_levels"])
+
+    @property
+    def latents(self) -> list[int]:
+        """The latent sizes of the race."""
+        return sorted(set(self.request.latents)) or latent_dims(self.card["shape"])
+
+    def _search_path(self) -> list[str]:
+        own = [] if self.request.study else [f"file://{self.root / 'conf'}"]
+        paths = [*own, *self.request.conf]
+        return [f"hydra.searchpath=[{','.join(paths)}]"] if paths else []
+
+    def _cells(self, words: Sequence[str]) -> list[Cell]:
+        """Return a cell of each likelihood with the largest latent size."""
+        study = {
+            "dataset": self.name,
+            "levels": self.levels,
+            "likelihood": ",".join(self.likelihoods),
+            "latent_dim": max(self.latents),
+            "seed": 0,
+            "options": shlex.join([*self._search_path(), *words, *self.request.options]),
+        }
+        return studies.grid(self.name, study, self.root)
+
+    # 3. Race, and what it chose
+
+    def race_and_train(self, plan: Plan) -> None:
+        """Run the race, train its choices with fresh seeds, score and report them."""
+        first = _SEED_STEP * self.request.seed
+        study = {
+            "dataset": self.name,
+            "levels": self.levels,
+            "likelihood": ",".join(self.likelihoods),
+            "latent_dim": ",".join(map(str, self.latents)),
+            "seed": ",".join(str(first + 1 + each) for each in range(MOST_SEEDS)),
+            "options": shlex.join([*self._search_path(), *plan.options, *self.request.options]),
+            "tune": {
+                "trials": plan.trials,
+                "seed": first,
+                "finalists": len(self.likelihoods) + _FURTHER,
+            },
+        }
+        self.race, _ = race_of(self.name, study, self.root)
+        reason = "by request" if self.request.likelihoods else shortlist(self.card, self.levels)[1]
+        self.say(
+            f"the race: {plan.trials} trials of each of {', '.join(self.likelihoods)} ({reason}) with "
+            f"{', '.join(map(str, self.latents))} latents, {' '.join(plan.network) or 'the given network'}, "
+            f"up to {plan.epochs} epochs"
+        )
+        with Workers(self.race.trials[0].cell.settings.runtime.parallel) as workers:
+            self.race.run(workers, self._told)
+            failed = [trial.error for trial in self.race.trials if trial.error]
+            require(
+                bool(self.race.finished), "race", self.name, f"every trial failed; the first: {failed[:1]}"
+            )
+            choices = chosen(self.race, workers, len(self.likelihoods) + _FURTHER)
+            seeds = self._seeds(choices, plan, workers.count)
+        study["seed"] = ",".join(str(first + 1 + each) for each in range(seeds))
+        choices.write(self.root / FOLDER / f"{self.name}.yaml")
+        write_json(self.root / "logs" / FOLDER / f"{self.name}.json", log_of(self.race))
+        self.study = study
+        if self.request.study:
+            join_project(self.name, study)
+        else:
+            content = {"datasets": [self.name], "studies": {self.name: study}}
+            write_text(self.root / "params.yaml", yaml.safe_dump(content, sort_keys=False, width=110))
+        count = len(choices.choices)
+        self.say(
+            f"frozen: {count} settings; now each is trained with {seeds} fresh seeds, and these are scored"
+        )
+        words = ["-m", *studies.overrides(self.name, study, self.root / FOLDER)]
+        elsewhere = [] if self.request.study else [f"runtime.root='{self.root}'"]
+        for stage in ("train", "evaluate"):
+            self._stage(stage, [*words, *elsewhere])
+        self._report()
+
+    def _told(self, race: Race, done: int, planned: int) -> None:
+        if done / planned - self._shown >= _EVERY or done == planned:
+            self._shown = done / planned
+            self.say(f"race: {done:,} of {planned:,} epochs; leads: {leading(race)}")
+
+    def _seeds(self, choices: Choices, plan: Plan, workers: int) -> int:
+        """Return how many fresh seeds fit into the time that is left, by what the race's epochs took."""
+        assert self.race is not None
+        an_epoch: dict[str, float] = {}
+        for trial in self.race.trials:
+            if trial.epochs:
+                slowest = max(an_epoch.get(trial.likelihood, 0.0), trial.seconds / trial.epochs)
+                an_epoch[trial.likelihood] = slowest
+        names = [str(choice.settings["likelihood"]) for choice in choices.choices]
+        training = sum(an_epoch[name] * plan.epochs for name in names)
+        scoring = training * planning.SCORING / (1 - planning.SCORING)
+        room = (self.clock.left - planning.STARTS) * workers * planning.SPARE
+        return max(1, min(MOST_SEEDS, int(room / (training + scoring))))
+
+    def _stage(self, stage: str, words: Sequence[str]) -> None:
+        """Run a stage as its script does, so that everything is logged and laid out as in any study."""
+        script = PROJECT / "pipelines" / f"{stage}.py"
+        done = subprocess.run(
+            [sys.executable, str(script), *words], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            raise SettingError(stage, self.name, f"ended with an error: {' | '.join(lines[-3:])}")
+        self.say(done.stdout.splitlines()[0] if done.stdout else stage)
+
+    def _report(self) -> None:
+        runs, evaluations, logs = (self.root / name for name in ("runs", "evaluations", "logs"))
+        folders = ReportFolders(runs, evaluations, logs, self._reports)
+        writing.write(self._params, [self.name], folders, None)
+
+    @property
+    def _params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def _reports(self) -> Path:
+        return self.root / "reports" / self.name
+
+    # 4. What is said at the end
+
+    def finished(self) -> str:
+        """Return the answer, and where everything is; write it to answer.md beside the report."""
+        recommended = printing.recommendation(self.name, self.root, read_params(self._params))
+        best = self._best()
+        lines = [
+            recommended,
+            "",
+            *self._costs(),
+            "",
+            f"report:  {self._reports / 'index.html'}",
+            f"images:  {self.root / 'data' / 'prepared' / self.name / 'contact_sheet.png'}",
+            f"samples: {self.root / 'evaluations' / self.name / best / 'samples.png'}",
+            f"model:   vae_likelihoods.load({str(self.root / 'runs' / self.name / best)!r})",
+        ]
+        if self.request.study:
+            lines.append("again:   dvc repro reproduces it: data set, study and choices are in the project")
+        text = "\n".join(lines)
+        write_text(self._reports / "answer.txt", text + "\n")
+        return f"\n{text}\n\n{self.clock} done"
+
+    def _costs(self) -> list[str]:
+        """Return the steps and seconds of each likelihood in the race."""
+        assert self.race is not None
+        log = log_of(self.race)
+        steps = math.ceil(
+            self.card["counts"]["train"] / self.race.trials[0].cell.settings.training.batch_size
+        )
+        parts = []
+        for name, seconds in log["seconds"].items():
+            epochs = sum(trial.epochs for trial in self.race.trials if trial.likelihood == name)
+            parts.append(f"{name} {epochs * steps:,} steps in {seconds:,.0f} s")
+        return [textwrap.fill(f"The race, on one worker each: {'; '.join(parts)}.", printing.WIDTH)]
+
+    def _best(self) -> str:
+        """Return the cell of the recommended setting with the first seed."""
+        headline = json.loads((self._reports / "metrics.json").read_text(encoding="utf-8"))[self.name]
+        seed = str(self.study["seed"]).partition(",")[0]
+        return f"{headline['likelihood']}-{headline['latent_dim']}-{seed}"
+
+    def so_far(self) -> str:
+        """Return the best answer so far, and how to go on; a model that is trained to its end is laid out."""
+        again = "the same command goes on where it stopped"
+        race = self.race
+        if race is None or race.leader is None:
+            return f"{self.clock} stopped before anything could be compared; {again}"
+        lines = [f"{self.clock} stopped. So far, on the validation images: {leading(race)}."]
+        best: dict[str, Trial] = {}
+        for trial in sorted(race.trials, key=lambda trial: (-len(trial.scores), trial.score)):
+            if trial.scores and trial.error is None:
+                best.setdefault(trial.likelihood, trial)
+        for name, trial in best.items():
+            place = race.rungs[len(trial.scores) - 1]
+            lines.append(
+                f"  {trial.score:8.4f}  {name}, {trial.cell.settings.latent_dim} latents, {place} epochs"
+            )
+        if race.finished:
+            cell = race.finished[0].cell
+            TrainingStage().take(cell)
+            lines.append(f"its model: vae_likelihoods.load({str(cell.run_folder)!r})")
+        lines.append(again)
+        text = "\n".join(lines)
+        write_text(self._reports / "answer.txt", text + "\n")
+        return text
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(max(0, seconds)) // 60}:{int(max(0, seconds)) % 60:02d}"
