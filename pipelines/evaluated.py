@@ -21,6 +21,7 @@ def evaluated(
     evaluations: Annotated[Path, typer.Option(help="The folder of the evaluated cells.")] = Path(
         "evaluations"
     ),
+    tune: Annotated[Path, typer.Option(help="The folder of what tuning chose.")] = Path("tune"),
 ) -> None:
     """Record what was evaluated of a default study.
 
@@ -30,7 +31,7 @@ def evaluated(
     Example:
       .venv/bin/python pipelines/evaluated.py --study grey
     """
-    print(record(evaluations, study).as_posix())
+    print(record(evaluations, study, tune).as_posix())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

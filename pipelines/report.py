@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from vae_likelihoods.cli.terminal import new_app, run
-from vae_likelihoods.report.writing import ReportFolders, write
+from vae_likelihoods.report.summary import study_axes
+from vae_likelihoods.report.writing import ReportFolders, read_params, write
+from vae_likelihoods.tracking.registry import register_reported
 
 app = new_app(completion=False)
 
@@ -26,15 +28,9 @@ def report(
     readme: Annotated[Path | None, typer.Option(help="A page whose results section is replaced.")] = None,
     params: Annotated[Path, typer.Option(help="The params.yaml of the studies.")] = Path("params.yaml"),
     runs: Annotated[Path, typer.Option(help="The folder of the trained cells.")] = Path("runs"),
-    evaluations: Annotated[Path, typer.Option(help="The folder of the evaluated cells.")] = Path(
-        "evaluations"
-    ),
-    reports: Annotated[Path, typer.Option(help="The folder into which the report is written.")] = Path(
-        "reports"
-    ),
-    logs: Annotated[Path, typer.Option(help="The folder that records where the cells were computed.")] = Path(
-        "logs"
-    ),
+    evaluations: Annotated[Path, typer.Option(help="Of the evaluated cells.")] = Path("evaluations"),
+    reports: Annotated[Path, typer.Option(help="Into which the report is written.")] = Path("reports"),
+    logs: Annotated[Path, typer.Option(help="That says where the cells were computed.")] = Path("logs"),
 ) -> None:
     """Write reports/ from evaluations/.
 
@@ -49,6 +45,7 @@ def report(
     # The report of the default studies is in git: another study leaves it as it is.
     folder = reports / study[0] if study else reports
     print(write(params, study or [], ReportFolders(runs, evaluations, logs, folder), readme))
+    register_reported(runs, evaluations, list(study_axes(read_params(params), study or [])))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -59,7 +59,7 @@ def test_every_module_that_a_stage_imports_is_among_its_deps(stage: dict[str, An
 
 @every
 def test_every_dep_is_there(stage: dict[str, Any]) -> None:
-    built = ("data/", "runs/", "evaluations/")
+    built = ("data/", "runs/", "evaluations/", "tune/")
     for dep in stage["deps"]:
         if "$" not in dep and not dep.startswith(built):
             assert (PROJECT / dep).exists(), dep
@@ -122,7 +122,7 @@ def test_the_report_waits_for_every_default_study_and_params_yaml_alone_names_th
     needed = {stage.name for stage in nx.descendants(graph, report)}
     data = {"download@mnist5k", "prepare@mnist5k"}
     assert needed == data | {
-        f"{stage}@{study}" for study in studies for stage in ("train", "evaluate", "evaluated")
+        f"{stage}@{study}" for study in studies for stage in ("tune", "train", "evaluate", "evaluated")
     }
 
 

@@ -21,6 +21,7 @@ from vae_likelihoods.cli.terminal import PROGRAM
 
 PROJECT = Path(__file__).parents[2]
 COMMANDS = {
+    "answer", "sample", "reconstruct", "encode", "score",
     "recommend", "why", "gc", "sync", "ui", "cells", "verify", "study", "experiment", "translate", "gallery",
 }  # fmt: skip
 PATHS = [[], *([name] for name in sorted(COMMANDS)), ["cells", "push"], ["cells", "pull"]]

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from vae_likelihoods import palette
-from vae_likelihoods.report import charts, page, ranking, recommend, summary, tables
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.report import best, charts, page, ranking, recommend, summary, tables
 from vae_likelihoods.units.quantity import NATS, Quantity
 from vae_likelihoods.verify.contradictions import contradictions
 
@@ -113,3 +114,13 @@ def test_reports_agree_on_what_is_beaten(answered: Any, tmp_path: Path) -> None:
     assert contradictions(written, headlines, plots) == []
     headlines["based"]["beats_baselines"] = False
     assert len(contradictions(written, headlines, plots)) == 1
+
+
+def test_a_study_whose_models_beat_no_baseline_has_no_best_model(answered: Any, tmp_path: Path) -> None:
+    answered(1.76, a=1.5, b=2.6)
+    found = best.of_study("based", tmp_path)
+    assert found.cell == "a-2-0"
+    assert "* Score: 1.500" in found.card.replace("\u00a0", " ")
+    answered(1.4, a=1.5, b=2.6)
+    with pytest.raises(SettingError, match="study=based: no model beats independent pixels"):
+        best.of_study("based", tmp_path)

@@ -33,7 +33,13 @@ def cells(*rows: tuple[str, int, int, float], unit: Unit = UNIT, **changes: Any)
     declared = {"bits_per_dim": Declaration("bits_per_dim", "the score", unit)}
     nats = frame["bits_per_dim"] * NATS_OF_A_BIT
     own: list[dict[str, Any]] = [{} for _ in rows]
-    return frame.assign(nll_nats=nats, declarations=[declared for _ in rows], settings=own, **changes)
+    return frame.assign(
+        nll_nats=nats,
+        declarations=[declared for _ in rows],
+        settings=own,
+        tuned=[[] for _ in rows],
+        **changes,
+    )
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ from vae_likelihoods.search.workers import Workers
 from vae_likelihoods.sweeps import studies
 from vae_likelihoods.sweeps.choices import FOLDER, Choices
 from vae_likelihoods.sweeps.stages import TrainingStage
+from vae_likelihoods.tracking.registry import register_reported
 
 STATE = "answer.json"
 """In the folder of an answer: the plan, with which the same command goes on, and the time it has used."""
@@ -391,6 +392,7 @@ class _Runner:
         runs, evaluations, logs = (self.root / name for name in ("runs", "evaluations", "logs"))
         folders = ReportFolders(runs, evaluations, logs, self._reports)
         writing.write(self._params, [self.name], folders, None)
+        register_reported(self.root / "runs", self.root / "evaluations", [self.name])
 
     @property
     def _params(self) -> Path:

@@ -70,8 +70,6 @@ class SweepMirror:
             self.mirror.open_parent(sweep.cells, self.command)
             status: Status = "FAILED" if sweep.cells_in("failed") else "FINISHED"
             self.mirror.close_parent("KILLED" if sweep.cells_in("missing") else status)
-        if last and sweep.stage.name == "evaluate" and not errors and sweep.cells_in("done"):
-            self.mirror.register_best()
         if errors:
             raise errors[0]
 

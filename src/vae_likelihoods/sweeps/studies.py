@@ -119,19 +119,20 @@ def expanded(words: Sequence[str], params: Path) -> list[str]:
     return ["--multirun", *own, *rest]
 
 
-def grid(name: str, study: Any, root: Path) -> list[Cell]:
+def grid(name: str, study: Any, root: Path, tune: Path | None = None) -> list[Cell]:
     """Return the cells that the sweep of a study would have; their parts and data are not checked.
 
     Args:
         name: of the study.
         study: its axes, as params.yaml has them.
         root: the folder of all results.
+        tune: the folder of what tuning chose; None: that in `root`.
 
     Raises:
-        SettingError: if its axes or options cannot be composed.
+        SettingError: if its axes or options cannot be composed, or it was not tuned yet and has `tune`.
     """
     with composition("study", name):
-        return cells_of(overrides(name, study), root)
+        return cells_of(overrides(name, study, tune or root / FOLDER), root)
 
 
 @contextmanager

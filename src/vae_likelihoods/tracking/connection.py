@@ -130,10 +130,10 @@ def connect(uri: str, root: Path) -> MlflowClient:
         Path.home()
     except RuntimeError:  # a user without a home, as in containers: MLflow would not start
         os.environ["HOME"] = str(root / "logs")
-    with _no_garbage_collection():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from mlflow.tracking import MlflowClient
+    with _no_garbage_collection(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the packages that MLflow imports, and of its first query
+        from mlflow.tracking import MlflowClient
+
         for name, level in LOGGED.items():
             logging.getLogger(name).setLevel(level)
         with creation_lock(uri, root):

@@ -98,12 +98,6 @@ class Mirror:
             self.experiment.end(self.parent, {}, status)
             grids.drop_emptied(self.experiment)
 
-    def register_best(self) -> None:
-        """Make the best model of the study, as far as it was evaluated, a registered model."""
-        from vae_likelihoods.tracking.registry import register_best
-
-        register_best(self.experiment)
-
     def update(
         self,
         cell: Cell,

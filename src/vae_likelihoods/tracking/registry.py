@@ -8,9 +8,13 @@ same files without any of MLflow's own loading.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,15 +24,22 @@ import numpy as np
 from vae_likelihoods.cells.run_files import CONFIG, MODEL, WEIGHTS
 from vae_likelihoods.errors import SettingError, UnavailableError, require
 from vae_likelihoods.report import best
-from vae_likelihoods.tracking.connection import connect, mlflow_errors, reason_of, shown, store_uri
-from vae_likelihoods.tracking.experiment import with_tags
+from vae_likelihoods.tracking.connection import (
+    connect,
+    mlflow_errors,
+    reason_of,
+    refusal,
+    shown,
+    store_uri,
+)
+from vae_likelihoods.tracking.experiment import Experiment, with_tags
 from vae_likelihoods.trained.loading import load
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
-    from vae_likelihoods.tracking.experiment import Experiment
+log = logging.getLogger(__name__)
 
 ALIAS = "best"
 FOLDER = "model"
@@ -36,6 +47,27 @@ FOLDER = "model"
 
 _RUN = "run"  # in MLflow's folder `data`
 _EXAMPLES = 2  # images of the input example
+
+
+def register_reported(runs: Path, evaluations: Path, studies: Sequence[str]) -> None:
+    """Register the best model of each study that MLflow has, after it was reported; see `register_best`.
+
+    MLflow is where MLFLOW_TRACKING_URI says, or else the database beside both folders; without one, or if
+    they lie apart, nothing is done. An error of MLflow is one warning, and costs the report nothing.
+    """
+    given, root = os.environ.get("MLFLOW_TRACKING_URI"), runs.absolute().parent
+    if evaluations.absolute().parent != root or not (given or (root / "mlflow.db").is_file()):
+        return
+    try:
+        uri = store_uri(given, root)
+        client = connect(uri, root)
+        for study in studies:
+            if client.get_experiment_by_name(study) is not None:
+                register_best(Experiment(uri, root, study))
+    except SettingError as error:
+        log.warning("no model was registered: %s", error)
+    except mlflow_errors() as error:
+        log.warning("no model was registered: %s", refusal(uri, error))
 
 
 def register_best(experiment: Experiment) -> str | None:
@@ -55,7 +87,8 @@ def register_best(experiment: Experiment) -> str | None:
     if not (cell / MODEL).is_file():
         return None
     mark = json.loads((cell / MODEL).read_text(encoding="utf-8"))["sha256"][WEIGHTS]
-    known = _with_alias(experiment.client, experiment.study)
+    with _quietly():
+        known = _with_alias(experiment.client, experiment.study)
     if known is not None and known.tags.get("weights") == mark and known.description == found.card:
         return str(known.version)
     run = next(iter(experiment.search(with_tags({"kind": "train", "cell": found.cell}))), None)
@@ -70,19 +103,23 @@ def register_best(experiment: Experiment) -> str | None:
 
 def _register(experiment: Experiment, run_id: str, mark: str, found: best.Best) -> str:
     client, name = experiment.client, experiment.study
-    try:
-        client.create_registered_model(name)
-    except mlflow_errors():
-        client.get_registered_model(name)  # it is there already; else this says what is wrong
-    made = client.create_model_version(
-        name,
-        f"runs:/{run_id}/{FOLDER}",
-        run_id,
-        {"cell": found.cell, "weights": mark},
-        description=found.card,
-    )
-    client.set_registered_model_alias(name, ALIAS, made.version)
+    tags, source = {"cell": found.cell, "weights": mark}, f"runs:/{run_id}/{FOLDER}"
+    with _quietly():
+        try:
+            client.create_registered_model(name)
+        except mlflow_errors():
+            client.get_registered_model(name)  # it is there already; else this says what is wrong
+        made = client.create_model_version(name, source, run_id, tags, description=found.card)
+        client.set_registered_model_alias(name, ALIAS, made.version)
     return str(made.version)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Leave out a warning that SQLAlchemy gives to MLflow's own queries."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The ``noload`` loader strategy is deprecated")
+        yield
 
 
 def _with_alias(client: MlflowClient, name: str) -> ModelVersion | None:
@@ -140,13 +177,12 @@ def fetched(address: str, target: Path) -> Path:
         from mlflow import MlflowException
 
         try:
-            folder = Path(
-                mlflow.artifacts.download_artifacts(address, dst_path=str(target), tracking_uri=uri)
-            )
+            with _quietly():
+                folder = mlflow.artifacts.download_artifacts(address, dst_path=str(target), tracking_uri=uri)
         except MlflowException as error:
             raise SettingError("model", address, f"{reason_of(uri, error)} ({shown(uri)})") from None
     except mlflow_errors() as error:
         raise UnavailableError(f"MLflow at {shown(uri)} does not answer ({reason_of(uri, error)})") from error
-    inside = folder / "data" / _RUN
+    inside = Path(folder) / "data" / _RUN
     require((inside / MODEL).is_file(), "model", address, "is no model of vae-likelihoods")
     return inside

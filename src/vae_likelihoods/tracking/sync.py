@@ -21,6 +21,7 @@ from vae_likelihoods.tracking import contents, grids
 from vae_likelihoods.tracking.connection import mlflow_errors, refusal, store_uri
 from vae_likelihoods.tracking.contents import varied, weights_of
 from vae_likelihoods.tracking.mirror import Mirror
+from vae_likelihoods.tracking.registry import register_best
 
 DAMAGE = (SettingError, OSError, ValueError, LookupError, TypeError, YAMLError, OmegaConfBaseException)
 
@@ -83,7 +84,7 @@ def sync_study(root: Path, study: str, uri: str) -> Synced:
             evaluation = None
         mirror.update(cell, cell.run_folder, "FINISHED", evaluation, extra)
     grids.settle(mirror.experiment, cells)
-    mirror.register_best()
+    register_best(mirror.experiment)
     if stale:
         problems.append(f"{study}, left out, as of other weights than lie in runs/: {', '.join(stale)}")
     return Synced(study, len(cells), problems)

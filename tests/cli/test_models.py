@@ -1,0 +1,97 @@
+"""The commands that use a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vae_likelihoods as vl
+from vae_likelihoods.cli.app import main
+from vae_likelihoods.files import read_csv
+
+MODEL = "runs/tiny/gaussian-2-0"
+
+
+@pytest.fixture
+def images(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """A folder `pictures` of five images in the root, where the commands are given; their levels."""
+    monkeypatch.chdir(tiny_root)
+    levels = np.load("data/prepared/digits/test_images.npy")[:5]
+    Path("pictures/deep").mkdir(parents=True)
+    for place, image in enumerate(levels[:, 0]):
+        big = (image * 15).repeat(3, 0).repeat(3, 1)  # of 256 levels: floor(15 k * 17 / 256) is k, or k - 1
+        Image.fromarray(big).save(f"pictures/{'deep/' if place > 2 else ''}{place}.png")
+    np.save("levels.npy", levels)
+    np.save("flat.npy", levels[:, 0])
+    return levels
+
+
+def test_scores_are_those_of_the_model(images: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = vl.load(MODEL, device="cpu").bits_per_dim(images, samples=4)
+    for given in ("levels.npy", "flat.npy"):
+        assert main(["score", MODEL, given, "--samples", "4", "--device", "cpu"]) == 0
+        rows = read_csv(Path("scores.csv"))
+        assert [float(row["bits_per_dim"]) for row in rows] == [float(f"{bits:.9g}") for bits in expected]
+        assert [row["image"] for row in rows] == ["0", "1", "2", "3", "4"]
+    assert f"{expected.mean():.4f} bits/dim, mean over 5 images, k = 4" in capsys.readouterr().out
+
+
+def test_image_files_get_the_size_and_levels_of_the_model(images: np.ndarray) -> None:
+    assert main(["encode", MODEL, "pictures", "--out", "z.csv", "--device", "cpu"]) == 0
+    rows = read_csv(Path("z.csv"))
+    assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png", "deep/3.png", "deep/4.png"]
+    assert set(rows[0]) == {"image", "z0", "z1"}
+    assert main(["encode", MODEL, "levels.npy", "--out", "z.npz", "--device", "cpu"]) == 0
+    stored = np.load("z.npz")
+    latents = vl.load(MODEL, device="cpu").encode(images)
+    assert np.array_equal(stored["mean"], latents.mean)
+    assert np.array_equal(stored["stddev"], latents.stddev)
+
+
+def test_samples_are_levels_or_a_picture(images: np.ndarray) -> None:
+    assert main(["sample", MODEL, "--count", "10", "--seed", "3", "--out", "s.npy"]) == 0
+    assert np.array_equal(np.load("s.npy"), vl.load(MODEL).sample(10, seed=3))
+    assert main(["sample", MODEL, "--count", "10", "--out", "s.png"]) == 0
+    with Image.open("s.png") as picture:
+        assert picture.size == (2 * (8 * 10 - 2), 2 * (2 * 10 - 2))
+
+
+def test_reconstructions_are_points_or_pairs(images: np.ndarray) -> None:
+    assert main(["reconstruct", MODEL, "levels.npy", "--out", "r.npy"]) == 0
+    assert np.allclose(np.load("r.npy"), vl.load(MODEL).reconstruct(images))
+    assert main(["reconstruct", MODEL, "pictures/1.png", "--out", "r.png"]) == 0
+    with Image.open("r.png") as picture:
+        assert picture.size == (2 * (2 * 10 - 2), 2 * 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["score", MODEL, "nosuch"], "images=nosuch: there is no such file or folder."),
+        (["score", "nosuch", "levels.npy"], "source=nosuch: there is no such folder, and no evaluated study"),
+        (["score", "runs/tiny/nosuch", "levels.npy"], "there is no such folder"),
+        (["encode", MODEL, "levels.npy", "--out", "z.txt"], "--out=z.txt: must end with .csv or .npz."),
+        (["sample", MODEL, "--out", "s.jpg"], "--out=s.jpg: must end with .png or .npy."),
+        (["reconstruct", MODEL, "pictures", "--fit", "no"], "--fit=no: is none."),
+        (["score", MODEL, "params.yaml"], "params.yaml"),
+        (["score", MODEL, "wide.npy"], "images=shape [1, 1, 9, 9]: images of 8 x 8 pixels are needed."),
+        (["score", MODEL, "bright.npy"], "17"),
+        (["score", MODEL, "bad.npy"], "images=bad.npy: is no array that can be read"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(
+    images: np.ndarray, words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("wide.npy", np.zeros((1, 1, 9, 9), np.uint8))
+    np.save("bright.npy", np.full((1, 1, 8, 8), 200, np.uint8))
+    Path("bad.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    before = set(Path().iterdir())
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{words[0]}: ")
+    assert reason in line
+    assert set(Path().iterdir()) == before
