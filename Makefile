@@ -1,5 +1,5 @@
 # The commands that people type, `make help` lists them. Each sets up what it needs: Python 3.11+, git and make are enough.
-.PHONY: help setup repro study recommend experiment ui sync why gc readme verify test test-slow test-faults check
+.PHONY: help setup repro answer study recommend experiment ui sync why gc readme verify test test-slow test-faults check
 .DEFAULT_GOAL := repro
 export SHELL  # make's own, /bin/sh: DVC runs the stages with it
 
@@ -7,6 +7,8 @@ PYTHON ?= python3
 # Where pip takes torch from, if not from its usual place, whose build for Linux brings CUDA.
 TORCH_INDEX ?=
 PORT ?= 5000
+SIZE ?= 32
+MINUTES ?= 30
 BIN := .venv/bin
 READY := .venv/.ready
 # A .venv that was copied, moved or linked here has the programs and the sources of its first place.
@@ -35,6 +37,9 @@ $(READY): pyproject.toml constraints.txt
 repro: setup ## the default studies: data, training, evaluation, report
 	$(BIN)/dvc repro
 	@echo "The answer: reports/index.html    The runs: make ui"
+
+answer: setup ## which likelihood your images want: IMAGES=/path/to/photos [SIZE=32] [MINUTES=30] [ARGS="--seed 1"]
+	@$(VL) answer "$(IMAGES)" --size $(SIZE) --minutes $(MINUTES) $(ARGS)
 
 study: setup ## an optional study of params.yaml, and what it needs: STUDY=likelihoods
 	@$(VL) study "$(STUDY)"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vae_likelihoods.trained.model import Latents, TrainedModel
+    from vae_likelihoods.trained.model import Posterior, TrainedModel
 
-__all__ = ["Latents", "TrainedModel", "load"]
+__all__ = ["Posterior", "TrainedModel", "load"]
 
 
 def load(source: str | Path, device: str = "auto", trust: bool = False) -> TrainedModel:

@@ -11,7 +11,7 @@ import pytest
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.search.space import Range, Values, searched, space, trials
+from vae_likelihoods.search.space import Discrete, Range, searched, space, trials
 
 
 def test_every_likelihood_has_a_space(small_cell: Callable[..., Cell]) -> None:
@@ -19,9 +19,9 @@ def test_every_likelihood_has_a_space(small_cell: Callable[..., Cell]) -> None:
         name, levels = path.stem, 2 if path.stem == "bernoulli" else 17
         settings = small_cell(f"likelihood={name}", f"levels={levels}").settings
         found = space(settings, [2, 4, 8], first_rung=9)
-        assert found["latent_dim"] == Values((2, 4, 8))
+        assert found["latent_dim"] == Discrete((2, 4, 8))
         assert isinstance(found["optimizer.lr"], Range)
-        assert found["objective.warmup_epochs"] == Values((0, 4))
+        assert found["objective.warmup_epochs"] == Discrete((0, 4))
         own = {key for key in found if key.startswith("likelihood.")}
         assert own == {f"likelihood.{key}" for key in settings.search}
 
@@ -49,7 +49,7 @@ def test_a_key_that_the_likelihood_has_not_is_refused(small_cell: Callable[..., 
         space(cell.settings, [2], first_rung=1)
 
 
-SPACE = {"a": Range(1e-4, 1e-2, log=True), "b": Range(-1, 1), "c": Values(("x", "y", "z"))}
+SPACE = {"a": Range(1e-4, 1e-2, log=True), "b": Range(-1, 1), "c": Discrete(("x", "y", "z"))}
 DEFAULT = {"a": 1e-3, "b": 0.0, "c": "y"}
 
 

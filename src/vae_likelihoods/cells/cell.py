@@ -113,9 +113,9 @@ class Cell:
         s = self.settings
         return s.cell or f"{s.names['likelihood']}-{s.latent_dim}-{s.seed}"
 
-    def named(self, name: str) -> Cell:
-        """Return the same cell under another name."""
-        return Cell(self.settings.model_copy(update={"cell": name}))
+    def named(self, name: str, study: str | None = None) -> Cell:
+        """Return the same cell under another name, and in another study if one is given."""
+        return Cell(self.settings.model_copy(update={"cell": name, "study": study or self.study}))
 
     @property
     def study(self) -> str:

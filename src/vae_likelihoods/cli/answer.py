@@ -41,7 +41,9 @@ def answer(
         typer.Option(metavar="FOLDER", help="Configuration of your own, likelihood/NAME.yaml in it."),
     ] = None,
 ) -> None:
-    """Answer for your images: which likelihood, and how many latents?
+    """Answer for a folder of images.
+
+    Which likelihood, and how many latents?
 
     Every likelihood gets the same number of trials and steps, judged on validation images. The best setting
     of each is trained with fresh seeds and scored on test images, which nothing before has read. Ctrl-C

@@ -34,7 +34,9 @@ def sample(
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Draw images from a model: a .png shows them, a .npy has their levels [N,C,H,W].
+    """Draw images from a model.
+
+    A .png shows them, a .npy has their levels [N,C,H,W].
 
     \b
     Example:
@@ -53,7 +55,9 @@ def reconstruct(
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Encode images and decode them again: a .png shows pairs, a .npy has points in [0, 1], [N,C,H,W].
+    """Encode images and decode them again.
+
+    A .png shows pairs, a .npy has points in [0, 1], [N,C,H,W].
 
     \b
     Example:
@@ -76,7 +80,9 @@ def encode(
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Write the latents of images: a .csv has the means with the files' names, a .npz mean and stddev [N,L].
+    """Write the latents of images.
+
+    A .csv has the means with the names of the files, a .npz mean and stddev [N,L].
 
     \b
     Example:
@@ -113,7 +119,9 @@ def score(
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Write how many bits a pixel of each image takes: a .csv with log p(x) in nats and bits/dim.
+    """Write how many bits images take.
+
+    A .csv has log p(x) in nats, a lower bound on it, and bits/dim.
 
     \b
     Example:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from vae_likelihoods.units import variants
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.variants import VARIANT
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=,+-]*")
 _GROUPS = 3  # of missing numbers that a line names
 
 
@@ -102,6 +104,9 @@ def study_axes(params: Mapping[str, Any], chosen: Sequence[str] = ()) -> dict[st
         >>> study_axes(params | {"optional": {"all": {"likelihood": "laplace"}}})
         {'grey': ['gaussian', 'binomial']}
     """
+    for name in chosen:
+        plain = bool(_NAME.fullmatch(name))
+        require(plain, "study", name, "is no name of a study: it names a folder of evaluations/")
     default, optional = params.get("studies") or {}, params.get("optional") or {}
     names = {str(name): _names(study) for name, study in {**optional, **default}.items()}
     return {name: names.get(name, []) for name in chosen or map(str, default)}

@@ -1,4 +1,4 @@
 """A fair race of likelihoods: the same chances for each, judged on validation images, and what it chose.
 
-Knows sweeps, cells and the store; nothing below knows it.
+Knows sweeps, cells and the report; nothing of how a cell is trained.
 """

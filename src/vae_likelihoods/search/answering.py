@@ -23,7 +23,7 @@ from vae_likelihoods.datasets.base import build
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import SettingError, require, under
 from vae_likelihoods.files import PROJECT, write_json, write_text
-from vae_likelihoods.report import printing, writing
+from vae_likelihoods.report import best, printing, writing
 from vae_likelihoods.report.writing import ReportFolders, read_params
 from vae_likelihoods.search import planning
 from vae_likelihoods.search.choosing import chosen
@@ -42,6 +42,7 @@ STATE = "answer.json"
 """In the folder of an answer: the plan, with which the same command goes on, and the time it has used."""
 
 FEWEST_MINUTES = 5.0
+_LONGEST = 60  # characters of a name that is made of a folder's
 _EVERY = 0.05  # of the race: how often a line says how it stands
 _FURTHER = 2  # settings beside the best of each likelihood that may be trained with fresh seeds
 _SEED_STEP = 1000  # between the seeds of two answers, so that they share none
@@ -85,7 +86,10 @@ class Request:
         fewest = f"must be at least {FEWEST_MINUTES:g}: with less, nothing is trained to an end"
         require(self.minutes >= FEWEST_MINUTES, "--minutes", self.minutes, fewest)
         require(
-            self.study is None or self.out is None, "--out", self.out, "a study is written into the project"
+            self.study is None or self.out is None,
+            "--out",
+            self.out,
+            "a study is written into the project; leave out --study or --out",
         )
         plain = self.study is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.study)
         reason = "may have letters a-z and A-Z, digits, _ and -, and begins with a letter or a digit"
@@ -99,7 +103,7 @@ class Request:
     def name(self) -> str:
         """The name of the data set, and of the study."""
         own = re.sub(r"[^A-Za-z0-9_-]+", "-", self.source.absolute().stem).strip("-_")
-        return self.study or own or "images"
+        return self.study or own[:_LONGEST] or "images"
 
     @property
     def root(self) -> Path:
@@ -329,7 +333,7 @@ class _Runner:
         self.say(
             f"the race: {plan.trials} trials of each of {', '.join(self.likelihoods)} ({reason}) with "
             f"{', '.join(map(str, self.latents))} latents, {' '.join(plan.network) or 'the given network'}, "
-            f"up to {plan.epochs} epochs"
+            f"up to {self.race.rungs[-1]} epochs"
         )
         with Workers(self.race.trials[0].cell.settings.runtime.parallel) as workers:
             self.race.run(workers, self._told)
@@ -372,7 +376,7 @@ class _Runner:
                 slowest = max(an_epoch.get(trial.likelihood, 0.0), trial.seconds / trial.epochs)
                 an_epoch[trial.likelihood] = slowest
         names = [str(choice.settings["likelihood"]) for choice in choices.choices]
-        training = sum(an_epoch[name] * plan.epochs for name in names)
+        training = sum(an_epoch[name] * self.race.rungs[-1] for name in names)
         scoring = training * planning.SCORING / (1 - planning.SCORING)
         room = (self.clock.left - planning.STARTS) * workers * planning.SPARE
         return max(1, min(MOST_SEEDS, int(room / (training + scoring))))
@@ -407,7 +411,6 @@ class _Runner:
     def finished(self) -> str:
         """Return the answer, and where everything is; write it to answer.md beside the report."""
         recommended = printing.recommendation(self.name, self.root, read_params(self._params))
-        best = self._best()
         lines = [
             recommended,
             "",
@@ -415,8 +418,7 @@ class _Runner:
             "",
             f"report:  {self._reports / 'index.html'}",
             f"images:  {self.root / 'data' / 'prepared' / self.name / 'contact_sheet.png'}",
-            f"samples: {self.root / 'evaluations' / self.name / best / 'samples.png'}",
-            f"model:   vae_likelihoods.load({str(self.root / 'runs' / self.name / best)!r})",
+            *self._model(),
         ]
         if self.request.study:
             lines.append("again:   dvc repro reproduces it: data set, study and choices are in the project")
@@ -437,11 +439,16 @@ class _Runner:
             parts.append(f"{name} {epochs * steps:,} steps in {seconds:,.0f} s")
         return [textwrap.fill(f"The race, on one worker each: {'; '.join(parts)}.", printing.WIDTH)]
 
-    def _best(self) -> str:
-        """Return the cell of the recommended setting with the first seed."""
-        headline = json.loads((self._reports / "metrics.json").read_text(encoding="utf-8"))[self.name]
-        seed = str(self.study["seed"]).partition(",")[0]
-        return f"{headline['likelihood']}-{headline['latent_dim']}-{seed}"
+    def _model(self) -> list[str]:
+        """Return where the best model and its samples are; nothing if no model is recommended."""
+        try:
+            cell = best.of_study(self.name, self.root).cell
+        except SettingError:
+            return []
+        return [
+            f"samples: {self.root / 'evaluations' / self.name / cell / 'samples.png'}",
+            f"model:   vae_likelihoods.load({str(self.root / 'runs' / self.name / cell)!r})",
+        ]
 
     def so_far(self) -> str:
         """Return the best answer so far, and how to go on; a model that is trained to its end is laid out."""
@@ -450,11 +457,11 @@ class _Runner:
         if race is None or race.leader is None:
             return f"{self.clock} stopped before anything could be compared; {again}"
         lines = [f"{self.clock} stopped. So far, on the validation images: {leading(race)}."]
-        best: dict[str, Trial] = {}
+        first: dict[str, Trial] = {}
         for trial in sorted(race.trials, key=lambda trial: (-len(trial.scores), trial.score)):
             if trial.scores and trial.error is None:
-                best.setdefault(trial.likelihood, trial)
-        for name, trial in best.items():
+                first.setdefault(trial.likelihood, trial)
+        for name, trial in first.items():
             place = race.rungs[len(trial.scores) - 1]
             lines.append(
                 f"  {trial.score:8.4f}  {name}, {trial.cell.settings.latent_dim} latents, {place} epochs"

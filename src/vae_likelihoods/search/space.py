@@ -25,13 +25,13 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Values:
+class Discrete:
     """Some values, in an order in which neighbours are alike."""
 
     values: tuple[Any, ...]
 
 
-Searched = Range | Values
+Searched = Range | Discrete
 Space = Mapping[str, Searched]
 """What is searched, by the key of the setting."""
 
@@ -51,11 +51,11 @@ def space(settings: Settings, latent_dims: Sequence[int], first_rung: int) -> di
     Raises:
         SettingError: `_search_` has a key that the likelihood has not, or no range and no list.
     """
-    found: dict[str, Searched] = {"latent_dim": Values(tuple(latent_dims))}
+    found: dict[str, Searched] = {"latent_dim": Discrete(tuple(latent_dims))}
     if "lr" in settings.optimizer:
         found["optimizer.lr"] = Range(*_RATES, log=True)
     if "warmup_epochs" in settings.objective:
-        found["objective.warmup_epochs"] = Values(tuple(sorted({0, first_rung // 2})))
+        found["objective.warmup_epochs"] = Discrete(tuple(sorted({0, first_rung // 2})))
     for key, content in settings.search.items():
         path = f"likelihood._search_.{key}"
         require(key in settings.likelihood, path, content, "is no setting of it", settings.likelihood)
@@ -71,11 +71,11 @@ def searched(path: str, content: Any) -> Searched:
 
     Example:
         >>> searched("components", [3, 5]), searched("scale", {"low": 0.01, "high": 1, "log": True})
-        (Values(values=(3, 5)), Range(low=0.01, high=1.0, log=True))
+        (Discrete(values=(3, 5)), Range(low=0.01, high=1.0, log=True))
     """
     reason = "must be a list of values, or {low: ..., high: ..., log: true|false}"
     if isinstance(content, list) and content:
-        return Values(tuple(content))
+        return Discrete(tuple(content))
     require(
         isinstance(content, Mapping) and {"low", "high"} <= {*content} <= {"low", "high", "log"},
         path,

@@ -93,7 +93,8 @@ def race_of(name: str, study: Mapping[str, Any], root: Path) -> tuple[Race, Budg
         words = studies.overrides(name, fixed)
         jobs = [[*words, *(f"{key}={text(value)}" for key, value in each.items())] for each in tried]
         for place, each in enumerate(studies.composed(jobs, root)):
-            cell = Cell(each).named(f"{likelihood}-{place}")
+            # Trials lie in the store alone. One that is laid out, all the same, is no cell of the study.
+            cell = Cell(each).named(f"{likelihood}-{place}", f"{name}-race")
             trials.append(Trial(likelihood, tried[place], cell, default=place == 0))
     for trial in trials:
         trial.cell.check()

@@ -17,6 +17,8 @@ from vae_likelihoods.tracking.view import VIEW, same_view, shared_view
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+CARD = ("data_card.md", "data_card.json", "contact_sheet.png")
+_DATA = "data"  # tag of a grid's run: the hash of the data whose card it has
 SYNC = "sync"  # the command of a run that was not started by a sweep
 
 
@@ -28,6 +30,17 @@ def begin(experiment: Experiment, cells: Sequence[Cell], command: Sequence[str])
     experiment.log(run.info.run_id, tags={"driver": driver(experiment.root), "cells": str(len(cells))})
     set_view(experiment, cells)
     return str(run.info.run_id)
+
+
+def log_data_card(experiment: Experiment, run_id: str, cell: Cell) -> None:
+    """Log the data card and the contact sheet of a grid's data set to the grid's run, once."""
+    run = experiment.client.get_run(run_id)
+    if run.data.tags.get(_DATA) == cell.data.sha256:
+        return
+    for name in CARD:
+        if (path := cell.data.folder / name).is_file():
+            experiment.client.log_artifact(run_id, str(path), "data")
+    experiment.log(run_id, tags={_DATA: cell.data.sha256})
 
 
 def grid_of(cells: Sequence[Cell]) -> str:

@@ -91,6 +91,7 @@ class Mirror:
         if self.parent is None:
             grids.end_abandoned(self.experiment, cells[0].settings.runtime.cell_store)
             self.parent = grids.begin(self.experiment, cells, command)
+            grids.log_data_card(self.experiment, self.parent, cells[0])
 
     def close_parent(self, status: Status) -> None:
         """End the sweep's run."""

@@ -21,7 +21,7 @@ from vae_likelihoods.seeding import generator
 Array = Tensor | NDArray[Any]
 
 
-class Latents(NamedTuple):
+class Posterior(NamedTuple):
     """q(z | x) of N images: independent normals with these parameters, each [N, L]."""
 
     mean: Any
@@ -57,7 +57,7 @@ class TrainedModel:
         """Where it computes."""
         return next(self.vae.parameters()).device
 
-    def encode(self, images: Array) -> Latents:
+    def encode(self, images: Array) -> Posterior:
         """Return q(z | x) of images [N, C, H, W].
 
         Raises:
@@ -65,7 +65,7 @@ class TrainedModel:
         """
         with _exactly():
             posterior = blocks.encoded(self.vae, self._levels(images))
-        return Latents(*(_like(images, each) for each in (posterior.mean, posterior.stddev)))
+        return Posterior(*(_like(images, each) for each in (posterior.mean, posterior.stddev)))
 
     def decode(self, z: Array) -> Any:
         """Return E[x | z] of latents [N, L]: points in [0, 1], [N, C, H, W].

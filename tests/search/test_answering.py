@@ -1,0 +1,143 @@
+"""`answer`, as a user gives it: a folder of image files, stopped and gone on with, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import vae_likelihoods as vl
+from processes import Started, wait_for
+from vae_likelihoods.errors import SettingError
+from vae_likelihoods.files import PROJECT
+from vae_likelihoods.search.answering import Request
+from vae_likelihoods.search.shortlist import latent_dims, shortlist
+
+LIKELIHOOD = """
+import torch
+from torch import Tensor
+
+from vae_likelihoods.likelihoods.base import Likelihood
+
+
+class Peaked(Likelihood):
+    def _log_mass(self, outputs: Tensor, k: Tensor) -> Tensor:
+        (eta,) = outputs.unbind(-4)
+        middle = torch.sigmoid(eta) * (self.levels - 1)
+        levels = torch.arange(self.levels).view(-1, *[1] * eta.ndim)
+        return -0.1 * (k - middle).abs() - torch.logsumexp(-0.1 * (levels - middle).abs(), 0)
+"""
+
+
+@pytest.fixture
+def photos(prepared_root: Path, tmp_path: Path) -> Path:
+    """400 digits as PNG files."""
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    images = np.load(prepared_root / "data" / "prepared" / "digits" / "train_images.npy")[:400]
+    for number, image in enumerate(images[:, 0]):
+        Image.fromarray(image * 15).save(folder / f"{number:03d}.png")
+    return folder
+
+
+def own_likelihood(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a package with a likelihood of one's own; return its folder of configuration."""
+    (folder / "conf" / "likelihood").mkdir(parents=True)
+    (folder / "ownpackage.py").write_text(LIKELIHOOD)
+    (folder / "conf" / "likelihood" / "peaked.yaml").write_text("_target_: ownpackage.Peaked\n")
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    return folder / "conf"
+
+
+def test_a_folder_becomes_an_answer_though_it_was_interrupted(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = own_likelihood(tmp_path / "own", monkeypatch)
+    out = tmp_path / "the answer"
+    words = ["answer", str(photos), "--minutes", "9", "--out", str(out), "--latents", "2,4"]
+    words += ["--likelihoods", "binomial,peaked", "--conf", str(conf), "network.hidden=[8]"]
+    words += ["training.epochs=9", "training.warmup_steps=2", "metric.bound.samples=4", "runtime.device=cpu"]
+    command = [sys.executable, "-m", "vae_likelihoods", *words]
+
+    first = Started(command, tmp_path / "first")
+    wait_for(lambda: "leads:" in first.output or not first.alive)
+    first.send(signal.SIGINT, group=True)
+    said = first.end(130)
+    assert "stopped. So far, on the validation images: " in said
+    assert said.rstrip().endswith("the same command goes on where it stopped")
+    assert "Traceback" not in said
+    plan = json.loads((out / "answer.json").read_text())["plan"]
+
+    other = Started([*command, "--seed", "5"], tmp_path / "other").end(1)
+    assert "holds an answer to seed=0" in other
+
+    second = Started(command, tmp_path / "second").end(0)
+    assert json.loads((out / "answer.json").read_text())["plan"] == plan
+    assert "measuring" not in second
+    answer = (out / "reports" / "my-photos" / "answer.txt").read_text()
+    assert "On my-photos at 256 levels, " in answer
+    assert "Each likelihood was tuned on the validation images" in " ".join(answer.split())
+    assert answer.strip() in second
+    assert "is trained and not evaluated" not in answer
+    for path in ("index.html", "summary.csv", "table.md"):
+        assert (out / "reports" / "my-photos" / path).is_file()
+    params = yaml.safe_load((out / "params.yaml").read_text())
+    seeds = params["studies"]["my-photos"]["seed"].split(",")
+    cells = {path.name for path in (out / "runs" / "my-photos").iterdir()}
+    assert {name.rpartition("-")[2] for name in cells} == set(seeds)
+    assert "0" not in seeds
+    assert {name.partition("-")[0] for name in cells} == {"binomial", "peaked"}
+    assert not (PROJECT / "answers").exists()
+    with pytest.raises(
+        SettingError, match=r"ownpackage\.Peaked"
+    ):  # a folder runs no code of others by itself
+        vl.load(out / "runs" / "my-photos" / next(name for name in sorted(cells) if "peaked" in name))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"minutes": 4.0}, "must be at least 5"),
+        ({"study": "../x"}, "may have letters"),
+        ({"study": "a/b"}, "may have letters"),
+        ({"study": "x", "out": Path("y")}, "leave out --study or --out"),
+        ({"source": Path("/nosuch")}, "there is no such folder or file"),
+        ({"latents": [0]}, "must be whole numbers, at least 1"),
+        ({"seed": -1}, "must be a whole number, at least 0"),
+    ],
+)
+def test_an_impossible_request_is_refused(tmp_path: Path, change: dict[str, object], reason: str) -> None:
+    with pytest.raises(SettingError, match=reason):
+        Request(**{"source": tmp_path, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["<script>", "a b", "ümlaut", "..", "x" * 300])
+def test_a_folder_of_any_name_has_a_plain_one(tmp_path: Path, name: str) -> None:
+    assert Request(source=tmp_path).name
+    request = Request.__new__(Request)
+    object.__setattr__(request, "source", tmp_path / name)
+    object.__setattr__(request, "study", None)
+    assert set(request.name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+    assert 0 < len(request.name) <= 60
+
+
+def test_the_shortlist_follows_from_the_data() -> None:
+    flat = {"level_counts": [1] * 256}
+    names, reason = shortlist(flat, 256)
+    assert 5 <= len(names) <= 6
+    assert "logistic_mixture" in names
+    assert "lowest or the highest" in reason
+    assert "bernoulli" in shortlist(flat, 2)[0]
+    ends = {"level_counts": [1000, *[1] * 254, 1000]}
+    assert "kumaraswamy" in shortlist(ends, 256)[0]
+    few = {"level_counts": [1] * 8 + [0] * 248}
+    assert "categorical" in shortlist(few, 256)[0]
+    assert latent_dims((3, 32, 32)) == [8, 32, 128]
