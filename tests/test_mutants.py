@@ -221,8 +221,8 @@ MUTANTS = (
     Mutant(
         "wrong_split-test_images_stay_in_train",
         "datasets/base.py",
-        old='rest, cut = self._cut("test_size", train.labels, rest)',
-        new='_, cut = self._cut("test_size", train.labels, rest)',
+        old='rest, cut = self._cut("test_size", train, rest)',
+        new='_, cut = self._cut("test_size", train, rest)',
         tests=(
             "tests/datasets/test_sources.py::test_embedded_sets_are_split_stratified_and_disjointly[digits]",
         ),

@@ -24,7 +24,7 @@ NAMES = (
     "t10k-labels-idx1-ubyte",
 )
 ROLES = ("train_images", "train_labels", "test_images", "test_labels")
-PREPARED = {"manifest.json", "contact_sheet.png"} | {
+PREPARED = {"manifest.json", "contact_sheet.png", "data_card.json", "data_card.md"} | {
     f"{split}_{what}.npy" for split in ("train", "validation", "test") for what in ("images", "labels")
 }
 
@@ -135,8 +135,8 @@ def test_preparing_before_downloading_is_refused_with_the_command(project: Path)
     [
         ("dataset=minst", ["minst", "mnist5k", "fashion_mnist"]),  # Hydra lists the choices
         ("dataset.validation_sise=3", ["validation_sise"]),
-        ("dataset.validation_size=-3", ["dataset.validation_size=-3: must be a whole number, 1 or more"]),
-        ("dataset.test_size=all", ["dataset.test_size=all: must be a whole number, 1 or more"]),
+        ("dataset.validation_size=-3", ["dataset.validation_size=-3: must be a number of images, 1 or more"]),
+        ("dataset.test_size=all", ["dataset.test_size=all: must be a number of images, 1 or more"]),
     ],
 )
 def test_a_wrong_setting_is_refused(project: Path, override: str, words: list[str]) -> None:

@@ -57,7 +57,12 @@ def examples(stage: str) -> list[list[str]]:
 
 
 def test_pipelines_has_the_stages_alone_each_a_recipe() -> None:
-    assert {path.stem for path in SCRIPTS if path.suffix == ".py"} == {*PRIMARY, "evaluated", "report"}
+    assert {path.stem for path in SCRIPTS if path.suffix == ".py"} == {
+        *PRIMARY,
+        "tune",
+        "evaluated",
+        "report",
+    }
     for path in SCRIPTS:
         assert path.is_dir() or len(path.read_text().splitlines()) <= 60, path.name
 

@@ -23,7 +23,7 @@ SETTINGS: list[tuple[list[str], str]] = [
     (["+studyy=1"], "studyy=1: there is no such setting; did you mean study?"),
     (["likelihood=gausssian"], "gausssian.yaml. Did you mean gaussian? Choices: bernoulli, "),
     (["metric=[bond]"], "metric=bond: there is no conf/metric/bond.yaml. Did you mean bound? Choices: ais, "),
-    (["dataset=nope"], "dataset=nope: there is no conf/dataset/nope.yaml. Choices: digits, "),
+    (["dataset=nope"], "dataset=nope: there is no conf/dataset/nope.yaml. Choices: arrays, "),
     (["study=größe"], "study=größe: cannot be read; put quotes"),
     (['study="größe"'], "study=größe: may have letters a-z"),
     (["study=a b"], "study=a b: may have letters a-z"),

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BeforeValidator, Field, ValidationError
 
+from vae_likelihoods.cells.build import SEARCH
 from vae_likelihoods.cells.words import refused
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
@@ -118,9 +119,6 @@ class Settings(Section):
 
 # What a run is called, where its data lie (their hash counts instead), how it is measured, where it runs.
 NOT_LEARNED = ("study", "cell", "names", "dataset", "metric", "tracking", "runtime", "tuned", "search")
-
-SEARCH = "_search_"
-"""In the YAML of a likelihood: which of its settings tuning may vary, and how; see `search.space`."""
 
 
 def read(config: DictConfig) -> Settings:

@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from vae_likelihoods.cells.build import SEARCH
 from vae_likelihoods.cells.identity import content_in, key_of, without_modules
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.store.entry import IDENTITY, LOCK, Entry
@@ -158,4 +159,7 @@ def _classes(node: Any) -> list[str]:
 @cache
 def _likelihoods() -> dict[str, dict[str, Any]]:
     paths = sorted((PROJECT / "conf" / "likelihood").glob("*.yaml"))
-    return {path.stem: without_modules(OmegaConf.to_container(OmegaConf.load(path))) for path in paths}
+    contents: dict[str, Any] = {path.stem: OmegaConf.to_container(OmegaConf.load(path)) for path in paths}
+    for content in contents.values():
+        content.pop(SEARCH, None)  # no setting of a cell
+    return {name: without_modules(content) for name, content in contents.items()}
