@@ -167,3 +167,15 @@ def test_drop_does_not_mind_what_somebody_else_dropped(tiny_root: Path) -> None:
     shutil.rmtree(entries[0].entry.folder)
     assert drop(entries) == entries
     assert list((tiny_root / ".cells").iterdir()) == []
+
+
+def test_the_trials_of_a_race_are_used(tiny_root: Path) -> None:
+    for folder in ("runs", "evaluations"):
+        shutil.rmtree(tiny_root / folder)
+    cell = tiny(tiny_root)[0]
+    log = tiny_root / "logs" / "tune" / "mine.json"
+    log.parent.mkdir(parents=True)
+    log.write_text(json.dumps({"trials": [{"key": cell.key}]}))
+    assert unused(tiny_root) == ALL - {cell.name}
+    log.write_text('{"trials": [{}]}')
+    assert unused(tiny_root) == ALL

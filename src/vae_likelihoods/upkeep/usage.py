@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ class Usage:
     - A measurement is used if an evaluation that contains it is used.
     - What was kept of a data set is used if a study has these data.
     - An entry that this user may not lock is used.
+    - The trials of a race are used as long as logs/tune/ says that it was run here.
 
     Args:
         root: the folder of runs/ and evaluations/.
@@ -47,6 +49,7 @@ class Usage:
             except SettingError as error:
                 self.unprepared[cell.study] = error
                 self._settings |= {key_of(cell.settings.learned), key_of(cell.description())}
+        self._keys |= _tried(root)
         folders = [path for stage in ("runs", "evaluations") for path in (root / stage).glob("[!.]*/[!.]*")]
         self._laid_out = [hashes(folder) for folder in folders]
         for stored in entries:
@@ -85,6 +88,15 @@ def _busy(entry: Entry) -> bool:
         return entry.busy
     except ForeignError:
         return True
+
+
+def _tried(root: Path) -> set[str]:
+    """Return the keys of all trials of the races that were run in `root`; a damaged log names none."""
+    keys: set[str] = set()
+    for path in (root / "logs" / "tune").glob("*.json"):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            keys |= {str(trial["key"]) for trial in json.loads(path.read_text(encoding="utf-8"))["trials"]}
+    return keys
 
 
 def _evaluations(cell: Cell) -> set[str]:
