@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.likelihoods.base import Likelihood, UnsupportedLevels
+from vae_likelihoods.likelihoods.base import SEARCH, Likelihood, UnsupportedLevels
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.networks.base import Networks
 from vae_likelihoods.objectives.base import Objective
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from vae_likelihoods.cells.settings import Settings
     from vae_likelihoods.metrics.base import Metric
 
-
-SEARCH = "_search_"
-"""In the YAML of a likelihood: which of its settings tuning may vary, and how; see `search.space`."""
 
 KEYS = {"networks": "network", "shape": "dataset", "output_channels": "likelihood"}
 """What is given to a part under another name than its key in the configuration."""

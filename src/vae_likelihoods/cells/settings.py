@@ -11,10 +11,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BeforeValidator, Field, ValidationError
 
-from vae_likelihoods.cells.build import SEARCH
 from vae_likelihoods.cells.words import refused
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
+from vae_likelihoods.likelihoods.base import SEARCH
 from vae_likelihoods.training.schedule import TrainingSettings
 from vae_likelihoods.training.sections import Count, Section
 

@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.likelihoods.tensors import uniform_like, wide
 
+SEARCH = "_search_"
+"""In the YAML of a likelihood: which of its settings tuning may vary, and how; see `search.space`."""
+
 TrainedOn = Literal["density", "mass"]
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 

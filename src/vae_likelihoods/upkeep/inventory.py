@@ -13,9 +13,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from vae_likelihoods.cells.build import SEARCH
 from vae_likelihoods.cells.identity import content_in, key_of, without_modules
 from vae_likelihoods.files import PROJECT
+from vae_likelihoods.likelihoods.base import SEARCH
 from vae_likelihoods.store.entry import IDENTITY, LOCK, Entry
 
 KEY = re.compile(r"[0-9a-f]{64}")
