@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from processes import PATIENCE_SECONDS, PROJECT, environment
@@ -44,6 +45,7 @@ def call(line: str, folder: Path, *more: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_walk_through(tmp_path: Path) -> None:
     pictures, use = PYTHON
     execute(pictures, tmp_path)

@@ -57,6 +57,7 @@ def own_likelihood(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "conf"
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_an_answer_though_it_was_interrupted(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,8 @@ def test_a_folder_becomes_an_answer_though_it_was_interrupted(
     for path in ("index.html", "summary.csv", "table.md"):
         assert (out / "reports" / "my-photos" / path).is_file()
     params = yaml.safe_load((out / "params.yaml").read_text())
+    again = Started(command, tmp_path / "again").end(0)  # all is there: the same answer at once
+    assert answer.strip() in again
     seeds = params["studies"]["my-photos"]["seed"].split(",")
     cells = {path.name for path in (out / "runs" / "my-photos").iterdir()}
     assert {name.rpartition("-")[2] for name in cells} == set(seeds)

@@ -160,9 +160,13 @@ def answer(request: Request, say: Say) -> str:
         if "plan" not in state:
             state["plan"] = asdict(runner.planned())
         keep()
-        runner.race_and_train(Plan(**state["plan"]))
+        runner.race_and_train(Plan(**state["plan"]), state)
     except KeyboardInterrupt:
         say(runner.so_far())
+        raise
+    except SettingError:
+        if "plan" not in state:
+            runner.withdraw()
         raise
     finally:
         if "plan" in state:
@@ -196,6 +200,7 @@ class _Runner:
         self.race: Race | None = None
         self.study: dict[str, Any] = {}
         self._say, self._shown = say, -1.0
+        self._written: Path | None = None
 
     def say(self, text: str) -> None:
         """Say a line with the time."""
@@ -232,6 +237,7 @@ class _Runner:
             if request.levels is not None:
                 config["native_levels"] = request.levels
         path = self.root / "conf" / "dataset" / f"{self.name}.yaml"
+        self._written = None if path.exists() else path
         if path.is_file():
             there = yaml.safe_load(path.read_text(encoding="utf-8"))
             reason = f"{path} is there, and says otherwise; take another name"
@@ -240,6 +246,11 @@ class _Runner:
             head = f"# Written by `vae-likelihoods answer {shlex.quote(str(request.source))}`.\n"
             write_text(path, head + yaml.safe_dump(config, sort_keys=False))
         return dict(config)
+
+    def withdraw(self) -> None:
+        """Remove the YAML of a data set that was written for an answer that cannot be."""
+        if self._written is not None:
+            self._written.unlink(missing_ok=True)
 
     # 2. Plan
 
@@ -312,8 +323,14 @@ class _Runner:
 
     # 3. Race, and what it chose
 
-    def race_and_train(self, plan: Plan) -> None:
-        """Run the race, train its choices with fresh seeds, score and report them."""
+    def race_and_train(self, plan: Plan, state: dict[str, Any]) -> None:
+        """Run the race, train its choices with fresh seeds, score and report them.
+
+        Args:
+            plan: of the race.
+            state: gets the number of fresh seeds, which hangs on the time that was left; so the same command
+                has the same seeds when it is given again.
+        """
         first = _SEED_STEP * self.request.seed
         study = {
             "dataset": self.name,
@@ -342,7 +359,7 @@ class _Runner:
                 bool(self.race.finished), "race", self.name, f"every trial failed; the first: {failed[:1]}"
             )
             choices = chosen(self.race, workers, len(self.likelihoods) + _FURTHER)
-            seeds = self._seeds(choices, plan, workers.count)
+            seeds = state.setdefault("seeds", self._seeds(choices, workers.count))
         study["seed"] = ",".join(str(first + 1 + each) for each in range(seeds))
         choices.write(self.root / FOLDER / f"{self.name}.yaml")
         write_json(self.root / "logs" / FOLDER / f"{self.name}.json", log_of(self.race))
@@ -367,7 +384,7 @@ class _Runner:
             self._shown = done / planned
             self.say(f"race: {done:,} of {planned:,} epochs; leads: {leading(race)}")
 
-    def _seeds(self, choices: Choices, plan: Plan, workers: int) -> int:
+    def _seeds(self, choices: Choices, workers: int) -> int:
         """Return how many fresh seeds fit into the time that is left, by what the race's epochs took."""
         assert self.race is not None
         an_epoch: dict[str, float] = {}
@@ -382,13 +399,15 @@ class _Runner:
         return max(1, min(MOST_SEEDS, int(room / (training + scoring))))
 
     def _stage(self, stage: str, words: Sequence[str]) -> None:
-        """Run a stage as its script does, so that everything is logged and laid out as in any study."""
-        script = PROJECT / "pipelines" / f"{stage}.py"
-        done = subprocess.run(
-            [sys.executable, str(script), *words], capture_output=True, text=True, check=False
-        )
+        """Run a stage as its script does, so that everything is logged and laid out as in any study.
+
+        On a terminal its progress bar is shown.
+        """
+        command = [sys.executable, str(PROJECT / "pipelines" / f"{stage}.py"), *words]
+        errors = None if sys.stderr.isatty() else subprocess.PIPE
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
         if done.returncode:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            lines = [line for line in (done.stdout + (done.stderr or "")).splitlines() if line.strip()]
             raise SettingError(stage, self.name, f"ended with an error: {' | '.join(lines[-3:])}")
         self.say(done.stdout.splitlines()[0] if done.stdout else stage)
 
