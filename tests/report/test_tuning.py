@@ -81,7 +81,7 @@ def test_the_answer_says_that_it_did_not_hang_on_it(tuned: Path) -> None:
 def test_a_table_has_both_scores_and_what_was_chosen(tuned: Path) -> None:
     table = advice_of(tuned).tuning
     assert table is not None
-    assert table.rows[0] == ("`gaussian`", "7.9000", "2.9000", "195", "latent_dim 4, lr 0.002")
+    assert table.rows[0] == ("`gaussian`", "7.9000", "2.9000", "195", "0", "latent_dim 4, lr 0.002")
     assert re.search(r"\| `binomial` +\| +3\.2000 \| +3\.1000 \|", tables.markdown([advice_of(tuned)]))
 
 
@@ -96,7 +96,8 @@ def test_a_likelihood_all_of_whose_trials_failed_is_last(tuned: Path) -> None:
     write(tuned, {"choices": CHOICES, "race": {**RACE, "likelihoods": likelihoods}})
     table = advice_of(tuned).tuning
     assert table is not None
-    assert table.rows[-1] == ("`laplace`", "failed", "failed", "3", "failed")
+    assert "; 9 of all 27 failed)" in advice_of(tuned).paragraph
+    assert table.rows[-1] == ("`laplace`", "failed", "failed", "3", "9", "failed")
 
 
 def test_without_the_file_nothing_is_said(tuned: Path) -> None:

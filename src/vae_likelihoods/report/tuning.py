@@ -28,6 +28,7 @@ class Tuned:
     default: float
     best: float
     epochs: int
+    failed: int  # trials that ended early
     chosen: tuple[str, ...]  # of each setting that was frozen, what was chosen for it
 
 
@@ -66,6 +67,8 @@ class Tuning:
     def sentences(self) -> list[str]:
         """Return what tuning changed, in words; names in backticks."""
         what = f"{counted(self.trials, 'trial')} of each likelihood over {listed(self.keys)}"
+        failed, tried = sum(each.failed for each in self.likelihoods), self.trials * len(self.likelihoods)
+        what += f"; {failed} of all {tried} failed" if failed else ""
         start = f"Each likelihood was tuned on the validation images ({what})"
         first, after = self.before[0], self.likelihoods[0].likelihood
         if self.tau is None:
@@ -86,13 +89,14 @@ class Tuning:
                 _score(each.default),
                 _score(each.best),
                 f"{each.epochs:,}",
+                str(each.failed),
                 "; ".join(each.chosen),
             )
             for each in self.likelihoods
         ]
 
 
-HEADER = ("likelihood", "default settings", "tuned", "epochs trained", "chosen")
+HEADER = ("likelihood", "default settings", "tuned", "epochs trained", "failed trials", "chosen")
 NOTE = (
     "Bits/dim of the validation images in the race, one seed: what tuning gained. The scores of the study "
     "are those of other seeds, on the test images."
@@ -144,6 +148,7 @@ def _tuning(choices: Any, race: Mapping[str, Any]) -> Tuning:
             _number(own["default_bits_per_dim"]),
             _number(own["tuned_bits_per_dim"]),
             int(own["epochs"]),
+            int(own["failed"]),
             tuple(chosen.get(str(name), ["failed"])),
         )
         for name, own in race["likelihoods"].items()
