@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from torch.distributions import Normal, kl_divergence
 from families import gaussian
 from vae_likelihoods.cells.build import build, likelihoods_for
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
-from vae_likelihoods.models.vae import VAE, reparameterised
+from vae_likelihoods.models.vae import LOG_SCALES, VAE, kept_within, reparameterised
 from vae_likelihoods.networks.conv import conv
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.seeding import generator
@@ -78,6 +79,51 @@ def test_rate_per_latent_is_the_closed_form(model: VAE, levels: torch.Tensor) ->
     torch.testing.assert_close(rate, by_hand)
     torch.testing.assert_close(rate, kl_divergence(posterior, Normal(0.0, 1.0)))
     assert (rate > 0).all()
+
+
+@pytest.mark.parametrize("value", [-1e4, -300.0, -50.0, -10.1, -9.9, 0.0, 30.0, 41.0, 1e3])
+def test_no_scale_makes_a_rate_infinite_and_descent_leads_back(model: VAE, value: float) -> None:
+    levels = torch.zeros((1, 1, 3, 4), dtype=torch.uint8)
+    last = [module for module in model.encoder.modules() if isinstance(module, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([0.5, -0.5, value, value]))
+    posterior = model.posterior(levels)
+    rate = model.rate_per_latent(posterior)
+    z = reparameterised(posterior, generator(0, "z"), 1000)
+    assert rate.isfinite().all()
+    assert posterior.log_prob(z).isfinite().all()
+    low, high = LOG_SCALES
+    inside = min(max(value, low), high)
+    assert torch.allclose(posterior.stddev.log(), torch.full((1, 2), inside), atol=1e-5)
+    # The KL alone wants the scale 1: from wherever it is, a step of descent goes there.
+    rate.sum().backward()
+    assert last.bias.grad is not None
+    slope = last.bias.grad[2:]
+    assert slope.isfinite().all()
+    assert (slope * value >= 0).all()
+    assert (slope != 0).all() == (value != 0)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1.0, -7.9])
+def test_draws_at_the_smallest_scale_have_the_density_that_is_said(mean: float) -> None:
+    """E[log q(z)] is minus the entropy, and E[1 / q(z)] over a range of z is its length."""
+    scale = math.exp(LOG_SCALES[0])
+    posterior = Normal(torch.full((1, 1), mean), torch.full((1, 1), scale), validate_args=False)
+    z = reparameterised(posterior, generator(0, "z"), 200_000)
+    logs = posterior.log_prob(z).double()
+    entropy = 0.5 + math.log(scale) + 0.5 * math.log(2 * math.pi)
+    assert logs.mean().item() == pytest.approx(-entropy, abs=0.02)
+    near = (z.double() - mean).abs() < 2 * scale
+    assert ((-logs).exp() * near).mean().item() == pytest.approx(4 * scale, rel=0.03)
+
+
+def test_inside_the_encoder_is_taken_at_its_word_to_the_last_bit() -> None:
+    values = torch.linspace(-9.9, 39.9, 1001, requires_grad=True)
+    kept = kept_within(values, *LOG_SCALES)
+    assert torch.equal(kept, values)
+    kept.sum().backward()
+    assert torch.equal(values.grad, torch.ones_like(values))
 
 
 def test_rate_is_zero_where_the_posterior_is_the_prior(model: VAE) -> None:

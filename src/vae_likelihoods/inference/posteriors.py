@@ -18,7 +18,7 @@ from torch.distributions import Normal
 from vae_likelihoods.inference.freezing import frozen
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.models.blocks import log_mass
-from vae_likelihoods.models.vae import VAE, reparameterised
+from vae_likelihoods.models.vae import LOG_SCALES, VAE, kept_within, reparameterised
 from vae_likelihoods.networks.base import Networks
 from vae_likelihoods.objectives.elbo import ELBO
 from vae_likelihoods.training.schedule import TrainingSettings
@@ -56,13 +56,14 @@ def optimised(
     with torch.enable_grad(), frozen(model):
         for step in range(steps):
             adam.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-            q = Normal(mean, log_scale.exp(), validate_args=False)
+            q = Normal(mean, kept_within(log_scale, *LOG_SCALES).exp(), validate_args=False)
             z = reparameterised(q, noise, draws)
             gain = log_mass(model, z, levels).mean(0) - model.rate_per_latent(q).sum(-1)
             adam.zero_grad()
             (-gain.sum()).backward()
             adam.step()
-    return Normal(mean.detach(), log_scale.detach().exp(), validate_args=False)
+    scale = log_scale.detach().clamp(*LOG_SCALES).exp()
+    return Normal(mean.detach(), scale, validate_args=False)
 
 
 def refitted(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,39 @@ from torch.distributions import Normal, kl_divergence
 from vae_likelihoods.datasets.levels import require_levels
 from vae_likelihoods.datasets.quantise import Levels
 from vae_likelihoods.likelihoods.base import Likelihood
-from vae_likelihoods.likelihoods.tensors import wide
+from vae_likelihoods.likelihoods.tensors import differentiable, wide
 from vae_likelihoods.networks.base import Networks
+
+LOG_SCALES = (-10.0, 40.0)
+"""Between what the log of a posterior's scale is kept.
+
+Below, a draw mean + scale * noise has too few digits left in float32: its log-density, and with it the bound
+on log p(x), would be wrong by nats. Still lower the variance is 0, and the KL infinite. Above, its square is.
+"""
+
+
+def kept_within(values: Tensor, low: float, high: float) -> Tensor:
+    """Return the values, those outside of [low, high] as the nearer end; once differentiable.
+
+    The slope of a value outside is that at the end, if a step of descent would lead inside, else 0. So
+    nothing gets stuck outside, and nothing runs away.
+    """
+    kept: Tensor = differentiable(_KeptWithin, values, low, high)
+    return kept
+
+
+class _KeptWithin(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(values)
+        ctx.ends = low, high
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
+        (values,), (low, high), (slope,) = ctx.saved_tensors, ctx.ends, slopes
+        outwards = ((values < low) & (slope > 0)) | ((values > high) & (slope < 0))
+        return slope.masked_fill(outwards, 0.0), None, None
 
 
 class VAE(nn.Module):
@@ -59,9 +90,12 @@ class VAE(nn.Module):
         return Normal(zero, zero + 1, validate_args=False)
 
     def posterior(self, levels: Tensor) -> Normal:
-        """Return q(z | x) with mean and scale [B, L] for levels [B, C, H, W]."""
+        """Return q(z | x) with mean and scale [B, L] for levels [B, C, H, W].
+
+        The log of a scale is kept within `LOG_SCALES`, see there; inside, it is what the encoder says.
+        """
         mean, log_scale = wide(self.encoder(self.points(levels))).chunk(2, dim=-1)
-        return Normal(mean, log_scale.exp(), validate_args=False)
+        return Normal(mean, kept_within(log_scale, *LOG_SCALES).exp(), validate_args=False)
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the likelihood's parameters [..., P*C, H, W] for latents [..., L]."""
