@@ -67,6 +67,7 @@ def test_a_study_is_tuned_and_again_it_costs_nothing(root: Path) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in (root / ".cells").glob("*/DONE")} == keys
 
 
+@pytest.mark.slow
 def test_a_race_whose_driver_is_killed_goes_on_to_the_same_choices(root: Path, tmp_path: Path) -> None:
     study = {**STUDY, "options": STUDY["options"].replace("epochs=6", "epochs=60")}
     write(root, study)
