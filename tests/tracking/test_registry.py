@@ -55,11 +55,15 @@ def test_mlflow_loads_it_with_signature_and_example_and_unpickles_nothing(
 ) -> None:
     import pickle
 
-    import mlflow.pyfunc
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mlflow.pyfunc
 
     mlflow.set_tracking_uri(synced)
     monkeypatch.setattr(pickle, "Unpickler", None)
     monkeypatch.setattr(pickle, "load", None)
+    (model,) = (path.parent for path in Path(tiny_root, "mlartifacts").rglob("MLmodel"))
+    assert not [path for path in model.rglob("*") if "pkl" in path.name or "pickle" in path.name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loaded = mlflow.pyfunc.load_model("models:/tiny@best")

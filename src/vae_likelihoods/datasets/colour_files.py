@@ -77,12 +77,13 @@ class Svhn(Mirrored):
 
     def _part(self, folder: Path, role: str) -> LabelledArrays:
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
 
         file = self.files[role]
         try:
             content = loadmat(folder / file.stored_name)
             images, labels = content["X"], content["y"].ravel()
-        except (ValueError, KeyError, TypeError, NotImplementedError, zlib.error) as error:
+        except (ValueError, KeyError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
             raise SettingError(f"files.{role}", file.name, f"cannot be read ({error})") from error
         fits = images.ndim == 4 and images.shape[2] == 3 and images.shape[3] == len(labels)
         reason = f"holds images of shape {images.shape} and {len(labels)} labels"

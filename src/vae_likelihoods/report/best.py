@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.report import prose, ranking, recommend, summary
+from vae_likelihoods.report import prose, ranking, recommend, stability, summary, tuning
 from vae_likelihoods.report.words import listed, within
 
 
@@ -42,7 +42,7 @@ def of_study(study: str, root: Path) -> Best:
     require(not answer.unbeaten, "study", study, f"no model beats {names}: name a folder of runs/{study}")
     of_best = [cell for cell in answer.cells if cell.name == answer.best.name]
     cell = min(of_best, key=lambda each: (each.seed, each.cell)).cell
-    return Best(cell, _card(answer, cell))
+    return Best(cell, _card(answer, cell, tuning.of_study(study, root, cells)))
 
 
 def root_of(name: str) -> Path:
@@ -50,7 +50,7 @@ def root_of(name: str) -> Path:
     return next((root for root in (Path.cwd(), PROJECT) if (root / name).exists()), Path.cwd())
 
 
-def _card(answer: ranking.Answer, cell: str) -> str:
+def _card(answer: ranking.Answer, cell: str, tuned: tuning.Tuning | None) -> str:
     """Return the model card of a study's best cell."""
     second, decimals = answer.runner_up, answer.decimals
     lines = [
@@ -67,7 +67,7 @@ def _card(answer: ranking.Answer, cell: str) -> str:
         )
     lines += [
         f"* Why this one: it has the lowest seed of the study's best setting. {prose.sentences(answer)[0]}",
-        f"* Not known: {'; '.join(recommend.unknown(answer, []))}.",
+        f"* Not known: {'; '.join(recommend.unknown(answer, stability.agreements(answer), tuned))}.",
         "* Limits: it is a model of such images alone. Images of another kind, size or number of levels are "
         "refused, or scored as unlikely.",
     ]

@@ -12,7 +12,9 @@ from scipy import stats
 
 from vae_likelihoods.cells.build import build_model
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.run_files import WEIGHTS
 from vae_likelihoods.datasets.quantise import levels_of
+from vae_likelihoods.errors import require
 from vae_likelihoods.inference.bounds import importance_weighted
 from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.search.race import Race, Trial
@@ -76,31 +78,42 @@ def summary(race: Race) -> dict[str, Any]:
 
 def _choice(trial: Trial) -> Choice:
     settings = {"likelihood": trial.likelihood, "latent_dim": trial.cell.settings.latent_dim}
-    return Choice(
-        settings | {key: trial.settings[key] for key in sorted(trial.settings)}, _rounded(trial.score) or 0.0
-    )
+    tuned = {key: trial.settings[key] for key in sorted(trial.settings)}
+    return Choice(settings | tuned, _six_digits(trial.score))
 
 
 def _rounded(score: float) -> float | None:
-    return float(f"{score:.6g}") if np.isfinite(score) else None
+    return _six_digits(score) if np.isfinite(score) else None
+
+
+def _six_digits(score: float) -> float:
+    return float(f"{score:.6g}")
 
 
 def _tied(leader: Trial, others: Sequence[Trial], workers: Workers) -> list[Trial]:
-    """Return which of the others the validation images cannot tell from the leader, the best first."""
+    """Return which of the others the validation images cannot tell from the leader, the best first.
+
+    Raises:
+        SettingError: a trial that was trained to its end cannot be scored.
+    """
     trials = [leader, *others]
     scores: dict[int, NDArray[np.float64]] = {}
     for index, outcome in workers.map(validation_scores, [(trial.cell,) for trial in trials]):
-        if outcome.error is None:
-            scores[index] = outcome.value
-    if 0 not in scores:
-        return []
+        name = trials[index].cell.name
+        require(
+            outcome.error is None, "race", name, f"cannot be scored on validation images: {outcome.error}"
+        )
+        scores[index] = outcome.value
     tied = []
     for index, trial in enumerate(trials[1:], 1):
-        if index in scores:
-            difference = scores[index] - scores[0]
-            p = stats.ttest_1samp(difference, 0.0).pvalue if difference.std() > 0 else 1.0
-            if p > _LEVEL / len(others):
-                tied.append(trial)
+        difference = scores[index] - scores[0]
+        p = (
+            stats.ttest_1samp(difference, 0.0).pvalue
+            if difference.std() > 0
+            else float(difference.mean() == 0)
+        )
+        if p > _LEVEL / len(others):
+            tied.append(trial)
     return tied
 
 
@@ -109,8 +122,9 @@ def validation_scores(cell: Cell) -> NDArray[np.float64]:
     """Return minus the ELBO of every validation image in nats [M], for a cell trained in the store."""
     settings, device = cell.settings, cell.settings.runtime.torch_device
     prepare_cpu(settings.runtime.threads)
+    torch.set_float32_matmul_precision("highest")  # scores are computed with all bits
     model = build_model(settings, cell.data.shape)
-    load_weights(cell.trained.folder / "model.safetensors", model)
+    load_weights(cell.trained.folder / WEIGHTS, model)
     model = model.to(device).eval()
     levels = levels_of(cell.data, "validation", settings.levels, settings.binarize).to(device).images
     noise = generator(settings.seed, "race", device=device)

@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vae_likelihoods.cells.cell import Cell
-from vae_likelihoods.cells.run_files import HISTORY, TIMINGS, WEIGHTS
+from vae_likelihoods.cells.run_files import HISTORY, TIMINGS
 from vae_likelihoods.files import read_csv
 from vae_likelihoods.search.workers import Outcome, Workers
 from vae_likelihoods.sweeps.job import return_memory
@@ -53,11 +52,6 @@ class Trial:
     def setting(self) -> tuple[str, int]:
         """Its likelihood and latent size."""
         return self.likelihood, self.cell.settings.latent_dim
-
-    @property
-    def weights(self) -> Path:
-        """Where its weights are, once it was trained to the end."""
-        return self.cell.trained.folder / WEIGHTS
 
     @property
     def seconds(self) -> float:

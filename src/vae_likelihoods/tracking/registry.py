@@ -116,9 +116,9 @@ def _register(experiment: Experiment, run_id: str, mark: str, found: best.Best) 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Leave out a warning that SQLAlchemy gives to MLflow's own queries."""
+    """Leave out the warnings that MLflow's own imports and queries give: nobody here can act on them."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The ``noload`` loader strategy is deprecated")
+        warnings.simplefilter("ignore")
         yield
 
 
@@ -131,9 +131,10 @@ def _with_alias(client: MlflowClient, name: str) -> ModelVersion | None:
 
 def _save(cell: Path, target: Path) -> None:
     """Write a run folder as a model of MLflow: with signature and input example, loaded by `flavour`."""
-    import mlflow.pyfunc
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    with _quietly():
+        import mlflow.pyfunc
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
 
     model = load(cell, device="cpu")
     images = model.sample(_EXAMPLES, seed=0)
