@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := repro
 export SHELL  # make's own, /bin/sh: DVC runs the stages with it
 
+# Many containers set it. What pip leaves to Python is then compiled at every start of a process: 10 seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 # Where pip takes torch from, if not from its usual place, whose build for Linux brings CUDA.
 TORCH_INDEX ?=
