@@ -17,7 +17,7 @@ import vae_likelihoods as vl
 from processes import Started, wait_for
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.search.answering import Request
+from vae_likelihoods.search.request import Request
 from vae_likelihoods.search.shortlist import latent_dims, shortlist
 
 LIKELIHOOD = """

@@ -41,10 +41,12 @@ def test_a_study_joins_and_all_else_stays(params: Path) -> None:
     assert all(line in params.read_text().splitlines() for line in comments)
 
 
-def test_joining_again_changes_nothing_and_another_study_is_refused(params: Path) -> None:
+def test_joining_again_changes_the_seeds_alone_and_another_study_is_refused(params: Path) -> None:
     join_project("photos", STUDY, params)
     once = params.read_text()
     join_project("photos", {**STUDY, "seed": "1,2"}, params)
+    assert params.read_text() == once.replace("seed: 1,2,3", "seed: 1,2", 1)  # the first study of the file
+    join_project("photos", STUDY, params)
     assert params.read_text() == once
     with pytest.raises(SettingError, match="has another study of this name"):
         join_project("photos", {**STUDY, "levels": 16}, params)

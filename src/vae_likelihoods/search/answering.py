@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,11 @@ from vae_likelihoods.report import best, printing, writing
 from vae_likelihoods.report.writing import ReportFolders, read_params
 from vae_likelihoods.search import planning
 from vae_likelihoods.search.choosing import chosen
+from vae_likelihoods.search.fresh_seeds import train_seeds
 from vae_likelihoods.search.joining import join_project
 from vae_likelihoods.search.planning import MOST_SEEDS, NETWORKS, Counts, Plan, Speed
 from vae_likelihoods.search.race import Race, Trial
+from vae_likelihoods.search.request import Clock, Request
 from vae_likelihoods.search.shortlist import latent_dims, shortlist
 from vae_likelihoods.search.tuning import leading, log_of, race_of
 from vae_likelihoods.search.workers import Workers
@@ -41,102 +41,11 @@ from vae_likelihoods.tracking.registry import register_reported
 STATE = "answer.json"
 """In the folder of an answer: the plan, with which the same command goes on, and the time it has used."""
 
-FEWEST_MINUTES = 5.0
-_LONGEST = 60  # characters of a name that is made of a folder's
 _EVERY = 0.05  # of the race: how often a line says how it stands
 _FURTHER = 2  # settings beside the best of each likelihood that may be trained with fresh seeds
 _SEED_STEP = 1000  # between the seeds of two answers, so that they share none
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked.
-
-    Args:
-        source: the folder of images, or a file of arrays.
-        size: height and width that images get; None: they must have the same already.
-        colour: grey, rgb or auto.
-        levels: K; None: those of the images.
-        likelihoods: in the race; none: a shortlist by what the data card says.
-        latents: sizes in the race; none: by the shape of the images.
-        minutes: for everything.
-        seed: of the race; the fresh seeds follow it.
-        study: the name of a study of the project that the answer becomes; None: a folder of its own.
-        out: that folder; None: answers/<name> in the project.
-        conf: folders of configuration beside the project's, as Hydra's search path names them.
-        options: further settings of every cell.
-    """
-
-    source: Path
-    size: int | None = None
-    colour: str = "auto"
-    levels: int | None = None
-    likelihoods: Sequence[str] = ()
-    latents: Sequence[int] = ()
-    minutes: float = 30.0
-    seed: int = 0
-    study: str | None = None
-    out: Path | None = None
-    conf: Sequence[str] = ()
-    options: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        fewest = f"must be at least {FEWEST_MINUTES:g}: with less, nothing is trained to an end"
-        require(self.minutes >= FEWEST_MINUTES, "--minutes", self.minutes, fewest)
-        require(
-            self.study is None or self.out is None,
-            "--out",
-            self.out,
-            "a study is written into the project; leave out --study or --out",
-        )
-        plain = self.study is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.study)
-        reason = "may have letters a-z and A-Z, digits, _ and -, and begins with a letter or a digit"
-        require(bool(plain), "--study", self.study, reason)
-        require(self.source.exists(), "images", self.source, "there is no such folder or file")
-        sizes = all(size >= 1 for size in self.latents)
-        require(sizes, "--latents", ",".join(map(str, self.latents)), "must be whole numbers, at least 1")
-        require(self.seed >= 0, "--seed", self.seed, "must be a whole number, at least 0")
-
-    @property
-    def name(self) -> str:
-        """The name of the data set, and of the study."""
-        own = re.sub(r"[^A-Za-z0-9_-]+", "-", self.source.absolute().stem).strip("-_")
-        return self.study or own[:_LONGEST] or "images"
-
-    @property
-    def root(self) -> Path:
-        """The folder of all results."""
-        if self.study is not None:
-            return PROJECT
-        return (self.out or PROJECT / "answers" / self.name).expanduser().absolute()
-
-    @property
-    def content(self) -> dict[str, Any]:
-        """What must be the same for the same command to go on; more minutes are welcome."""
-        plain = json.loads(json.dumps(asdict(self), default=str))
-        return {key: value for key, value in plain.items() if key not in ("minutes", "out")}
-
-
-class Clock:
-    """The time of an answer, over all its sessions."""
-
-    def __init__(self, minutes: float, used: float) -> None:
-        self.budget, self.before, self.start = 60 * minutes, used, time.monotonic()
-
-    @property
-    def used(self) -> float:
-        """Seconds since the first session began, without the pauses between them."""
-        return self.before + time.monotonic() - self.start
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left."""
-        return self.budget - self.used
-
-    def __str__(self) -> str:
-        return f"[{_minutes(self.used)} of {_minutes(self.budget)}]"
 
 
 def answer(request: Request, say: Say) -> str:
@@ -160,7 +69,8 @@ def answer(request: Request, say: Say) -> str:
         if "plan" not in state:
             state["plan"] = asdict(runner.planned())
         keep()
-        runner.race_and_train(Plan(**state["plan"]), state)
+        choices = runner.raced(Plan(**state["plan"]))
+        runner.train_and_score(choices, state, keep)
     except KeyboardInterrupt:
         say(runner.so_far())
         raise
@@ -323,21 +233,15 @@ class _Runner:
 
     # 3. Race, and what it chose
 
-    def race_and_train(self, plan: Plan, state: dict[str, Any]) -> None:
-        """Run the race, train its choices with fresh seeds, score and report them.
-
-        Args:
-            plan: of the race.
-            state: gets the number of fresh seeds, which hangs on the time that was left; so the same command
-                has the same seeds when it is given again.
-        """
+    def raced(self, plan: Plan) -> Choices:
+        """Run the race; return what it chose, which is frozen in a file from here on."""
         first = _SEED_STEP * self.request.seed
-        study = {
+        self.study = {
             "dataset": self.name,
             "levels": self.levels,
             "likelihood": ",".join(self.likelihoods),
             "latent_dim": ",".join(map(str, self.latents)),
-            "seed": ",".join(str(first + 1 + each) for each in range(MOST_SEEDS)),
+            "seed": self._fresh(MOST_SEEDS),
             "options": shlex.join([*self._search_path(), *plan.options, *self.request.options]),
             "tune": {
                 "trials": plan.trials,
@@ -345,7 +249,7 @@ class _Runner:
                 "finalists": len(self.likelihoods) + _FURTHER,
             },
         }
-        self.race, _ = race_of(self.name, study, self.root)
+        self.race, _ = race_of(self.name, self.study, self.root)
         reason = "by request" if self.request.likelihoods else shortlist(self.card, self.levels)[1]
         self.say(
             f"the race: {plan.trials} trials of each of {', '.join(self.likelihoods)} ({reason}) with "
@@ -359,34 +263,56 @@ class _Runner:
                 bool(self.race.finished), "race", self.name, f"every trial failed; the first: {failed[:1]}"
             )
             choices = chosen(self.race, workers, len(self.likelihoods) + _FURTHER)
-            seeds = state.setdefault("seeds", self._seeds(choices, workers.count))
-        study["seed"] = ",".join(str(first + 1 + each) for each in range(seeds))
         choices.write(self.root / FOLDER / f"{self.name}.yaml")
         write_json(self.root / "logs" / FOLDER / f"{self.name}.json", log_of(self.race))
-        self.study = study
+        return choices
+
+    def train_and_score(self, choices: Choices, state: dict[str, Any], keep: Callable[[], None]) -> None:
+        """Train the choices with fresh seeds, score and report them; with further seeds, if time is left.
+
+        How many seeds there are hangs on the time alone, never on a score.
+
+        Args:
+            choices: of the race.
+            state: gets the number of seeds: the same command has the same ones when it is given again.
+            keep: writes the state.
+        """
+
+        def train(done: int, seeds: int) -> None:
+            count = f"{seeds - done} fresh seed{'s' if seeds - done > 1 else ''}"
+            each = f"{count} more, as there is time" if done else f"each is trained with {count}, and scored"
+            self.say(f"frozen: {len(choices.choices)} settings; now {each}")
+            self._train_and_score(seeds)
+
+        train_seeds(lambda: self._seeds(choices), state, self.clock, train, keep)
+        self._report()
+
+    def _train_and_score(self, seeds: int) -> None:
+        self.study["seed"] = self._fresh(seeds)
         if self.request.study:
-            join_project(self.name, study)
+            join_project(self.name, self.study)
         else:
-            content = {"datasets": [self.name], "studies": {self.name: study}}
+            content = {"datasets": [self.name], "studies": {self.name: self.study}}
             write_text(self.root / "params.yaml", yaml.safe_dump(content, sort_keys=False, width=110))
-        count = len(choices.choices)
-        self.say(
-            f"frozen: {count} settings; now each is trained with {seeds} fresh seeds, and these are scored"
-        )
-        words = ["-m", *studies.overrides(self.name, study, self.root / FOLDER)]
+        words = ["-m", *studies.overrides(self.name, self.study, self.root / FOLDER)]
         elsewhere = [] if self.request.study else [f"runtime.root='{self.root}'"]
         for stage in ("train", "evaluate"):
             self._stage(stage, [*words, *elsewhere])
-        self._report()
+
+    def _fresh(self, count: int) -> str:
+        """Return so many seeds that the race has not seen, as an axis of a sweep."""
+        first = _SEED_STEP * self.request.seed
+        return ",".join(str(first + 1 + each) for each in range(count))
 
     def _told(self, race: Race, done: int, planned: int) -> None:
         if done / planned - self._shown >= _EVERY or done == planned:
             self._shown = done / planned
             self.say(f"race: {done:,} of {planned:,} epochs; leads: {leading(race)}")
 
-    def _seeds(self, choices: Choices, workers: int) -> int:
+    def _seeds(self, choices: Choices) -> int:
         """Return how many fresh seeds fit into the time that is left, by what the race's epochs took."""
         assert self.race is not None
+        workers = self.race.trials[0].cell.settings.runtime.parallel
         an_epoch: dict[str, float] = {}
         for trial in self.race.trials:
             if trial.epochs:
@@ -493,7 +419,3 @@ class _Runner:
         text = "\n".join(lines)
         write_text(self._reports / "answer.txt", text + "\n")
         return text
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(max(0, seconds)) // 60}:{int(max(0, seconds)) % 60:02d}"

@@ -26,21 +26,27 @@ def join_project(name: str, study: Mapping[str, Any], params: Path = PROJECT / "
     """
     old = params.read_text(encoding="utf-8")
     content = yaml.safe_load(old)
-    there = {**(content.get("studies") or {}), **(content.get("optional") or {})}.get(name)
+    place = "optional" if name in (content.get("optional") or {}) else "studies"
+    there = (content.get(place) or {}).get(name)
+    if there is not None and {**there, "seed": None} != {**study, "seed": None}:
+        raise SettingError("--study", name, f"{params} has another study of this name")
     if there is not None:
-        if {**there, "seed": None} != {**study, "seed": None}:
-            raise SettingError("--study", name, f"{params} has another study of this name")
-        return
-    block = yaml.safe_dump({name: dict(study)}, sort_keys=False, width=10**6)
-    indented = "".join(f"  {line}\n" for line in block.splitlines())
-    new = _STUDIES.sub(lambda match: match.group() + indented, old, count=1)
+        new = old.replace(_block(name, there), _block(name, study))
+    else:
+        new = _STUDIES.sub(lambda match: match.group() + _block(name, study), old, count=1)
     if name not in (content.get("datasets") or []):
         new = _DATASETS.sub(lambda match: f"datasets: [{match.group(1)}, {name}]", new, count=1)
     wanted = {
         **content,
         "datasets": list(dict.fromkeys([*(content.get("datasets") or []), name])),
-        "studies": {name: dict(study), **(content.get("studies") or {})},
+        place: {**(content.get(place) or {}), name: dict(study)},
     }
     if yaml.safe_load(new) != wanted:
         raise SettingError("--study", name, f"{params} is not written as expected; add the study by hand")
     write_text(params, new)
+
+
+def _block(name: str, study: Mapping[str, Any]) -> str:
+    """Return the lines of a study in params.yaml."""
+    lines = yaml.safe_dump({name: dict(study)}, sort_keys=False, width=10**6).splitlines()
+    return "".join(f"  {line}\n" for line in lines)
