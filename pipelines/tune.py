@@ -20,11 +20,13 @@ def tune(
     study: Annotated[str, typer.Option(metavar="NAME", help="A study of params.yaml.")],
     params: Annotated[Path, typer.Option(help="The params.yaml of the studies.")] = PROJECT / "params.yaml",
     root: Annotated[Path, typer.Option(help="The folder of data/ and the store.")] = PROJECT,
+    again: Annotated[bool, typer.Option("--again", help="Also if its choices are there already.")] = False,
 ) -> None:
     """Run the race of a study, and freeze what it chose.
 
-    Every likelihood has the same number of trials and epochs. Trials are judged on the validation images. A
-    study without `tune` gets a file that says so.
+    Every likelihood has the same number of trials and epochs. Trials are judged on the validation images.
+    Choices that were frozen stay, until the race would have other trials or other data. A study without
+    `tune` gets a file that says so.
 
     \b
     Example:
@@ -32,7 +34,7 @@ def tune(
     """
     from vae_likelihoods.search.command import tune_study
 
-    print(tune_study(study, params, root.absolute()))
+    print(tune_study(study, params, root.absolute(), again))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

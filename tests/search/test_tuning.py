@@ -15,8 +15,10 @@ import yaml
 from processes import Started
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
+from vae_likelihoods.search.choosing import asked
 from vae_likelihoods.search.command import tune_study
 from vae_likelihoods.search.tuning import Budget, race_of
+from vae_likelihoods.sweeps.choices import Choice, Choices
 
 STUDY: dict[str, Any] = {
     "dataset": "digits",
@@ -61,10 +63,40 @@ def test_a_study_is_tuned_and_again_it_costs_nothing(root: Path) -> None:
     assert len(log["trials"]) == 6
     assert min(log["seconds"].values()) > 0
     keys = {path.name: path.stat().st_mtime_ns for path in (root / ".cells").glob("*/DONE")}
-    (root / "tune" / "mine.yaml").unlink()
-    tune_study("mine", root / "params.yaml", root)
+    tune_study("mine", root / "params.yaml", root, again=True)
     assert (root / "tune" / "mine.yaml").read_text() == written
     assert {path.name: path.stat().st_mtime_ns for path in (root / ".cells").glob("*/DONE")} == keys
+
+
+def test_frozen_choices_stay_while_the_race_would_be_the_same(root: Path) -> None:
+    race, _ = race_of("mine", STUDY, root)
+    choice = Choice({"likelihood": "binomial", "latent_dim": 2, "optimizer.lr": 0.007}, 0.5)
+    path = root / "tune" / "mine.yaml"
+    Choices([choice], {}, asked(race, 4)).write(path)  # of another machine, perhaps
+    frozen = path.read_text()
+    assert "stays" in tune_study("mine", root / "params.yaml", root)
+    write(root, {**STUDY, "seed": "1,2,3"})  # of the models that are scored, not of the race
+    assert "stays" in tune_study("mine", root / "params.yaml", root)
+    assert path.read_text() == frozen
+    assert not (root / ".cells").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tune": {"trials": 2}},
+        {"tune": {"trials": 3, "seed": 7}},
+        {"levels": 16},
+        {"likelihood": "binomial"},
+        {"latent_dim": "2,3"},
+        {"options": STUDY["options"].replace("epochs=6", "epochs=7")},
+        {"options": f"{STUDY['options']} optimizer.lr=0.004"},
+    ],
+)
+def test_another_race_is_asked_for_by_any_change_of_its_trials(root: Path, change: dict[str, Any]) -> None:
+    race, _ = race_of("mine", STUDY, root)
+    other, _ = race_of("mine", {**STUDY, **change}, root)
+    assert asked(other, 4) != asked(race, 4) != asked(race, 5)
 
 
 @pytest.mark.slow

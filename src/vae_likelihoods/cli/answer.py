@@ -55,8 +55,8 @@ def answer(
       vae-likelihoods answer scans.npz --likelihoods beta_binomial,logistic_mixture --latents 4,16
       vae-likelihoods answer ~/photos --size 32 --study photos
     """
-    from vae_likelihoods.search.request import Request
     from vae_likelihoods.search.answering import answer as answered
+    from vae_likelihoods.search.request import Request
 
     request = Request(
         source=images.expanduser(),

@@ -12,6 +12,7 @@ from scipy import stats
 
 from vae_likelihoods.cells.build import build_model
 from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.cells.run_files import WEIGHTS
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.errors import require
@@ -51,7 +52,21 @@ def chosen(race: Race, workers: Workers, most: int) -> Choices:
     tied = _tied(finished[0], further, workers) if further and len(best) < most else []
     taken = [*best.values(), *tied][: max(most, len(best))]
     choices = [_choice(trial) for trial in sorted(taken, key=lambda trial: trial.score)]
-    return Choices(choices, summary(race))
+    return Choices(choices, summary(race), asked(race, most))
+
+
+def asked(race: Race, most: int) -> str:
+    """Return a hash of what is asked of a race: trials, rungs, data, and how many settings it chooses.
+
+    Neither code nor machine is in it: what was chosen is frozen, and is trained wherever the study is.
+    """
+    content = {
+        "trials": [trial.cell.settings.learned for trial in race.trials],
+        "rungs": list(race.rungs),
+        "data": race.trials[0].cell.data.sha256,
+        "finalists": most,
+    }
+    return key_of(content)
 
 
 def summary(race: Race) -> dict[str, Any]:

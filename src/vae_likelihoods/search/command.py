@@ -11,11 +11,12 @@ from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.sweeps.choices import FOLDER, Choices
 
 
-def tune_study(name: str, params: Path, root: Path) -> str:
+def tune_study(name: str, params: Path, root: Path, again: bool = False) -> str:
     """Run the race of a study; return a line that says what was chosen.
 
-    The choices go to the folder `tune` beside `params`. A study without `tune` gets a file that says so, and
-    costs no more than that: nothing slow is imported.
+    The choices go to the folder `tune` beside `params`. Those of the same race that are there already stay,
+    unless it is to be run `again`. A study without `tune` gets a file that says so, and costs no more than
+    that: nothing slow is imported.
 
     Raises:
         SettingError: there is no such study, or its race cannot be run.
@@ -33,6 +34,8 @@ def tune_study(name: str, params: Path, root: Path) -> str:
 
     from vae_likelihoods.search.tuning import tune
 
-    choices = tune(name, study, root, folder)
+    choices = tune(name, study, root, path, again)
+    if choices is None:
+        return f"{name}: what was chosen stays ({path}); --again runs the race again"
     first = choices.choices[0]
     return f"{name}: {len(choices.choices)} settings chosen, first {' '.join(first.words)} ({path})"

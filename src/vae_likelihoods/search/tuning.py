@@ -16,7 +16,7 @@ from vae_likelihoods.cells.words import refused
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import write_json
 from vae_likelihoods.search import space
-from vae_likelihoods.search.choosing import chosen
+from vae_likelihoods.search.choosing import asked, chosen
 from vae_likelihoods.search.race import Race, Trial, rungs
 from vae_likelihoods.search.workers import Workers
 from vae_likelihoods.sweeps import studies
@@ -25,7 +25,6 @@ from vae_likelihoods.training.sections import Count, Section
 from vae_likelihoods.units.variants import text
 
 _RISEN = 2  # times the steps of the learning rate's rise: earlier than that, nothing is compared
-Told = Callable[[Race, int, int], None]
 
 
 class Budget(Section):
@@ -101,8 +100,8 @@ def race_of(name: str, study: Mapping[str, Any], root: Path) -> tuple[Race, Budg
     return Race(trials, marks), budget
 
 
-def tune(name: str, study: Mapping[str, Any], root: Path, folder: Path, told: Told | None = None) -> Choices:
-    """Run the race of a study and write `<folder>/<name>.yaml`; a study without `tune` has no choices.
+def tune(name: str, study: Mapping[str, Any], root: Path, path: Path, again: bool = False) -> Choices | None:
+    """Run the race of a study that has `tune`, and write what it chose; return that.
 
     Seconds are written to logs/tune/<name>.json: they differ from run to run, and the file in git does not.
 
@@ -110,22 +109,16 @@ def tune(name: str, study: Mapping[str, Any], root: Path, folder: Path, told: To
         name: of the study.
         study: what params.yaml says of it.
         root: the folder of data/ and of the store.
-        folder: where the choices are written.
-        told: see `Race.run`; None: a progress bar.
+        path: the file of the choices. Those of the same race, if it has them, stay, and None is returned.
+        again: run the race in any case.
     """
-    path = folder / f"{name}.yaml"
-    if "tune" not in study:
-        choices = Choices([])
-        choices.write(path)
-        return choices
     race, budget = race_of(name, study, root)
     most = budget.finalists or len(race.likelihoods) + 2
+    if not again and _frozen(path) == asked(race, most):
+        return None
     with Workers(race.trials[0].cell.settings.runtime.parallel) as workers:
-        if told is None:
-            with tqdm(desc=f"tune {name}", unit="epoch", disable=None) as bar:
-                race.run(workers, _shown(bar))
-        else:
-            race.run(workers, told)
+        with tqdm(desc=f"tune {name}", unit="epoch", disable=None) as bar:
+            race.run(workers, _shown(bar))
         failed = [trial for trial in race.trials if trial.error]
         reason = (
             f"no trial came to its end; the first failed: {failed[0].error}" if failed else "no trial ran"
@@ -135,6 +128,14 @@ def tune(name: str, study: Mapping[str, Any], root: Path, folder: Path, told: To
     choices.write(path)
     write_json(root / "logs" / FOLDER / f"{name}.json", log_of(race))
     return choices
+
+
+def _frozen(path: Path) -> str | None:
+    """Return what was asked of the race whose choices a file has; None if it has none."""
+    try:
+        return Choices.read(path).asked
+    except SettingError:
+        return None
 
 
 def log_of(race: Race) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def leading(race: Race) -> str:
     return f"{leader.likelihood} with {leader.cell.settings.latent_dim} latents, {leader.score:.4f} bits/dim"
 
 
-def _shown(bar: Any) -> Told:
+def _shown(bar: Any) -> Callable[[Race, int, int], None]:
     def show(race: Race, done: int, planned: int) -> None:
         bar.total = planned
         bar.set_postfix_str(f"leads: {leading(race)}", refresh=False)

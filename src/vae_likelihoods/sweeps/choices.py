@@ -50,10 +50,12 @@ class Choices:
     Args:
         choices: the settings; none: the study is not tuned.
         race: what the report says of the race, see `search.race`.
+        asked: a hash of what was asked of the race; while it is the same, the choices stay.
     """
 
     choices: Sequence[Choice]
     race: Mapping[str, Any] = field(default_factory=dict)
+    asked: str = ""
 
     @property
     def tuned(self) -> list[str]:
@@ -85,6 +87,7 @@ class Choices:
                 {**choice.settings, "validation_bits_per_dim": choice.bits_per_dim} for choice in self.choices
             ],
             "race": dict(self.race),
+            "asked": self.asked,
         }
         write_text(path, _HEAD + yaml.safe_dump(content, sort_keys=False, width=110))
 
@@ -106,12 +109,12 @@ class Choices:
                 )
                 for each in content["choices"]
             ]
-            race = dict(content.get("race") or {})
+            race, asked = dict(content.get("race") or {}), str(content.get("asked", ""))
             whole = all(isinstance(each.settings.get("likelihood"), str) for each in choices)
         except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
-            whole, choices, race = False, [], {}
+            whole, choices, race, asked = False, [], {}, ""
         require(whole, "tune", path, f"is damaged; {remedy}")
-        return cls(choices, race)
+        return cls(choices, race, asked)
 
 
 def _value(override: Override) -> str:
