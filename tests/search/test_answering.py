@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 import vae_likelihoods as vl
 from processes import Started, wait_for
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.search.request import Request
+from vae_likelihoods.search.answering import Answering
+from vae_likelihoods.search.request import Clock, Request
 from vae_likelihoods.search.shortlist import latent_dims, shortlist
 
 LIKELIHOOD = """
@@ -115,6 +117,13 @@ def test_a_folder_becomes_an_answer_though_it_was_interrupted(
         ({"source": Path("/nosuch")}, "there is no such folder or file"),
         ({"latents": [0]}, "must be whole numbers, at least 1"),
         ({"seed": -1}, "must be a whole number, at least 0"),
+        ({"study": "2024"}, "begins with a letter"),
+        ({"study": "null"}, "no word of YAML"),
+        ({"out": Path("x${oc.env:HOME}")}, "rename it"),
+        ({"out": Path("two\nlines")}, "rename it"),
+        ({"conf": ["file:///a${b}"]}, "rename it"),
+        ({"options": ["seed=3"]}, "is what --likelihoods, --latents"),
+        ({"options": ["dataset=digits"]}, "is what --likelihoods, --latents"),
     ],
 )
 def test_an_impossible_request_is_refused(tmp_path: Path, change: dict[str, object], reason: str) -> None:
@@ -122,14 +131,79 @@ def test_an_impossible_request_is_refused(tmp_path: Path, change: dict[str, obje
         Request(**{"source": tmp_path, **change})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["<script>", "a b", "ümlaut", "..", "x" * 300])
+@pytest.mark.parametrize(
+    "name", ["<script>", "a b", "ümlaut", "..", "x" * 300, "2024", "1e5", "null", "True", "nan", "yes", "on"]
+)
 def test_a_folder_of_any_name_has_a_plain_one(tmp_path: Path, name: str) -> None:
     assert Request(source=tmp_path).name
     request = Request.__new__(Request)
     object.__setattr__(request, "source", tmp_path / name)
     object.__setattr__(request, "study", None)
     assert set(request.name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
-    assert 0 < len(request.name) <= 60
+    assert 0 < len(request.name) <= 67
+    (override,) = OverridesParser.create().parse_overrides([f"dataset={request.name}"])
+    assert override.value() == request.name  # a text, for Hydra and for YAML
+    assert yaml.safe_load(request.name) == request.name
+
+
+def prepared(photos: Path, out: Path, *options: str) -> Answering:
+    """Read a folder as an answer does; return what goes on from there."""
+    request = Request(source=photos, out=out, options=options)
+    answering = Answering(request, Clock(5, 0), lambda text: None)
+    answering.prepare()
+    return answering
+
+
+def test_settings_of_the_data_set_reach_it(photos: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in photos.iterdir())
+    rows = [f"{name},{place % 40}" for place, name in enumerate(names)]
+    (tmp_path / "patients.csv").write_text("\n".join(["file,group", *rows]) + "\n")
+    out = tmp_path / "it's (odd), [a]=b"
+    words = [f"dataset.groups='{tmp_path / 'patients.csv'}'", "dataset.test_size=0.2", "network.hidden=[8]"]
+    answering = prepared(photos, out, *words)
+    assert answering.card["counts"]["test"] == pytest.approx(80, abs=10)
+    index = json.loads((out / "data" / "raw" / "my-photos" / "index.json").read_text())
+    of_file = dict(zip(index["files"], index["group"], strict=True))
+    assert of_file[names[0]] == of_file[names[40]] == "0"
+    (cell, *_) = answering.cells(["training.epochs=3"])
+    assert cell.settings.network["hidden"] == [8]
+    assert cell.settings.runtime.folder == out  # whatever characters it has
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("dataset.fitt=pad", "dataset.fitt=pad: cannot be set here. Choices: .*fit"),
+        ("dataset.path=/x", "cannot be set here"),
+        ("dataset.test_size=0.1,0.2", "must be one value"),
+        ("dataset.test_size=[0.1", "cannot be read"),
+        ("dataset.fit=squash", "fit=squash"),
+    ],
+)
+def test_a_setting_that_no_data_set_has_is_refused_and_nothing_written(
+    photos: Path, tmp_path: Path, word: str, reason: str
+) -> None:
+    with pytest.raises(SettingError, match=reason):
+        prepared(photos, tmp_path / "out", word)
+    assert not list((tmp_path / "out").rglob("*.npy"))
+
+
+def test_images_that_came_while_nobody_prepared_them_are_prepared(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    before = sum(prepared(photos, out).card["counts"].values())
+    image = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(image).save(photos / "new.png")
+    with monkeypatch.context() as patched:
+        patched.setattr("vae_likelihoods.search.answering.prepare", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepared(photos, out)
+    assert sum(prepared(photos, out).card["counts"].values()) == before + 1
+
+
+def interrupted(*args: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_shortlist_follows_from_the_data() -> None:

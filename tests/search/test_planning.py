@@ -47,11 +47,13 @@ def test_more_time_buys_no_less() -> None:
     assert max(spent) == spent[-1] or spent[-1] > 0.9 * max(spent)
 
 
-def test_too_little_time_is_refused_with_the_minutes_that_are_needed() -> None:
-    slow = [Speed(1.0, 1e-3)] * 4
-    found, least = plan(["network=mlp"], slow, COUNTS, 300, 2, last=True)
+@pytest.mark.parametrize("train", [*range(100, 40_000, 1_717), 10_432, 2_000_000])
+@pytest.mark.parametrize("slowest", [1.0, 5.0])
+def test_too_little_time_is_refused_with_the_minutes_that_are_needed(train: int, slowest: float) -> None:
+    slow, counts = [Speed(1.0, 1e-3)] * 4 + [Speed(slowest, 1e-3)], Counts(train, train // 10, train // 10)
+    found, least = plan(["network=mlp"], slow, counts, 300, 2, last=True)
     assert found is None
-    again, _ = plan(["network=mlp"], slow, COUNTS, 60 * 1.2 * least, 2, last=True)
+    again, _ = plan(["network=mlp"], slow, counts, 60 * math.ceil(least), 2, last=True)
     assert again is not None
     assert again.epochs >= planning.FEWEST_EPOCHS
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.sweeps import studies
+from vae_likelihoods.sweeps.studies import quoted
 
 AXES = {
     "dataset": "digits",
@@ -124,3 +126,13 @@ studies:
     assert studies.expanded(["-m", "seed=0"], tmp_path / "absent.yaml") == ["-m", "seed=0"]
     with pytest.raises(SettingError, match=r"study=yours: is not in .*Choices: mine\.$"):
         studies.expanded(["--study=yours"], tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "value", ["it's", r"a\'b", "a\\", "(x)[y],=#% {z}", '"q"', "null", "1", r"\\", "", " a ", r"a\\'\\"]
+)
+def test_a_quoted_text_is_read_back(value: str) -> None:
+    words = [f"a={quoted(value)}", f"b=[{quoted(value)},{quoted(value)}]"]
+    one, two = OverridesParser.create().parse_overrides(words)
+    assert one.value() == value
+    assert two.value() == [value, value]

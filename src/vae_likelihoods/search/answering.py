@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from vae_likelihoods.cells.cell import Cell
@@ -63,7 +65,7 @@ def answer(request: Request, say: Say) -> str:
         state["used_seconds"] = round(clock.used, 1)
         write_json(state_path, state)
 
-    runner = _Runner(request, clock, say)
+    runner = Answering(request, clock, say)
     try:
         runner.prepare()
         if "plan" not in state:
@@ -101,7 +103,7 @@ def _state(path: Path, request: Request) -> dict[str, Any]:
     return state
 
 
-class _Runner:
+class Answering:
     """The steps of an answer, one after the other."""
 
     def __init__(self, request: Request, clock: Clock, say: Say) -> None:
@@ -125,10 +127,13 @@ class _Runner:
         with under("dataset"):
             source = build(OmegaConf.create(config))
             raw.mkdir(parents=True, exist_ok=True)
-            changed = source.download(raw)
-        if changed or not (prepared / "data_card.json").is_file():
+            source.download(raw)
+        made, wanted = self.root / "logs" / "prepared" / f"{self.name}.json", _state_of(raw)
+        there = json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
+        if there != wanted or not (prepared / "data_card.json").is_file():
             self.say("preparing the images")
             prepare(source, raw, prepared)
+            write_json(made, wanted)
         self.card: dict[str, Any] = json.loads((prepared / "data_card.json").read_text(encoding="utf-8"))
         counts, shape = self.card["counts"], " x ".join(map(str, self.card["shape"]))
         splits = ", ".join(f"{count:,} {split}" for split, count in counts.items())
@@ -138,14 +143,15 @@ class _Runner:
         """Write the YAML of the data set, unless it is there; return what it says."""
         request, kind = self.request, "folder" if self.request.source.is_dir() else "arrays"
         config: Any = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "dataset" / f"{kind}.yaml"))
-        config |= {"name": self.name, "path": str(request.source.absolute())}
+        given: dict[str, Any] = {"name": self.name, "path": str(request.source.absolute())}
         if kind == "folder":
-            config |= {"size": request.size, "colour": request.colour}
+            given |= {"size": request.size, "colour": request.colour}
         else:
             reason = "is for folders of image files; arrays have their size"
             require(request.size is None and request.colour == "auto", "--size", request.size, reason)
             if request.levels is not None:
-                config["native_levels"] = request.levels
+                given["native_levels"] = request.levels
+        config |= given | _settings(request.words[0], {key for key in config if key[0] != "_"} - set(given))
         path = self.root / "conf" / "dataset" / f"{self.name}.yaml"
         self._written = None if path.exists() else path
         if path.is_file():
@@ -172,9 +178,9 @@ class _Runner:
         """
         self.say(f"measuring how fast these train: {', '.join(self.likelihoods)}")
         counts = Counts(**self.card["counts"])
-        given = any(word.startswith("network=") for word in self.request.options)
+        given = any(word.startswith("network=") for word in self.request.words[1])
         networks = [[]] if given else NETWORKS
-        grids = [self._cells([*words, f"training.batch_size={counts.batch}"]) for words in networks]
+        grids = [self.cells([*words, f"training.batch_size={counts.batch}"]) for words in networks]
         for cell in (cell for cells in grids for cell in cells):
             cell.check()
         workers = grids[0][0].settings.runtime.parallel
@@ -188,7 +194,7 @@ class _Runner:
                 plan, least = planning.plan(network, speeds, counts, self.clock.left, workers, last)
                 if plan is not None:
                     return plan
-        reason = f"too short for these images on this machine: about {math.ceil(1.1 * least)} are needed"
+        reason = f"too short for these images on this machine: about {math.ceil(least)} are needed"
         raise SettingError("--minutes", f"{self.request.minutes:g}", reason)
 
     def _speeds(self, pool: Workers, cells: Sequence[Cell]) -> list[Speed]:
@@ -216,10 +222,10 @@ class _Runner:
 
     def _search_path(self) -> list[str]:
         own = [] if self.request.study else [f"file://{self.root / 'conf'}"]
-        paths = [*own, *self.request.conf]
+        paths = [studies.quoted(path) for path in (*own, *self.request.conf)]
         return [f"hydra.searchpath=[{','.join(paths)}]"] if paths else []
 
-    def _cells(self, words: Sequence[str]) -> list[Cell]:
+    def cells(self, words: Sequence[str]) -> list[Cell]:
         """Return a cell of each likelihood with the largest latent size."""
         study = {
             "dataset": self.name,
@@ -227,7 +233,7 @@ class _Runner:
             "likelihood": ",".join(self.likelihoods),
             "latent_dim": max(self.latents),
             "seed": 0,
-            "options": shlex.join([*self._search_path(), *words, *self.request.options]),
+            "options": shlex.join([*self._search_path(), *words, *self.request.words[1]]),
         }
         return studies.grid(self.name, study, self.root)
 
@@ -242,7 +248,7 @@ class _Runner:
             "likelihood": ",".join(self.likelihoods),
             "latent_dim": ",".join(map(str, self.latents)),
             "seed": self._fresh(MOST_SEEDS),
-            "options": shlex.join([*self._search_path(), *plan.options, *self.request.options]),
+            "options": shlex.join([*self._search_path(), *plan.options, *self.request.words[1]]),
             "tune": {
                 "trials": plan.trials,
                 "seed": first,
@@ -295,7 +301,7 @@ class _Runner:
             content = {"datasets": [self.name], "studies": {self.name: self.study}}
             write_text(self.root / "params.yaml", yaml.safe_dump(content, sort_keys=False, width=110))
         words = ["-m", *studies.overrides(self.name, self.study, self.root / FOLDER)]
-        elsewhere = [] if self.request.study else [f"runtime.root='{self.root}'"]
+        elsewhere = [] if self.request.study else [f"runtime.root={studies.quoted(str(self.root))}"]
         for stage in ("train", "evaluate"):
             self._stage(stage, [*words, *elsewhere])
 
@@ -419,3 +425,31 @@ class _Runner:
         text = "\n".join(lines)
         write_text(self._reports / "answer.txt", text + "\n")
         return text
+
+
+def _settings(words: Sequence[str], keys: set[str]) -> dict[str, Any]:
+    """Return the values of `KEY=VALUE` words, by key.
+
+    Raises:
+        SettingError: a word is none, or its key is not one of `keys`.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        require(key in keys, f"dataset.{key}", value, "cannot be set here", sorted(keys))
+        try:
+            (override,) = OverridesParser.create().parse_overrides([word])
+            require(not override.is_sweep_override(), f"dataset.{key}", value, "must be one value")
+            found[key] = override.value()
+        except HydraException as error:
+            reason = f"cannot be read: {' '.join(str(error).split())}"
+            raise SettingError(f"dataset.{key}", value, reason) from None
+    return found
+
+
+def _state_of(folder: Path) -> dict[str, list[int]]:
+    """Return the size and the time of the last change of every file in a folder, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns] for path in files
+    }

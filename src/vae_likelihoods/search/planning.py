@@ -162,16 +162,19 @@ def plan(
         workers: how many cells are trained at the same time.
         last: whether no network is cheaper: fewer steps than wanted will do then.
     """
+    least, one = LEAST if last else WANTED, _seconds_of_a_draw(speeds, counts)
+    affordable = [draws for draws in DRAWS[:-1] if draws * one <= SCORING * seconds * workers]
     best: Plan | None = None
     for trials in TRIALS:
-        draws, scoring = _draws(speeds, counts, seconds * workers)
-        room = (seconds - STARTS) * workers * SPARE - scoring
-        steps = int(room / _cost_of_a_step(speeds, counts, trials))
-        epochs = max(1, min(steps, MOST) // counts.steps)
-        trained = epochs * counts.steps
-        if epochs >= FEWEST_EPOCHS and trained >= (LEAST if last else WANTED):
-            best = Plan(list(network), trials, epochs, counts.batch, min(100, trained // 20), draws)
-        if best is not None and trained >= WANTED:
+        for draws in (*affordable, DRAWS[-1]):
+            room = (seconds - STARTS) * workers * SPARE - draws * one
+            steps = int(room / _cost_of_a_step(speeds, counts, trials))
+            epochs = min(steps, max(MOST, FEWEST_EPOCHS * counts.steps)) // counts.steps
+            trained = epochs * counts.steps
+            if epochs >= FEWEST_EPOCHS and trained >= least:
+                best = Plan(list(network), trials, epochs, counts.batch, min(100, trained // 20), draws)
+                break
+        if best is not None and best.epochs * counts.steps >= WANTED:
             break
     return best, _least_minutes(speeds, counts, workers)
 
@@ -185,15 +188,13 @@ def _cost_of_a_step(speeds: Sequence[Speed], counts: Counts, trials: int) -> flo
     return sum(each) * (share + SEEDS) + SEEDS * max(each)  # a latent size that ties with the leader
 
 
-def _draws(speeds: Sequence[Speed], counts: Counts, seconds: float) -> tuple[int, float]:
-    """Return how many draws of z the scores have, and what they cost in a worker's seconds."""
-    once = (SEEDS * counts.test) * (sum(s.draw for s in speeds) + max(s.draw for s in speeds))
-    draws = next((each for each in DRAWS if each * once <= SCORING * seconds), DRAWS[-1])
-    return draws, draws * once
+def _seconds_of_a_draw(speeds: Sequence[Speed], counts: Counts) -> float:
+    """Return the worker's seconds that one more draw of z for each image costs in all scores."""
+    return SEEDS * counts.test * (sum(s.draw for s in speeds) + max(s.draw for s in speeds))
 
 
 def _least_minutes(speeds: Sequence[Speed], counts: Counts, workers: int) -> float:
-    steps = max(LEAST, FEWEST_EPOCHS * counts.steps)
-    work = steps * _cost_of_a_step(speeds, counts, TRIALS[-1])
-    scoring = DRAWS[-1] * SEEDS * counts.test * 2 * sum(speed.draw for speed in speeds)
+    epochs = max(FEWEST_EPOCHS, math.ceil(LEAST / counts.steps))
+    work = (epochs * counts.steps + 1) * _cost_of_a_step(speeds, counts, TRIALS[-1])
+    scoring = DRAWS[-1] * _seconds_of_a_draw(speeds, counts)
     return ((work + scoring) / (SPARE * workers) + STARTS) / 60

@@ -10,8 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import PROJECT
+from vae_likelihoods.sweeps.studies import AXES
 
 FEWEST_MINUTES = 5.0
 _LONGEST = 60  # characters of a name that is made of a folder's
@@ -58,19 +61,35 @@ class Request:
             self.out,
             "a study is written into the project; leave out --study or --out",
         )
-        plain = self.study is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.study)
-        reason = "may have letters a-z and A-Z, digits, _ and -, and begins with a letter or a digit"
-        require(bool(plain), "--study", self.study, reason)
+        plain = self.study is None or _plain(self.study)
+        reason = "may have letters a-z and A-Z, digits, _ and -, begins with a letter, and is no word of YAML"
+        require(plain, "--study", self.study, reason)
         require(self.source.exists(), "images", self.source, "there is no such folder or file")
+        source = self.source.absolute()
+        for key, path in (("images", source), ("--out", self.out), *(("--conf", c) for c in self.conf)):
+            shown = str(path)
+            odd = "${" in shown or not shown.isprintable()
+            reason = "its path has ${ or a character that cannot be shown; rename it"
+            require(not odd, key, shown, reason)
+        for word in self.options:
+            key, _, value = word.partition("=")
+            reason = "is what --likelihoods, --latents, --levels, --seed and --study say"
+            require(key not in (*AXES, "study"), key, value, reason)
         sizes = all(size >= 1 for size in self.latents)
         require(sizes, "--latents", ",".join(map(str, self.latents)), "must be whole numbers, at least 1")
         require(self.seed >= 0, "--seed", self.seed, "must be a whole number, at least 0")
 
     @property
     def name(self) -> str:
-        """The name of the data set, and of the study."""
-        own = re.sub(r"[^A-Za-z0-9_-]+", "-", self.source.absolute().stem).strip("-_")
-        return self.study or own[:_LONGEST] or "images"
+        """The name of the data set, and of the study: `images-2024` for a folder that is called 2024."""
+        own = re.sub(r"[^A-Za-z0-9_-]+", "-", self.source.absolute().stem).strip("-_")[:_LONGEST]
+        return self.study or (own if _plain(own) else f"images-{own}".rstrip("-"))
+
+    @property
+    def words(self) -> tuple[list[str], list[str]]:
+        """The further settings: those of the data set, without `dataset.`, and those of every cell."""
+        own = [word for word in self.options if word.startswith("dataset.")]
+        return [word.partition(".")[2] for word in own], [word for word in self.options if word not in own]
 
     @property
     def root(self) -> Path:
@@ -104,6 +123,12 @@ class Clock:
 
     def __str__(self) -> str:
         return f"[{_minutes(self.used)} of {_minutes(self.budget)}]"
+
+
+def _plain(name: str) -> bool:
+    """Return whether a name stands for itself in YAML and in a command line."""
+    letters = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) is not None
+    return letters and isinstance(yaml.safe_load(name), str) and name.lower() not in ("nan", "inf")
 
 
 def _minutes(seconds: float) -> str:

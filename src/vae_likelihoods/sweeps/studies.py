@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -79,12 +80,23 @@ def overrides(name: str, study: Any, tune: Path | None = None) -> list[str]:
     chosen = []
     if axes.pop("tune", None) is not None:
         path = (tune or PROJECT / FOLDER) / f"{name}.yaml"
-        chosen = ["hydra/sweeper=tuned", f"hydra.sweeper.choices='{path}'"]
+        chosen = ["hydra/sweeper=tuned", f"{_CHOICES}={quoted(str(path))}"]
         axes = {key: value for key, value in axes.items() if key not in USUAL}
     for key, value in axes.items():
         reason = "must be written as a Hydra sweep: commas between the values, no brackets"
         require(isinstance(value, str | int | float), f"{where}.{key}", value, reason)
     return [*chosen, *(f"{key}={value}" for key, value in axes.items()), *further, f"study={name}"]
+
+
+def quoted(value: str) -> str:
+    """Return a text as a value that Hydra reads back, whatever characters it has; `${` has its own meaning.
+
+    Example:
+        >>> print(quoted("it's"))
+        'it\\'s'
+    """
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and "\\'"), value)
+    return f"'{escaped}'"
 
 
 def options_of(where: str, study: Mapping[str, Any]) -> list[str]:
