@@ -202,6 +202,13 @@ def test_images_that_came_while_nobody_prepared_them_are_prepared(
     assert sum(prepared(photos, out).card["counts"].values()) == before + 1
 
 
+def test_a_folder_in_which_nothing_can_be_tracked_is_refused_first(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="MLflow cannot have a database"):
+        prepared(photos, tmp_path / "half 50%")
+    assert not (tmp_path / "half 50%").exists()
+    assert prepared(photos, tmp_path / "half 50%", "tracking=none").card
+
+
 def interrupted(*args: object) -> None:
     raise KeyboardInterrupt
 

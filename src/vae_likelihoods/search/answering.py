@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from vae_likelihoods.search.workers import Workers
 from vae_likelihoods.sweeps import studies
 from vae_likelihoods.sweeps.choices import FOLDER, Choices
 from vae_likelihoods.sweeps.stages import TrainingStage
+from vae_likelihoods.tracking.connection import store_uri
 from vae_likelihoods.tracking.registry import register_reported
 
 STATE = "answer.json"
@@ -122,6 +124,8 @@ class Answering:
 
     def prepare(self) -> None:
         """Read the images, and say what they are."""
+        if not any(word.startswith("tracking") for word in self.request.words[1]):
+            store_uri(os.environ.get("MLFLOW_TRACKING_URI"), self.root)  # refused now, not after the race
         config = self._dataset()
         raw, prepared = (self.root / "data" / kind / self.name for kind in ("raw", "prepared"))
         with under("dataset"):
