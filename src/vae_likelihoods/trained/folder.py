@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,13 @@ from vae_likelihoods.trained.parts import GROUPS, require_registered
 from vae_likelihoods.training.checkpoints import load_weights
 
 FORMAT = 1
-_MOST_BYTES = 1 << 18  # of a configuration
+# Far above what a model has (its configuration takes 1 KB), far below what is slow to read or to build.
+_MOST_BYTES = 1 << 14  # of a configuration
+_MOST_NESTED = 16  # lists and mappings within each other
+_MOST_LISTED = 64  # entries of a list: of layers, for instance
+_MOST_CHARACTERS = 1 << 8  # of a text, and of a number
 _MOST_PIXELS = 1 << 26  # of an image, times channels
+_NUMBERS = {"levels": (2, 256), "latent_dim": (1, math.inf), "seed": (0, math.inf)}  # least and most
 
 
 @dataclass(frozen=True)
@@ -64,19 +70,18 @@ class RunFolder:
             )
         model, config = _mapping(path, MODEL, json.loads), _mapping(path, CONFIG, _plain_yaml)
         written = model.get("format")
-        require(
-            written == FORMAT, "folder", path, f"has the format {written}, and this version reads {FORMAT}"
-        )
+        reason = f"has the format {reprlib.repr(written)}, and this version reads {FORMAT}"
+        require(written == FORMAT, "folder", path, reason)
         hashes = model.get("sha256")
         for name in (CONFIG, WEIGHTS):
             right = isinstance(hashes, Mapping) and hashes.get(name) == sha256(path / name)
             require(right, "folder", path, f"its {name} was changed, or is damaged")
         shape = _shape(path, model.get("shape"))
-        for key, least in (("levels", 2), ("latent_dim", 1), ("seed", 0)):
+        for key, (least, most) in _NUMBERS.items():
             value = config.get(key)
-            require(
-                type(value) is int and value >= least, key, value, f"must be a whole number, at least {least}"
-            )
+            limit = f"at least {least}" if most == math.inf else f"{least} .. {most}"
+            fits = type(value) is int and least <= value <= most
+            require(fits, key, value, f"must be a whole number, {limit}")
         return cls(path, config, shape)
 
     @property
@@ -140,25 +145,51 @@ def described(shape: tuple[int, int, int], config: str, weights: Path) -> dict[s
 
 
 def _shape(path: Path, shape: Any) -> tuple[int, int, int]:
-    reason = f"images of the shape {shape} are none that are modelled"
+    reason = f"images of the shape {reprlib.repr(shape)} are none that are modelled"
     listed = isinstance(shape, list) and len(shape) == 3 and all(type(side) is int for side in shape)
     require(listed and min(shape) > 0 and math.prod(shape) <= _MOST_PIXELS, "folder", path, reason)
     channels, height, width = shape
     return channels, height, width
 
 
+class _TooMuch(ValueError):  # noqa: N818 - reads as what is wrong
+    """More than any model has; the text says of what."""
+
+
 def _plain_yaml(text: str) -> Any:
-    """Read YAML without aliases, with which a few lines stand for more values than there is memory."""
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-        raise ValueError("has aliases")
+    """Read YAML, of which nothing is built before all of it is known to be small.
+
+    Raises:
+        ValueError: it has aliases, with which a few lines stand for more values than there is memory; or a
+            list or text is too long, or too much is nested (`_TooMuch`).
+    """
+    listed: list[int | None] = []  # entries of each list that is open; None: a mapping
+    for event in yaml.parse(text, yaml.SafeLoader):  # one after the other: the rest is not looked at
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("has aliases")
+        if isinstance(event, yaml.CollectionEndEvent):
+            listed.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            if listed and (count := listed[-1]) is not None:
+                listed[-1] = count + 1
+                if count == _MOST_LISTED:
+                    raise _TooMuch(f"has a list of more than {_MOST_LISTED} entries")
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MOST_CHARACTERS:
+                raise _TooMuch(f"has a value of {len(event.value):,} characters")
+            if isinstance(event, yaml.CollectionStartEvent):
+                listed.append(0 if isinstance(event, yaml.SequenceStartEvent) else None)
+                if len(listed) > _MOST_NESTED:
+                    raise _TooMuch(f"has more than {_MOST_NESTED} lists and mappings within each other")
     return yaml.safe_load(text)
 
 
 def _mapping(path: Path, name: str, parse: Any) -> Mapping[str, Any]:
+    reason = f"its {name} is damaged"
     try:
         content = parse((path / name).read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError, RecursionError):
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         content = None
-    require(isinstance(content, Mapping), "folder", path, f"its {name} is damaged")
+        reason = f"its {name} {error}" if isinstance(error, _TooMuch) else reason
+    require(isinstance(content, Mapping), "folder", path, reason)
     found: Mapping[str, Any] = content
     return found
