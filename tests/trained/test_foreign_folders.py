@@ -218,6 +218,42 @@ def refused_at_once(folder: Path, said: str) -> None:
     assert len(str(error.value)) < 500
 
 
+READING = {"colour": "grey", "size": [8, 8], "fit": "pad", "background": [9, 9, 9], "sixteen_bit": "reduce"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(
+            {key: value}
+            for key in READING
+            for value in (None, "x", [1, 2, 3, 4], 7, {})
+            if (key, value) != ("size", None)
+        ),
+        {"colour": "rgb"},
+        {"size": [9, 8]},
+        {"background": [1, 2, 256]},
+        {"another": 1},
+    ],
+    ids=str,
+)
+def test_a_reading_of_pictures_that_cannot_be_is_refused(folder: Path, wrong: dict[str, Any]) -> None:
+    content = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**content, "decoding": {**READING, **wrong}}))
+    with pytest.raises(
+        SettingError, match=r"^folder=.*: its model.json has a decoding (of image files that|to images of)"
+    ):
+        vl.load(folder)
+
+
+@pytest.mark.parametrize("wrong", ["x", 1, [READING], []])
+def test_a_reading_that_is_none_is_refused(folder: Path, wrong: Any) -> None:
+    content = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**content, "decoding": wrong}))
+    with pytest.raises(SettingError, match=r"its model.json has a decoding of image files that cannot be"):
+        vl.load(folder)
+
+
 def test_classes_of_another_package_need_trust(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: torch.Tensor
 ) -> None:

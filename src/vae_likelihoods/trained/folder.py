@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from vae_likelihoods.cells.build import build
 from vae_likelihoods.cells.run_files import CONFIG, MODEL, WEIGHTS
+from vae_likelihoods.datasets.pictures import DECODING, Decoding
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import sha256
 from vae_likelihoods.models.vae import VAE
@@ -42,11 +43,13 @@ class RunFolder:
         path: the folder.
         config: its config.yaml, as plain values.
         shape: C, H, W of its images.
+        decoding: how image files became the images that it was trained on; None: the folder does not say.
     """
 
     path: Path
     config: Mapping[str, Any]
     shape: tuple[int, int, int]
+    decoding: Decoding | None
 
     @classmethod
     def read(cls, path: Path) -> RunFolder:
@@ -82,7 +85,7 @@ class RunFolder:
             limit = f"at least {least}" if most == math.inf else f"{least} .. {most}"
             fits = type(value) is int and least <= value <= most
             require(fits, key, value, f"must be a whole number, {limit}")
-        return cls(path, config, shape)
+        return cls(path, config, shape, _decoding(path, model.get("decoding"), shape))
 
     @property
     def name(self) -> str:
@@ -138,10 +141,37 @@ class RunFolder:
             raise SettingError("folder", self.path, f"its {WEIGHTS} is damaged ({error})") from None
 
 
-def described(shape: tuple[int, int, int], config: str, weights: Path) -> dict[str, Any]:
-    """Return the content of model.json for a configuration's text and a file of weights."""
+def described(
+    shape: tuple[int, int, int], config: str, weights: Path, prepared: Path | None = None
+) -> dict[str, Any]:
+    """Return the content of model.json.
+
+    Args:
+        shape: C, H, W.
+        config: the text of the configuration.
+        weights: their file.
+        prepared: the folder of the data set, which says how its images were read from files, if they were.
+    """
     hashes = {CONFIG: hashlib.sha256(config.encode()).hexdigest(), WEIGHTS: sha256(weights)}
-    return {"format": FORMAT, "shape": list(shape), "sha256": hashes}
+    content = {"format": FORMAT, "shape": list(shape), "sha256": hashes}
+    if prepared is not None and (prepared / DECODING).is_file():
+        content["decoding"] = _mapping(prepared, DECODING, json.loads)
+    return content
+
+
+def _decoding(path: Path, given: Any, shape: tuple[int, int, int]) -> Decoding | None:
+    if given is None:
+        return None
+    try:
+        tuples = {key: each and tuple(each) for key, each in given.items() if key in ("size", "background")}
+        decoding = Decoding(**{**given, **tuples})
+    except (AttributeError, SettingError, TypeError):
+        reason = f"its {MODEL} has a decoding of image files that cannot be"
+        raise SettingError("folder", path, reason) from None
+    fits = decoding.size in (None, shape[1:]) and shape[0] == {"grey": 1, "rgb": 3}[decoding.colour]
+    reason = f"its {MODEL} has a decoding to images of another shape"
+    require(fits, "folder", path, reason)
+    return decoding
 
 
 def _shape(path: Path, shape: Any) -> tuple[int, int, int]:

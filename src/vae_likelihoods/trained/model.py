@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_likelihoods.errors import SettingError, require, require_count
+from vae_likelihoods.datasets.pictures import Decoding
 from vae_likelihoods.inference.bounds import importance_weighted
 from vae_likelihoods.models import blocks
 from vae_likelihoods.models.vae import VAE, standard_normal
@@ -41,11 +42,18 @@ class TrainedModel:
 
     Attributes:
         levels: K.
+        decoding: how image files became the images that it was trained on; None: not known.
         latent_dim: L.
     """
 
-    def __init__(self, vae: VAE, config: Mapping[str, Any], shape: tuple[int, int, int]) -> None:
-        self.vae, self.config, self.shape = vae, config, shape
+    def __init__(
+        self,
+        vae: VAE,
+        config: Mapping[str, Any],
+        shape: tuple[int, int, int],
+        decoding: Decoding | None = None,
+    ) -> None:
+        self.vae, self.config, self.shape, self.decoding = vae, config, shape, decoding
         self.levels, self.latent_dim = vae.likelihood.levels, vae.latent_dim
 
     def __repr__(self) -> str:
