@@ -99,6 +99,8 @@ def test_lines_begin_and_end_at_the_codes(folder: Path, images: torch.Tensor) ->
         (lambda model, images: model.sample(0), "count=0: must be a whole number, at least 1"),
         (lambda model, images: model.log_prob(images, samples=0), "samples=0: "),
         (lambda model, images: model.interpolate(images[0], images[1], 1), "steps=1: "),
+        (lambda model, images: model.traverse(images[0], reach=float("nan")), "reach=nan: must be a finite"),
+        (lambda model, images: model.traverse(images[0], reach="3"), "reach=3: must be a finite number"),
     ],
 )
 def test_bad_input_is_refused(
@@ -106,6 +108,136 @@ def test_bad_input_is_refused(
 ) -> None:
     with pytest.raises(SettingError) as error:
         use(vl.load(folder, device="cpu"), images)
+    assert said in str(error.value)
+
+
+# --- Arrays and tensors of all kinds
+
+NUMPY = (
+    "uint8",
+    "int8",
+    "uint16",
+    ">u2",
+    "uint32",
+    ">u4",
+    "uint64",
+    ">u8",
+    "int16",
+    ">i2",
+    "int32",
+    ">i4",
+    "int64",
+    ">i8",
+)
+TORCH = (torch.int8, torch.uint16, torch.int16, torch.uint32, torch.int32, torch.uint64, torch.int64)
+
+
+def forms(levels: np.ndarray) -> list[np.ndarray]:
+    """The same numbers as they may lie in memory."""
+    frozen = levels.copy()
+    frozen.flags.writeable = False
+    backwards = levels[::-1, ..., ::-1].copy()[::-1, ..., ::-1]
+    unaligned = np.frombuffer(b"x" + levels.tobytes(), levels.dtype, offset=1).reshape(levels.shape)
+    assert min(backwards.strides) < 0
+    return [levels, frozen, backwards, np.asfortranarray(levels), unaligned]
+
+
+def test_levels_are_the_same_in_every_type_of_integers(folder: Path, images: torch.Tensor) -> None:
+    model, some = vl.load(folder, device="cpu"), images[:3]
+    given: list[Any] = [form for kind in NUMPY for form in forms(some.numpy().astype(kind))]
+    given += [some.to(kind) for kind in TORCH]
+    mean, bound = model.encode(some).mean, model.log_prob(some, samples=2)
+    uses: list[tuple[Callable[[Any], Any], torch.Tensor]] = [
+        (lambda x: model.encode(x).mean, mean),
+        (model.reconstruct, model.reconstruct(some)),
+        (lambda x: model.log_prob(x, samples=2), bound),
+        (lambda x: model.bits_per_dim(x, samples=2), model.bits_per_dim(some, samples=2)),
+        (lambda x: model.interpolate(x[0], x[1], 2), model.interpolate(some[0], some[1], 2)),
+        (lambda x: model.traverse(x[0], 2), model.traverse(some[0], 2)),
+    ]
+    for use, expected in uses:
+        for each in given:
+            found = use(each)
+            assert isinstance(found, type(each))
+            assert np.array_equal(found, expected)
+
+
+def test_latents_are_the_same_in_every_type_of_floats(folder: Path) -> None:
+    model = vl.load(folder, device="cpu")
+    z = np.array([[0.5, -2], [1, 0.25], [0, 3]], np.float32)
+    expected = model.decode(z)
+    for kind in ("float16", ">f2", "float32", ">f4", "float64", ">f8"):
+        for form in forms(z.astype(kind)):
+            assert np.array_equal(model.decode(form), expected)
+    for each in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        assert np.array_equal(model.decode(torch.from_numpy(z).to(each)), expected)
+
+
+ODD: list[tuple[Callable[[np.ndarray], Any], str]] = [
+    (lambda x: (x + 2**15).astype(np.uint16), "uint16 from 32768 to 327"),
+    (lambda x: x.astype(np.uint64) + 2**63, "uint64 from 9223372036854775808 to 92233720368547758"),
+    (lambda x: (x.astype(np.int64) - 1).astype(">i8"), "int64 from -1 to 1"),
+    (lambda x: torch.from_numpy(x + 2**15).to(torch.uint16), "uint16 from 32768 to 327"),
+    (lambda x: x.astype(object), "object: is no type of numbers that torch has"),
+    (lambda x: x.astype(str), "is no type of numbers that torch has"),
+    (lambda x: x.astype("M8[s]"), "is no type of numbers that torch has"),
+    (lambda x: x.astype(np.longdouble), "is no type of numbers that torch has"),
+    (lambda x: x.astype(bool), "bool: integers 0 .. 16"),
+    (lambda x: x.astype(complex), "complex128: integers 0 .. 16"),
+    (lambda x: x / 16, "float64 from 0 to 1: integers 0 .. 16"),
+    (lambda x: torch.from_numpy(x).to(torch.float8_e5m2), "float8_e5m2: integers 0 .. 16"),
+    (lambda x: torch.from_numpy(x).to_sparse(), "must be a plain tensor"),
+    (lambda x: torch.from_numpy(x).to("meta"), "must be a plain tensor"),
+    (lambda x: torch.quantize_per_tensor(torch.from_numpy(x).float(), 1, 0, torch.quint8), "must be a plain"),
+    (lambda x: np.ma.masked_equal(x, 0), "masked array: fill what is masked first"),
+    (lambda x: x.tolist(), "list: a numpy array or a tensor of torch is needed"),
+    (lambda x: None, "NoneType: a numpy array or a tensor of torch is needed"),
+    (lambda x: x[..., 0], "shape ["),
+    (lambda x: x[:0], "shape [0, "),
+    (lambda x: x[..., :0], "shape ["),
+    (lambda x: torch.from_numpy(x[:0]).to(torch.uint16), "shape [0, "),
+    (lambda x: np.uint16(3), "a numpy array or a tensor of torch is needed"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor|.*torch.ao.quantization:UserWarning")
+def test_what_is_no_levels_is_one_line(folder: Path, images: torch.Tensor) -> None:
+    model, some = vl.load(folder, device="cpu"), images[:3].numpy().astype(np.int64)
+    uses: list[tuple[str, Callable[[Any], Any], np.ndarray]] = [
+        ("images", model.encode, some),
+        ("images", model.reconstruct, some),
+        ("images", lambda x: model.log_prob(x, samples=2), some),
+        ("images", lambda x: model.bits_per_dim(x, samples=2), some),
+        ("start", lambda x: model.interpolate(x, some[0], 2), some[0]),
+        ("end", lambda x: model.interpolate(some[0], x, 2), some[0]),
+        ("image", model.traverse, some[0]),
+    ]
+    for key, use, levels in uses:
+        for change, said in ODD:
+            with pytest.raises(SettingError) as error:
+                use(change(levels))
+            line = str(error.value)
+            assert line.startswith(f"{key}=")
+            assert said in line
+            assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("z", "said"),
+    [
+        (np.zeros((1, 2), object), "z=object: is no type of numbers"),
+        (np.zeros((1, 2), np.longdouble), "is no type of numbers"),
+        (np.zeros((1, 2), complex), "z=torch.complex128: numbers with a fraction"),
+        (np.zeros((1, 2), np.uint16), "z=torch.uint16: numbers with a fraction"),
+        (np.zeros((0, 2)), "z=shape [0, 2]: latents [N, 2] are needed"),
+        (np.zeros(2), "z=shape [2]: "),
+        ([[0.0, 0.0]], "z=list: a numpy array or a tensor of torch is needed"),
+        (torch.zeros(1, 2).to_sparse(), "z=Tensor: must be a plain tensor"),
+    ],
+)
+def test_what_is_no_latents_is_one_line(folder: Path, z: Any, said: str) -> None:
+    with pytest.raises(SettingError) as error:
+        vl.load(folder, device="cpu").decode(z)
     assert said in str(error.value)
 
 
