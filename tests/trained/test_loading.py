@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 import torch
 
 import vae_likelihoods as vl
+from processes import PROJECT
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import read_csv
 
@@ -239,6 +242,22 @@ def test_what_is_no_latents_is_one_line(folder: Path, z: Any, said: str) -> None
     with pytest.raises(SettingError) as error:
         vl.load(folder, device="cpu").decode(z)
     assert said in str(error.value)
+
+
+# --- What people read first
+
+
+def test_the_lines_of_the_readme_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (PROJECT / "README.md").read_text(encoding="utf-8").partition("\n## Your images\n")[2]
+    (lines,) = re.findall(r"^```python\n(.*?)^```$", section.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
+    (named,) = re.findall(r'vl\.load\("(answers/[\w/.-]+)"\)', lines)
+    shutil.copytree(folder, tmp_path / named)
+    monkeypatch.chdir(tmp_path)
+    left: dict[str, Any] = {}
+    exec(lines, left)
+    assert left["images"].shape == (16, 1, 8, 8)
+    assert left["bits"].shape == (16,)
+    assert np.isfinite(left["bits"]).all()
 
 
 def test_importing_the_package_imports_no_torch() -> None:

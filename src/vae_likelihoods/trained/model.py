@@ -114,12 +114,15 @@ class TrainedModel:
     ) -> Any:
         """Return a lower bound on log p(x) in nats, [N]: importance-weighted (Burda et al. 2016, equation 8).
 
-        With the defaults, and all test images in their order, it is minus `nll_nats` of per_image.csv.
+        An evaluation has its k in metrics.json as `importance_samples`, and the study its decoded_at_once as
+        metric.bound.decoded_at_once; the folder of a model has neither. With the same, which are the defaults
+        unless the study set others, and all test images in their order on the same kind of device, this is
+        minus `nll_nats` of per_image.csv.
 
         Args:
             images: levels [N, C, H, W].
             samples: k; the bound rises with it to log p(x).
-            seed: of the draws; None: that of the training, as in the evaluation.
+            seed: of the draws; None: that of the training, as in every evaluation.
             decoded_at_once: images decoded together: memory, speed, and which noise an image gets.
 
         Raises:
