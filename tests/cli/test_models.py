@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,38 @@ def test_image_files_get_the_size_and_levels_of_the_model(images: np.ndarray) ->
     latents = vl.load(MODEL, device="cpu").encode(images)
     assert np.array_equal(stored["mean"], latents.mean)
     assert np.array_equal(stored["stddev"], latents.stddev)
+
+
+def test_what_a_model_does_not_know_of_pictures_is_one_line(
+    images: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("LA", (9, 12), (5, 0)).save("pictures/open.png")
+    unknown = (
+        "the model does not say how to read such images; assumed: alpha laid over the colour 0,0,0 (1 of 6)"
+    )
+    for command in ("encode", "score", "reconstruct"):
+        assert main([command, MODEL, "pictures", "--device", "cpu"]) == 0
+        said = capsys.readouterr().err
+        assert said == f"{command}: {unknown}, cropped (1 of 6), resized (5 of 6)\n"
+    assert main(["encode", MODEL, "levels.npy", "--device", "cpu"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_pictures_are_read_as_the_folder_of_the_model_says(
+    images: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same file scores as what it shows, over the background that the data set had."""
+    path = Path(MODEL, "model.json")
+    said = {"colour": "grey", "size": [8, 8], "fit": "pad", "background": [255] * 3, "sixteen_bit": "reduce"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "decoding": said}))
+    Image.new("LA", (4, 8), (5, 0)).save("open.png")
+    Image.new("L", (8, 8), 255).save("white.png")
+    written = []
+    for picture in ("open.png", "white.png"):
+        assert main(["score", MODEL, picture, "--samples", "4", "--device", "cpu"]) == 0
+        written.append(read_csv(Path("scores.csv"))[0]["bits_per_dim"])
+    assert written[0] == written[1]
+    assert capsys.readouterr().err == ""
 
 
 def test_samples_are_levels_or_a_picture(images: np.ndarray) -> None:

@@ -1,8 +1,9 @@
-"""A run folder as a model: the numbers of the evaluation, and folders that are hostile."""
+"""A run folder as a model: the numbers of the evaluation, from whatever arrays of levels."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,31 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import vae_likelihoods as vl
-from vae_likelihoods.datasets.prepared import PreparedDataset
+from processes import PROJECT
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import read_csv
-from vae_likelihoods.trained.folder import described
-
-FILES = ("config.yaml", "model.json", "model.safetensors")
-
-
-@pytest.fixture
-def folder(tiny_root: Path, tmp_path: Path) -> Path:
-    """Nothing but the three files of a trained cell."""
-    copied = tmp_path / "copied"
-    copied.mkdir()
-    for name in FILES:
-        shutil.copy(tiny_root / "runs" / "tiny" / "gaussian-2-0" / name, copied)
-    return copied
-
-
-@pytest.fixture
-def images(tiny_root: Path) -> torch.Tensor:
-    return PreparedDataset(tiny_root / "data" / "prepared" / "digits").split("test").images
-
 
 SCORE = """
 import sys
@@ -121,6 +102,8 @@ def test_lines_begin_and_end_at_the_codes(folder: Path, images: torch.Tensor) ->
         (lambda model, images: model.sample(0), "count=0: must be a whole number, at least 1"),
         (lambda model, images: model.log_prob(images, samples=0), "samples=0: "),
         (lambda model, images: model.interpolate(images[0], images[1], 1), "steps=1: "),
+        (lambda model, images: model.traverse(images[0], reach=float("nan")), "reach=nan: must be a finite"),
+        (lambda model, images: model.traverse(images[0], reach="3"), "reach=3: must be a finite number"),
     ],
 )
 def test_bad_input_is_refused(
@@ -131,150 +114,150 @@ def test_bad_input_is_refused(
     assert said in str(error.value)
 
 
-# --- Folders from elsewhere
+# --- Arrays and tensors of all kinds
+
+NUMPY = (
+    "uint8",
+    "int8",
+    "uint16",
+    ">u2",
+    "uint32",
+    ">u4",
+    "uint64",
+    ">u8",
+    "int16",
+    ">i2",
+    "int32",
+    ">i4",
+    "int64",
+    ">i8",
+)
+TORCH = (torch.int8, torch.uint16, torch.int16, torch.uint32, torch.int32, torch.uint64, torch.int64)
 
 
-def signed(folder: Path, change: Callable[[dict[str, Any]], None], shape: Any = (1, 8, 8)) -> Path:
-    """Change the configuration, and give it hashes that fit, as an attacker would."""
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    change(config)
-    text = yaml.safe_dump(config)
-    (folder / "config.yaml").write_text(text)
-    (folder / "model.json").write_text(json.dumps(described(shape, text, folder / "model.safetensors")))
-    return folder
+def forms(levels: np.ndarray) -> list[np.ndarray]:
+    """The same numbers as they may lie in memory."""
+    frozen = levels.copy()
+    frozen.flags.writeable = False
+    backwards = levels[::-1, ..., ::-1].copy()[::-1, ..., ::-1]
+    unaligned = np.frombuffer(b"x" + levels.tobytes(), levels.dtype, offset=1).reshape(levels.shape)
+    assert min(backwards.strides) < 0
+    return [levels, frozen, backwards, np.asfortranarray(levels), unaligned]
 
 
-def setting(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    def change(config: dict[str, Any]) -> None:
-        for key in path[:-1]:
-            config = config[key]
-        config[path[-1]] = value
+def test_levels_are_the_same_in_every_type_of_integers(folder: Path, images: torch.Tensor) -> None:
+    model, some = vl.load(folder, device="cpu"), images[:3]
+    given: list[Any] = [form for kind in NUMPY for form in forms(some.numpy().astype(kind))]
+    given += [some.to(kind) for kind in TORCH]
+    mean, bound = model.encode(some).mean, model.log_prob(some, samples=2)
+    uses: list[tuple[Callable[[Any], Any], torch.Tensor]] = [
+        (lambda x: model.encode(x).mean, mean),
+        (model.reconstruct, model.reconstruct(some)),
+        (lambda x: model.log_prob(x, samples=2), bound),
+        (lambda x: model.bits_per_dim(x, samples=2), model.bits_per_dim(some, samples=2)),
+        (lambda x: model.interpolate(x[0], x[1], 2), model.interpolate(some[0], some[1], 2)),
+        (lambda x: model.traverse(x[0], 2), model.traverse(some[0], 2)),
+    ]
+    for use, expected in uses:
+        for each in given:
+            found = use(each)
+            assert isinstance(found, type(each))
+            assert np.array_equal(found, expected)
 
-    return change
+
+def test_latents_are_the_same_in_every_type_of_floats(folder: Path) -> None:
+    model = vl.load(folder, device="cpu")
+    z = np.array([[0.5, -2], [1, 0.25], [0, 3]], np.float32)
+    expected = model.decode(z)
+    for kind in ("float16", ">f2", "float32", ">f4", "float64", ">f8"):
+        for form in forms(z.astype(kind)):
+            assert np.array_equal(model.decode(form), expected)
+    for each in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        assert np.array_equal(model.decode(torch.from_numpy(z).to(each)), expected)
 
 
-HOSTILE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
-    (setting("likelihood", "_target_", value="os.system"), "likelihood._target_=os.system: is no likelihood"),
-    (
-        setting("network", "_target_", value="subprocess.run"),
-        "network._target_=subprocess.run: is no network",
-    ),
-    (setting("model", "_target_", value="evil.VAE"), "model._target_=evil.VAE: is no model"),
-    # What a module of this package has imported, or defines for something else.
-    (setting("network", "_target_", value="vae_likelihoods.networks.mlp.nn.Linear"), "is no network"),
-    (setting("network", "_target_", value="vae_likelihoods.networks.mlp.check_widths"), "is no network"),
-    (setting("network", "_target_", value="vae_likelihoods.networks.auto.mlp"), "is no network"),
-    (setting("model", "_target_", value="vae_likelihoods.models.blocks.encoded"), "is no model"),
-    (setting("model", "_target_", value="vae_likelihoods.files.write_text"), "is no model"),
-    (
-        setting("likelihood", "_target_", value="vae_likelihoods.likelihoods.base.Likelihood"),
-        "is no likelihood",
-    ),
-    (
-        setting("likelihood", "_target_", value="vae_likelihoods.likelihoods..base.Likelihood"),
-        "is no likelihood",
-    ),
-    (setting("likelihood", "_target_", value=["os.system"]), "is no likelihood"),
-    (
-        setting("likelihood", "law", "_target_", value="os.system"),
-        "likelihood.law._target_=os.system: is no law",
-    ),
-    (
-        setting("likelihood", "law", "extra", value={"_target_": "os.system"}),
-        "must be a number, a text, or a",
-    ),
-    (setting("likelihood", "scale", value={"_target_": "os.system"}), "must be a number, a text, or a list"),
-    (
-        setting("likelihood", "scale", value=[[{"_target_": "os.system"}]]),
-        "must be a number, a text, or a list",
-    ),
-    (setting("likelihood", "scale", value="${oc.env:HOME}"), "must be a number, a text, or a list"),
-    (setting("network", "_args_", value=[1]), "network._args_=[1]: is no setting of a model"),
-    (setting("network", "_partial_", value=True), "is no setting of a model"),
-    (setting("network", "hidden", value=[10**9, 10**9]), "its weights are not those of its configuration"),
-    (setting("network", "hidden", value=[10**30]), "is larger than any setting of a model"),
-    (setting("latent_dim", value=10**12), "its weights are not those of its configuration"),
-    (setting("latent_dim", value=-1), "latent_dim=-1: must be a whole number"),
-    (setting("levels", value=10**9), "levels=1000000000: "),
-    (setting("seed", value="x"), "seed=x: "),
-    (setting("likelihood", value="gaussian"), "likelihood=gaussian: names no class"),
+ODD: list[tuple[Callable[[np.ndarray], Any], str]] = [
+    (lambda x: (x + 2**15).astype(np.uint16), "uint16 from 32768 to 327"),
+    (lambda x: x.astype(np.uint64) + 2**63, "uint64 from 9223372036854775808 to 92233720368547758"),
+    (lambda x: (x.astype(np.int64) - 1).astype(">i8"), "int64 from -1 to 1"),
+    (lambda x: torch.from_numpy(x + 2**15).to(torch.uint16), "uint16 from 32768 to 327"),
+    (lambda x: x.astype(object), "object: is no type of numbers that torch has"),
+    (lambda x: x.astype(str), "is no type of numbers that torch has"),
+    (lambda x: x.astype("M8[s]"), "is no type of numbers that torch has"),
+    (lambda x: x.astype(np.longdouble), "is no type of numbers that torch has"),
+    (lambda x: x.astype(bool), "bool: integers 0 .. 16"),
+    (lambda x: x.astype(complex), "complex128: integers 0 .. 16"),
+    (lambda x: x / 16, "float64 from 0 to 1: integers 0 .. 16"),
+    (lambda x: torch.from_numpy(x).to(torch.float8_e5m2), "float8_e5m2: integers 0 .. 16"),
+    (lambda x: torch.from_numpy(x).to_sparse(), "must be a plain tensor"),
+    (lambda x: torch.from_numpy(x).to("meta"), "must be a plain tensor"),
+    (lambda x: torch.quantize_per_tensor(torch.from_numpy(x).float(), 1, 0, torch.quint8), "must be a plain"),
+    (lambda x: np.ma.masked_equal(x, 0), "masked array: fill what is masked first"),
+    (lambda x: x.tolist(), "list: a numpy array or a tensor of torch is needed"),
+    (lambda x: None, "NoneType: a numpy array or a tensor of torch is needed"),
+    (lambda x: x[..., 0], "shape ["),
+    (lambda x: x[:0], "shape [0, "),
+    (lambda x: x[..., :0], "shape ["),
+    (lambda x: torch.from_numpy(x[:0]).to(torch.uint16), "shape [0, "),
+    (lambda x: np.uint16(3), "a numpy array or a tensor of torch is needed"),
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_folder_is_one_line_and_runs_nothing(
-    folder: Path, change: Callable[[dict[str, Any]], None], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.system", lambda *_: pytest.fail("code of the folder was run"))
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor|.*torch.ao.quantization:UserWarning")
+def test_what_is_no_levels_is_one_line(folder: Path, images: torch.Tensor) -> None:
+    model, some = vl.load(folder, device="cpu"), images[:3].numpy().astype(np.int64)
+    uses: list[tuple[str, Callable[[Any], Any], np.ndarray]] = [
+        ("images", model.encode, some),
+        ("images", model.reconstruct, some),
+        ("images", lambda x: model.log_prob(x, samples=2), some),
+        ("images", lambda x: model.bits_per_dim(x, samples=2), some),
+        ("start", lambda x: model.interpolate(x, some[0], 2), some[0]),
+        ("end", lambda x: model.interpolate(some[0], x, 2), some[0]),
+        ("image", model.traverse, some[0]),
+    ]
+    for key, use, levels in uses:
+        for change, said in ODD:
+            with pytest.raises(SettingError) as error:
+                use(change(levels))
+            line = str(error.value)
+            assert line.startswith(f"{key}=")
+            assert said in line
+            assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("z", "said"),
+    [
+        (np.zeros((1, 2), object), "z=object: is no type of numbers"),
+        (np.zeros((1, 2), np.longdouble), "is no type of numbers"),
+        (np.zeros((1, 2), complex), "z=torch.complex128: numbers with a fraction"),
+        (np.zeros((1, 2), np.uint16), "z=torch.uint16: numbers with a fraction"),
+        (np.zeros((0, 2)), "z=shape [0, 2]: latents [N, 2] are needed"),
+        (np.zeros(2), "z=shape [2]: "),
+        ([[0.0, 0.0]], "z=list: a numpy array or a tensor of torch is needed"),
+        (torch.zeros(1, 2).to_sparse(), "z=Tensor: must be a plain tensor"),
+    ],
+)
+def test_what_is_no_latents_is_one_line(folder: Path, z: Any, said: str) -> None:
     with pytest.raises(SettingError) as error:
-        vl.load(signed(folder, change))
+        vl.load(folder, device="cpu").decode(z)
     assert said in str(error.value)
-    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("shape", [(1, 10**6, 10**6), (1, 8), (1, 8, 0), (1, 8, "8"), None, (1, 9, 8)])
-def test_a_shape_that_cannot_be_is_refused(folder: Path, shape: Any) -> None:
-    signed(folder, lambda config: None)
-    content = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**content, "shape": shape}))
-    with pytest.raises(SettingError):
-        vl.load(folder)
+# --- What people read first
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", ["missing", "empty", "changed", "huge"])
-def test_damage_is_noticed(folder: Path, name: str, damage: str) -> None:
-    path = folder / name
-    content = path.read_bytes()
-    if damage == "missing":
-        path.unlink()
-    else:
-        changed = {
-            "empty": b"",
-            "changed": content[:-9] + b"x" + content[-8:],
-            "huge": content + b" " * 10**6,
-        }
-        path.write_bytes(changed[damage])
-    with pytest.raises(SettingError, match=r"^folder=.*(has no|is damaged|was changed|bytes, more than)"):
-        vl.load(folder)
-
-
-def test_a_format_of_the_future_is_refused(folder: Path) -> None:
-    content = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**content, "format": 2}))
-    with pytest.raises(SettingError, match="has the format 2, and this version reads 1"):
-        vl.load(folder)
-
-
-def test_aliases_that_would_fill_the_memory_are_refused(folder: Path) -> None:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 40)]
-    text = (
-        "\n".join(lines)
-        + "\nlikelihood: {_target_: vae_likelihoods.likelihoods.binomial.Binomial, x: *a39}\n"
-    )
-    text += "levels: 17\nlatent_dim: 2\nseed: 0\n"
-    (folder / "config.yaml").write_text(text)
-    weights = folder / "model.safetensors"
-    (folder / "model.json").write_text(json.dumps(described((1, 8, 8), text, weights)))
-    with pytest.raises(SettingError, match=r"its config.yaml is damaged"):
-        vl.load(folder)
-
-
-def test_classes_of_another_package_need_trust(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: torch.Tensor
-) -> None:
-    package = tmp_path / "theirs"
-    package.mkdir()
-    (package / "mine.py").write_text(
-        "from vae_likelihoods.networks.mlp import mlp\ndef net(**given): return mlp(**given)\n"
-    )
-    monkeypatch.syspath_prepend(str(package))
-    signed(folder, setting("network", "_target_", value="mine.net"))
-    with pytest.raises(SettingError, match="load it with trust=True if you trust it"):
-        vl.load(folder)
-    assert "mine" not in sys.modules
-    assert vl.load(folder, trust=True).log_prob(images[:3], samples=2).isfinite().all()
+def test_the_lines_of_the_readme_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (PROJECT / "README.md").read_text(encoding="utf-8").partition("\n## Your images\n")[2]
+    (lines,) = re.findall(r"^```python\n(.*?)^```$", section.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
+    (named,) = re.findall(r'vl\.load\("(answers/[\w/.-]+)"\)', lines)
+    shutil.copytree(folder, tmp_path / named)
+    monkeypatch.chdir(tmp_path)
+    left: dict[str, Any] = {}
+    exec(lines, left)
+    assert left["images"].shape == (16, 1, 8, 8)
+    assert left["bits"].shape == (16,)
+    assert np.isfinite(left["bits"]).all()
 
 
 def test_importing_the_package_imports_no_torch() -> None:

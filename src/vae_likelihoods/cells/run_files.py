@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 CONFIG = "config.yaml"  # written when a training is laid out, so it is no result of the recipe
-MODEL = "model.json"  # the shape of an image and the hashes of the others, written with it
+MODEL = "model.json"  # written with it: shape, hashes of the others, how pictures became images
 HISTORY = "history.csv"
 COLUMNS = "columns.json"
 WEIGHTS = "model.safetensors"

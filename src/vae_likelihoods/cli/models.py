@@ -21,7 +21,12 @@ Images = Annotated[Path, typer.Argument(help="A folder of images, an image, or a
 Out = Annotated[Path, typer.Option(help="The file that is written.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Import what the folder names of other packages.")]
-FitOption = Annotated[str, typer.Option(help="How image files get the model's size: crop, pad or stretch.")]
+FitOption = Annotated[
+    str | None,
+    typer.Option(
+        help="How image files get the model's size: crop, pad or stretch; without it as in training."
+    ),
+]
 
 _COLUMNS = 8  # of a picture
 
@@ -51,7 +56,7 @@ def reconstruct(
     model: Model,
     images: Images,
     out: Out = Path("reconstructions.png"),
-    fit: FitOption = "crop",
+    fit: FitOption = None,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
@@ -66,7 +71,7 @@ def reconstruct(
     import numpy as np
 
     opened = _open(model, device, trust)
-    levels = _read(opened, images, fit).levels
+    levels = _read("reconstruct", opened, images, fit).levels
     points = opened.reconstruct(levels)
     pairs = np.stack([levels / (opened.levels - 1), points], 1)
     _write(out, points, pairs.reshape(-1, *points.shape[1:]))
@@ -76,7 +81,7 @@ def encode(
     model: Model,
     images: Images,
     out: Out = Path("latents.csv"),
-    fit: FitOption = "crop",
+    fit: FitOption = None,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
@@ -93,7 +98,7 @@ def encode(
     from vae_likelihoods.files import write_csv, write_whole
 
     opened = _open(model, device, trust)
-    named = _read(opened, images, fit)
+    named = _read("encode", opened, images, fit)
     latents = opened.encode(named.levels)
     _require_ending(out, ".csv", ".npz")
     if out.suffix == ".csv":
@@ -115,7 +120,7 @@ def score(
     images: Images,
     out: Out = Path("scores.csv"),
     samples: Annotated[int, typer.Option(min=1, help="Importance samples for each image, k.")] = 128,
-    fit: FitOption = "crop",
+    fit: FitOption = None,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
@@ -132,7 +137,7 @@ def score(
     from vae_likelihoods.files import write_csv
 
     opened = _open(model, device, trust)
-    named = _read(opened, images, fit)
+    named = _read("score", opened, images, fit)
     _require_ending(out, ".csv")
     log_prob = opened.log_prob(named.levels, samples)
     bits = -log_prob / (math.prod(opened.shape) * math.log(2))
@@ -148,15 +153,30 @@ def _open(model: str, device: str, trust: bool) -> TrainedModel:
     return vae_likelihoods.load(model, device, trust)
 
 
-def _read(model: TrainedModel, images: Path, fit: str) -> Named:
+def _read(command: str, model: TrainedModel, images: Path, fit: str | None) -> Named:
+    """Read images as those that the model was trained on; say what is assumed where it does not know."""
+    import sys
     from typing import cast, get_args
 
     from vae_likelihoods.datasets.pictures import Fit
     from vae_likelihoods.errors import require
     from vae_likelihoods.trained.images import read_images
 
-    require(fit in get_args(Fit), "--fit", fit, "is none", get_args(Fit))
-    return read_images(images.expanduser(), model.shape, model.levels, cast("Fit", fit))
+    require(fit is None or fit in get_args(Fit), "--fit", fit, "is none", get_args(Fit))
+    named = read_images(
+        images.expanduser(),
+        model.shape,
+        model.levels,
+        model.decoding,
+        cast("Fit | None", fit),
+        model.config.get("binarize", "threshold"),
+    )
+    if named.assumed:
+        done = ", ".join(
+            f"{change} ({count:,} of {len(named.names):,})" for change, count in named.assumed.items()
+        )
+        print(f"{command}: the model does not say how to read such images; assumed: {done}", file=sys.stderr)
+    return named
 
 
 def _write(out: Path, values: NDArray[Any], points: NDArray[Any]) -> None:

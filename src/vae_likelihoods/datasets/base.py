@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.utils import instantiate
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from vae_likelihoods.datasets.arrays import LabelledArrays, Split
 from vae_likelihoods.datasets.checking import check_arrays, check_names
 from vae_likelihoods.errors import SettingError, require, under
+
+if TYPE_CHECKING:
+    from vae_likelihoods.datasets.pictures import Decoding
 
 KEY = "dataset"  # the section of a configuration that describes a source
 
@@ -60,6 +63,10 @@ class Source(ABC):
     def notes(self, folder: Path) -> list[str]:
         """Return what `download` changed or left out, a sentence each, for the data card; nothing here."""
         return []
+
+    def decoding(self, channels: int) -> Decoding | None:
+        """Return how image files become images of so many channels; here None: there are no such files."""
+        return None
 
     def splits(self, folder: Path) -> dict[str, Split]:
         """Return the train, validation and test splits of the files in `folder`.

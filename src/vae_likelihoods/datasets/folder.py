@@ -82,7 +82,7 @@ class ImageFolder(Source):
         self.given, self.size, self.fit, self.colour = path, _size(size), fit, colour
         self.background, self.sixteen_bit, self.damaged = tuple(background), sixteen_bit, damaged
         self.classes, self.groups = classes, groups
-        self._decoding("rgb")  # refuses what it cannot do
+        self.decoding(3)  # refuses what it cannot do
 
     @property
     def path(self) -> Path:
@@ -154,9 +154,14 @@ class ImageFolder(Source):
         classes = [f"class {number}: {name}" for number, name in enumerate(names[:100])]
         return [*changed, *left[:100], *others, *classes]
 
+    def decoding(self, channels: int) -> Decoding:
+        """Return how the files become images of 1 or 3 channels."""
+        colour: Colour = "rgb" if channels == 3 else "grey"
+        return Decoding(colour, self.size, self.fit, self.background, self.sixteen_bit)  # type: ignore[arg-type]
+
     def _header(self, file: Found, left_out: dict[str, str]) -> Header | None:
         try:
-            return self._decoding("rgb").header(self.path / file.name)
+            return self.decoding(3).header(self.path / file.name)
         except UnusableImage as error:
             left_out[file.name] = str(error)
             return None
@@ -185,7 +190,7 @@ class ImageFolder(Source):
         self, target: Path, names: Sequence[str], shape: tuple[int, int, int], left_out: dict[str, str]
     ) -> tuple[list[int], Counter[str]]:
         """Write the levels of all images; return the places of those that could be read, and the changes."""
-        decoding = self._decoding("rgb" if shape[0] == 3 else "grey")
+        decoding = self.decoding(shape[0])
         whole = target.with_name("all.npy")
         images = np.lib.format.open_memmap(whole, "w+", np.uint8, (len(names), *shape))
         kept: list[int] = []
@@ -206,9 +211,6 @@ class ImageFolder(Source):
         np.save(target, images[: len(kept)], allow_pickle=False)
         whole.unlink()
         return kept, changes
-
-    def _decoding(self, colour: Colour) -> Decoding:
-        return Decoding(colour, self.size, self.fit, self.background, self.sixteen_bit)  # type: ignore[arg-type]
 
     def _classes_of(self, names: Sequence[str]) -> list[str] | None:
         if self.classes == "none":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +18,9 @@ from vae_likelihoods.errors import require
 Colour = Literal["grey", "rgb"]
 Fit = Literal["crop", "pad", "stretch"]
 SixteenBit = Literal["reduce", "refuse"]
+
+DECODING = "decoding.json"
+"""In a prepared folder: how image files became its images; not there if they come from none."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # Pillow must not guess a format that runs a program
@@ -86,6 +89,10 @@ class Decoding:
         triple = isinstance(self.background, tuple) and len(self.background) == 3
         valid = triple and all(type(part) is int and 0 <= part <= 255 for part in self.background)
         require(valid, "background", self.background, "must be red, green and blue, 0 .. 255 each")
+
+    def plain(self) -> dict[str, Any]:
+        """Return what decides the levels, as plain values for JSON."""
+        return {key: value for key, value in asdict(self).items() if key != "most_pixels"}
 
     def header(self, path: Path) -> Header:
         """Read what the file says of itself.

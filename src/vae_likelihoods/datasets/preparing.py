@@ -15,6 +15,7 @@ from vae_likelihoods.datasets.card import Card
 from vae_likelihoods.datasets.checking import check_arrays, check_names
 from vae_likelihoods.datasets.contact_sheet import write_contact_sheet
 from vae_likelihoods.datasets.manifest import SPLITS, manifest_sha256
+from vae_likelihoods.datasets.pictures import DECODING
 from vae_likelihoods.errors import under
 from vae_likelihoods.files import folder_aside, sha256, write_json, write_text
 
@@ -42,10 +43,11 @@ def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
         log.warning("%s: %s", source.name, oddity)
     with folder_aside(prepared) as folder:
         descriptions = {name: _write_split(folder, name, split) for name, split in splits.items()}
+        shape = list(splits["train"].data.images.shape[1:])  # [C, H, W]
         manifest = {
             "name": source.name,
             "native_levels": source.native_levels,
-            "shape": list(splits["train"].data.images.shape[1:]),  # [C, H, W]
+            "shape": shape,
             "split_seed": source.split_seed,
             "splits": descriptions,
         }
@@ -53,6 +55,8 @@ def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
         write_json(folder / "manifest.json", manifest)
         write_json(folder / "data_card.json", card.facts())
         write_text(folder / "data_card.md", card.text())
+        if (decoding := source.decoding(shape[0])) is not None:
+            write_json(folder / DECODING, decoding.plain())
         write_contact_sheet(folder / "contact_sheet.png", splits["train"].data, source.native_levels)
     return manifest
 

@@ -142,7 +142,8 @@ class TrainingStage(Stage):
     @override
     def texts(self, cell: Cell) -> dict[str, str]:
         config = OmegaConf.to_yaml(OmegaConf.create(cell.description()))
-        model = described(cell.data.shape, config, self.entry(cell).folder / WEIGHTS)
+        weights = self.entry(cell).folder / WEIGHTS
+        model = described(cell.data.shape, config, weights, cell.data.folder)
         return {CONFIG: config, MODEL: json.dumps(model, indent=2) + "\n"}
 
 

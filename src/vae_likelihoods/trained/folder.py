@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from vae_likelihoods.cells.build import build
 from vae_likelihoods.cells.run_files import CONFIG, MODEL, WEIGHTS
+from vae_likelihoods.datasets.pictures import DECODING, Decoding
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import sha256
 from vae_likelihoods.models.vae import VAE
@@ -24,8 +26,13 @@ from vae_likelihoods.trained.parts import GROUPS, require_registered
 from vae_likelihoods.training.checkpoints import load_weights
 
 FORMAT = 1
-_MOST_BYTES = 1 << 18  # of a configuration
+# Far above what a model has (its configuration takes 1 KB), far below what is slow to read or to build.
+_MOST_BYTES = 1 << 14  # of a configuration
+_MOST_NESTED = 16  # lists and mappings within each other
+_MOST_LISTED = 64  # entries of a list: of layers, for instance
+_MOST_CHARACTERS = 1 << 8  # of a text, and of a number
 _MOST_PIXELS = 1 << 26  # of an image, times channels
+_NUMBERS = {"levels": (2, 256), "latent_dim": (1, math.inf), "seed": (0, math.inf)}  # least and most
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,13 @@ class RunFolder:
         path: the folder.
         config: its config.yaml, as plain values.
         shape: C, H, W of its images.
+        decoding: how image files became the images that it was trained on; None: the folder does not say.
     """
 
     path: Path
     config: Mapping[str, Any]
     shape: tuple[int, int, int]
+    decoding: Decoding | None
 
     @classmethod
     def read(cls, path: Path) -> RunFolder:
@@ -64,20 +73,19 @@ class RunFolder:
             )
         model, config = _mapping(path, MODEL, json.loads), _mapping(path, CONFIG, _plain_yaml)
         written = model.get("format")
-        require(
-            written == FORMAT, "folder", path, f"has the format {written}, and this version reads {FORMAT}"
-        )
+        reason = f"has the format {reprlib.repr(written)}, and this version reads {FORMAT}"
+        require(written == FORMAT, "folder", path, reason)
         hashes = model.get("sha256")
         for name in (CONFIG, WEIGHTS):
             right = isinstance(hashes, Mapping) and hashes.get(name) == sha256(path / name)
             require(right, "folder", path, f"its {name} was changed, or is damaged")
         shape = _shape(path, model.get("shape"))
-        for key, least in (("levels", 2), ("latent_dim", 1), ("seed", 0)):
+        for key, (least, most) in _NUMBERS.items():
             value = config.get(key)
-            require(
-                type(value) is int and value >= least, key, value, f"must be a whole number, at least {least}"
-            )
-        return cls(path, config, shape)
+            limit = f"at least {least}" if most == math.inf else f"{least} .. {most}"
+            fits = type(value) is int and least <= value <= most
+            require(fits, key, value, f"must be a whole number, {limit}")
+        return cls(path, config, shape, _decoding(path, model.get("decoding"), shape))
 
     @property
     def name(self) -> str:
@@ -133,32 +141,85 @@ class RunFolder:
             raise SettingError("folder", self.path, f"its {WEIGHTS} is damaged ({error})") from None
 
 
-def described(shape: tuple[int, int, int], config: str, weights: Path) -> dict[str, Any]:
-    """Return the content of model.json for a configuration's text and a file of weights."""
+def described(
+    shape: tuple[int, int, int], config: str, weights: Path, prepared: Path | None = None
+) -> dict[str, Any]:
+    """Return the content of model.json.
+
+    Args:
+        shape: C, H, W.
+        config: the text of the configuration.
+        weights: their file.
+        prepared: the folder of the data set, which says how its images were read from files, if they were.
+    """
     hashes = {CONFIG: hashlib.sha256(config.encode()).hexdigest(), WEIGHTS: sha256(weights)}
-    return {"format": FORMAT, "shape": list(shape), "sha256": hashes}
+    content = {"format": FORMAT, "shape": list(shape), "sha256": hashes}
+    if prepared is not None and (prepared / DECODING).is_file():
+        content["decoding"] = _mapping(prepared, DECODING, json.loads)
+    return content
+
+
+def _decoding(path: Path, given: Any, shape: tuple[int, int, int]) -> Decoding | None:
+    if given is None:
+        return None
+    try:
+        tuples = {key: each and tuple(each) for key, each in given.items() if key in ("size", "background")}
+        decoding = Decoding(**{**given, **tuples})
+    except (AttributeError, SettingError, TypeError):
+        reason = f"its {MODEL} has a decoding of image files that cannot be"
+        raise SettingError("folder", path, reason) from None
+    fits = decoding.size in (None, shape[1:]) and shape[0] == {"grey": 1, "rgb": 3}[decoding.colour]
+    reason = f"its {MODEL} has a decoding to images of another shape"
+    require(fits, "folder", path, reason)
+    return decoding
 
 
 def _shape(path: Path, shape: Any) -> tuple[int, int, int]:
-    reason = f"images of the shape {shape} are none that are modelled"
+    reason = f"images of the shape {reprlib.repr(shape)} are none that are modelled"
     listed = isinstance(shape, list) and len(shape) == 3 and all(type(side) is int for side in shape)
     require(listed and min(shape) > 0 and math.prod(shape) <= _MOST_PIXELS, "folder", path, reason)
     channels, height, width = shape
     return channels, height, width
 
 
+class _TooMuch(ValueError):  # noqa: N818 - reads as what is wrong
+    """More than any model has; the text says of what."""
+
+
 def _plain_yaml(text: str) -> Any:
-    """Read YAML without aliases, with which a few lines stand for more values than there is memory."""
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-        raise ValueError("has aliases")
+    """Read YAML, of which nothing is built before all of it is known to be small.
+
+    Raises:
+        ValueError: it has aliases, with which a few lines stand for more values than there is memory; or a
+            list or text is too long, or too much is nested (`_TooMuch`).
+    """
+    listed: list[int | None] = []  # entries of each list that is open; None: a mapping
+    for event in yaml.parse(text, yaml.SafeLoader):  # one after the other: the rest is not looked at
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("has aliases")
+        if isinstance(event, yaml.CollectionEndEvent):
+            listed.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            if listed and (count := listed[-1]) is not None:
+                listed[-1] = count + 1
+                if count == _MOST_LISTED:
+                    raise _TooMuch(f"has a list of more than {_MOST_LISTED} entries")
+            if isinstance(event, yaml.ScalarEvent) and len(event.value) > _MOST_CHARACTERS:
+                raise _TooMuch(f"has a value of {len(event.value):,} characters")
+            if isinstance(event, yaml.CollectionStartEvent):
+                listed.append(0 if isinstance(event, yaml.SequenceStartEvent) else None)
+                if len(listed) > _MOST_NESTED:
+                    raise _TooMuch(f"has more than {_MOST_NESTED} lists and mappings within each other")
     return yaml.safe_load(text)
 
 
 def _mapping(path: Path, name: str, parse: Any) -> Mapping[str, Any]:
+    reason = f"its {name} is damaged"
     try:
         content = parse((path / name).read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError, RecursionError):
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         content = None
-    require(isinstance(content, Mapping), "folder", path, f"its {name} is damaged")
+        reason = f"its {name} {error}" if isinstance(error, _TooMuch) else reason
+    require(isinstance(content, Mapping), "folder", path, reason)
     found: Mapping[str, Any] = content
     return found

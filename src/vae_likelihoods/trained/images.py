@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,29 +15,53 @@ from numpy.typing import NDArray
 
 from vae_likelihoods.datasets.listing import list_images
 from vae_likelihoods.datasets.pictures import Decoding, Fit, UnusableImage
-from vae_likelihoods.datasets.quantise import quantise
+from vae_likelihoods.datasets.quantise import Binarize, binarize, quantise
 from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.seeding import generator
 
 _NATIVE = 256  # levels of image files
+# How the changes of a `Picture` begin that another `Decoding` would make otherwise.
+_BY_FIT = ("cropped", "padded", "stretched")
+_BY_SIZE = (*_BY_FIT, "resized")
+_BY_DECODING = (*_BY_SIZE, "alpha", "16 bits", "colour made grey")
 
 
 class Named(NamedTuple):
-    """Images with their names."""
+    """Images with their names.
+
+    Attributes:
+        names: of the files; of an array the places of its images.
+        levels: [N, C, H, W].
+        assumed: what was done to how many image files though neither the model nor the caller says so.
+    """
 
     names: list[str]
-    levels: NDArray[np.uint8]  # [N, C, H, W]
+    levels: NDArray[np.uint8]
+    assumed: Mapping[str, int]
 
 
-def read_images(path: Path, shape: tuple[int, int, int], levels: int, fit: Fit = "crop") -> Named:
+def read_images(
+    path: Path,
+    shape: tuple[int, int, int],
+    levels: int,
+    decoding: Decoding | None = None,
+    fit: Fit | None = None,
+    binarized: Binarize = "threshold",
+) -> Named:
     """Read images as a model with this shape (C, H, W) and so many levels needs them.
 
     Args:
         path: a .npy file of levels [N, C, H, W], or [N, H, W] for one channel; an image file; or a folder of
             image files, at any depth. Image files get the size and the channels of the model; their 256
-            levels become those of the model as in training, floor(k K / 256).
+            levels become those of the model as in training.
         shape: C, H, W.
         levels: K.
-        fit: how images of other proportions get the size: crop, pad or stretch.
+        decoding: how the files became images that the model was trained on. None: not known; alpha is then
+            laid over black, and the higher 8 of 16 bits are kept.
+        fit: how images of other proportions get the size: crop, pad or stretch; None: as `decoding` says, or
+            crop.
+        binarized: how 256 levels become those of the model: floor(k K / 256), or a draw of each pixel, which
+            is the same for the same image.
 
     Raises:
         SettingError: there are no such images, or they are none of the model.
@@ -46,26 +74,49 @@ def read_images(path: Path, shape: tuple[int, int, int], levels: int, fit: Fit =
         folder, names = path, [file.name for file in list_images(path).files]
     channels, height, width = shape
     require(channels in (1, 3), "images", path, f"a model of {channels} channels needs a .npy file")
-    decoding = Decoding("rgb" if channels == 3 else "grey", (height, width), fit)
-    pictures = []
+    reading = replace(decoding or Decoding("rgb" if channels == 3 else "grey"), size=(height, width))
+    reading = replace(reading, fit=fit or reading.fit)
+    pictures, changes = [], Counter[str]()
     for name in names:
         try:
-            pictures.append(decoding.read(folder / name).levels)
+            picture = reading.read(folder / name)
         except UnusableImage as error:
             raise SettingError("images", folder / name, str(error)) from None
-    images = np.stack(pictures)
-    if levels < _NATIVE:
-        images = quantise(torch.from_numpy(images), _NATIVE, levels).numpy()
-    return Named(names, images)
+        pictures.append(_seen(picture.levels, levels, binarized))
+        changes.update(picture.changes)
+    said = () if fit is None else _BY_FIT
+    unsaid = tuple(each for each in _unsaid(decoding) if each not in said)
+    assumed = {change: count for change, count in sorted(changes.items()) if change.startswith(unsaid)}
+    return Named(names, np.stack(pictures), assumed)
+
+
+def _unsaid(decoding: Decoding | None) -> tuple[str, ...]:
+    if decoding is None:
+        return _BY_DECODING
+    return _BY_SIZE if decoding.size is None else ()  # all images had one size, and were left as they were
+
+
+def _seen(image: NDArray[np.uint8], levels: int, binarized: Binarize) -> NDArray[np.uint8]:
+    """Return an image [C, H, W] of 256 levels at those of a model."""
+    native = torch.from_numpy(image.copy())
+    if binarized == "stochastic":
+        drawn = binarize(
+            native, _NATIVE, generator(0, "binarize", hashlib.sha256(image.tobytes()).hexdigest())
+        )
+    else:
+        drawn = quantise(native, _NATIVE, levels)
+    seen: NDArray[np.uint8] = drawn.numpy()
+    return seen
 
 
 def _array(path: Path, shape: tuple[int, int, int]) -> Named:
     try:
         images = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise SettingError(
-            "images", path, f"is no array that can be read ({' '.join(str(error).split())})"
-        ) from None
+        reason = f"is no array that can be read ({' '.join(str(error).split())})"
+        raise SettingError("images", path, reason) from None
+    listed = isinstance(images, np.ndarray) and images.ndim > 0
+    require(listed, "images", path, "is no array of images [N, C, H, W]")
     if images.ndim == 3 and shape[0] == 1:
         images = images[:, None]
-    return Named([str(number) for number in range(len(images))], images)
+    return Named([str(number) for number in range(len(images))], images, {})

@@ -31,7 +31,7 @@ def load(source: str | Path, device: str = "auto", trust: bool = False) -> Train
     """
     folder = RunFolder.read(_folder(source))
     model = folder.model(trust).to(_device(device))
-    return TrainedModel(model, folder.config, folder.shape)
+    return TrainedModel(model, folder.config, folder.shape, folder.decoding)
 
 
 def _folder(source: str | Path) -> Path:
