@@ -38,6 +38,11 @@ class Split:
     asked: int | None = None
 
     @property
+    def count(self) -> int:
+        """Return the number of images."""
+        return len(self.arrays.images if self.rows is None else self.rows)
+
+    @property
     def labels(self) -> NDArray[np.integer[Any]] | None:
         """Return the labels of the split."""
         labels = self.arrays.labels
@@ -52,6 +57,6 @@ class Split:
 
     def blocks(self, at_once: int) -> Iterator[NDArray[np.uint8]]:
         """Yield the images, so many at once: [up to `at_once`, C, H, W]."""
-        for start in range(0, len(self.indices), at_once):
+        for start in range(0, self.count, at_once):
             block = slice(start, start + at_once)
             yield self.arrays.images[block if self.rows is None else self.rows[block]]

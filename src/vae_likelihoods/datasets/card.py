@@ -144,7 +144,10 @@ class Card:
                 f"the images are nearly constant: {100 * share:.4g} % of the pixels have level {most}"
             )
         if self.equal_channels:
-            texts.append("all images have the same levels in all channels: they are grey, and one is enough")
+            texts.append(
+                "all images have the same levels in all channels: they are grey, and one channel is enough "
+                "(of a folder: colour=grey)"
+            )
         return texts
 
     def _odd_copies(self) -> list[str]:
@@ -213,7 +216,7 @@ def escaped(text: str) -> str:
 
 def _misses(split: Split) -> bool:
     """Return whether a split has another size than was asked for, by more than a tenth."""
-    return split.asked is not None and 10 * abs(len(split.indices) - split.asked) > split.asked
+    return split.asked is not None and 10 * abs(split.count - split.asked) > split.asked
 
 
 def _has_equal_channels(images: NDArray[np.uint8]) -> bool:

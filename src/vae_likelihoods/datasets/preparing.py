@@ -40,7 +40,7 @@ def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
         # Checked again, because a source may cut its splits itself.
         check_names(source.name, cut, [SPLITS])
         check_arrays(source.name, source.native_levels, _parts(cut))
-        size = sum(len(split.indices) * math.prod(split.arrays.images.shape[1:]) for split in cut.values())
+        size = sum(split.count * math.prod(split.arrays.images.shape[1:]) for split in cut.values())
         require_room("", source.name, prepared, size)
         notes = source.notes(raw)
     with folder_aside(prepared) as folder:
@@ -88,7 +88,7 @@ def _description(folder: Path, name: str, split: Split) -> dict[str, Any]:
     """Return what the manifest says of a split."""
     arrays = ["images"] if split.labels is None else ["images", "labels"]
     return {
-        "count": len(split.indices),
+        "count": split.count,
         **_labels_in_words(split.arrays),
         "taken_from": split.taken_from,
         "indices_sha256": hashlib.sha256(np.asarray(split.indices, "<i8").tobytes()).hexdigest(),
