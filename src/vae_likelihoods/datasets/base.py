@@ -11,9 +11,9 @@ import numpy as np
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
+from vae_likelihoods.datasets import cutting
 from vae_likelihoods.datasets.arrays import LabelledArrays, Split
 from vae_likelihoods.datasets.checking import check_arrays, check_names
-from vae_likelihoods.datasets.cutting import cut
 from vae_likelihoods.errors import SettingError, require, under
 
 KEY = "dataset"  # the section of a configuration that describes a source
@@ -80,8 +80,10 @@ class Source(ABC):
         else:
             reason = "must be given, because the source has no official test images"
             require(self.test_size is not None, "test_size", None, reason)
-            rest, test = self._cut("test_size", train, rest)
-        rest, validation = self._cut("validation_size", train, rest)
+            rest, cut = self._cut("test_size", train, rest)
+            test = Split(train, "train", cut, cut, self._size("test_size", train))
+        rest, cut = self._cut("validation_size", train, rest)
+        validation = Split(train, "train", cut, cut, self._size("validation_size", train))
         return {"train": Split(train, "train", rest, rest), "validation": validation, "test": test}
 
     def _require_enough(self, train: LabelledArrays, least: int) -> None:
@@ -93,15 +95,17 @@ class Source(ABC):
             reason = f"its {count} images are {groups} groups, of which copies are one; three splits need"
             require(groups >= least, "", self.name, f"{reason} at least {least} groups")
 
+    def _size(self, setting: str, part: LabelledArrays) -> int:
+        """Return how many images are to be cut; a share is one of all images of `part`."""
+        size = getattr(self, setting)
+        return size if isinstance(size, int) else max(1, round(size * len(part.images)))
+
     def _cut(
         self, setting: str, part: LabelledArrays, indices: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], Split]:
-        """Cut as many of `indices` off as `setting` says; return the rest and the split. See `cut`."""
-        size = getattr(self, setting)
-        size = size if isinstance(size, int) else max(1, round(size * len(part.images)))
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cut as many of `indices` off as `setting` says; return the rest and them. See `cutting.cut`."""
         spared = 2 if setting == "test_size" else 1  # validation is cut from the rest
-        rest, taken = cut(setting, size, part, indices, self.split_seed, spared)
-        return rest, Split(part, "train", taken, taken, size)
+        return cutting.cut(setting, self._size(setting, part), part, indices, self.split_seed, spared)
 
     def not_downloaded(self, problem: str) -> SettingError:
         """Return an error that names a problem of the raw files and the command that repairs them."""
