@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from vae_likelihoods.datasets import card as card_module
+from vae_likelihoods.datasets import near_copies as near_copies_module
 from vae_likelihoods.datasets.arrays import LabelledArrays, Split
 from vae_likelihoods.datasets.card import Card, escaped
 from vae_likelihoods.datasets.near_copies import near_copies
@@ -39,16 +40,31 @@ def test_counts_are_those_of_the_whole_arrays(at_once: int, monkeypatch: pytest.
     train = RNG.integers(0, 5, (30, 1, 3, 4), dtype=np.uint8)
     train[:, 0, 1] = 4  # a row of four constant pixels
     test, validation = (RNG.integers(0, 5, (6, 1, 3, 4), dtype=np.uint8) for _ in range(2))
-    train[7], test[3] = train[2], train[2]
+    train[7], test[3], test[4] = train[2], train[2], test[5]
     card = Card.of("tiny", 6, splits(train=train, validation=validation, test=test))
     whole = np.concatenate([train, validation, test])
     assert card.level_counts == np.bincount(whole.ravel(), minlength=6).tolist()
     assert card.distinct_levels == 5
     assert card.at_the_ends == (np.mean(whole == 0), 0)
     assert (card.nearly_constant, card.pixels) == (4, 12)
-    assert card.repeated == 1
+    assert (card.repeated, card.repeated_in) == (1, {"test": 1})
+    assert "| copies within test | 1 |" in card.text()
     overlaps = {(each.later, each.earlier): each.copies for each in card.overlaps}
     assert overlaps == {("validation", "train"): 0, ("test", "train"): 1, ("test", "validation"): 0}
+
+
+def test_what_is_seldom_is_not_in_the_facts_of_other_sets() -> None:
+    seldom = {"repeated_in", "asked", "equal_channels"}
+    parts = splits(train=smooth(9), validation=smooth(5), test=smooth(5))
+    assert not seldom & set(Card.of("plain", 256, parts).facts())
+    grey = {
+        name: Split(LabelledArrays(np.zeros((9, 3, 8, 8), np.uint8), None), "train", np.arange(9), asked=5)
+        for name in parts
+    }
+    facts = Card.of("odd", 256, grey).facts()
+    assert facts["repeated_in"] == {"validation": 8, "test": 8}
+    assert facts["asked"] == dict.fromkeys(parts, 5)
+    assert facts["equal_channels"] is True
 
 
 def changed(image: np.ndarray, how: str) -> np.ndarray:
@@ -65,9 +81,11 @@ def changed(image: np.ndarray, how: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("how", ["jpeg", "darker", "noise", "scaled"])
-def test_near_copies_are_found_and_others_are_not(how: str) -> None:
+def test_near_copies_are_found_and_others_are_not(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     images = smooth(200)
     copied = np.stack([changed(image, how) for image in images[:20]])
+    assert near_copies(copied, images, 256).mean() > 0.9
+    monkeypatch.setattr(near_copies_module, "_OTHERS", 64)
     assert near_copies(copied, images, 256).mean() > 0.9
     assert not near_copies(smooth(200), images, 256).any()
     flat = np.full((5, 3, 24, 24), 90, np.uint8)

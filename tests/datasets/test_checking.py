@@ -213,12 +213,32 @@ def test_images_that_are_in_two_splits_get_a_warning(
 ) -> None:
     images = grey()
     images[:40] = images[0]  # more than any split but train can hold
-    (text,) = warnings_of(Mine({"train": (images, CLASSES)}), tmp_path, caplog)
+    text, within = warnings_of(Mine({"train": (images, CLASSES)}), tmp_path, caplog)
     repeats = r"\d+ of 12 images of {} are in {} too"
     expected = [
         repeats.format(*pair) for pair in (("validation", "train"), ("test", "train"), ("test", "validation"))
     ]
     assert re.fullmatch(f"mine: {'; '.join(expected)}: remove repeated images from the source", text)
+    expected = [rf"\d+ of 12 images of {name}" for name in ("validation", "test")]
+    assert re.fullmatch(f"mine: {'; '.join(expected)} are copies of another one there, so few .*", within)
+
+
+def test_grey_images_in_three_channels_get_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = grey().repeat(3, axis=1)
+    (text,) = warnings_of(Mine({"train": (images, CLASSES)}), tmp_path, caplog)
+    assert text.startswith("mine: all images have the same levels in all channels: they are grey")
+    images[7, 2, 3, 3] ^= 1
+    assert warnings_of(Mine({"train": (images, CLASSES)}), tmp_path, caplog) == [text]
+
+
+def test_what_was_changed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Changed(Mine):
+        def notes(self, folder: Path) -> list[str]:
+            return ["turned: 3 images"]
+
+    assert warnings_of(Changed({"train": (grey(), CLASSES)}), tmp_path, caplog) == ["mine: turned: 3 images"]
 
 
 def test_a_class_of_one_image_is_drawn_with_the_most_frequent_class(tmp_path: Path) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vae_likelihoods.datasets import folder as module
+from vae_likelihoods.datasets import large_arrays
 from vae_likelihoods.datasets.folder import ImageFolder
+from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import SettingError
 
 SHAPE = (6, 5)
@@ -107,6 +111,22 @@ def test_a_table_gives_classes_and_groups(photos: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["classes", "groups"])
+def test_a_table_gives_each_file_one_value(photos: Path, tmp_path: Path, key: str) -> None:
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("[0-9]*.*"))]
+    column = {"classes": "class", "groups": "group"}[key]
+    rows = [f"{name},p{number % 20}{' ' * (number // 20)}" for number, name in enumerate(names)]
+    table = photos / "table.csv"
+    table.write_text(f"file, {column}\n" + "\n".join([*rows, rows[0], f" ./{names[0]} , p0"]))
+    asked = source(photos, **{key: "table.csv"})
+    asked.download(tmp_path / "raw")
+    part = asked.read(tmp_path / "raw")["train"]
+    assert len(np.unique({"classes": part.labels, "groups": part.groups}[key])) == 20
+    table.write_text(f"file,{column}\n" + "\n".join([*rows, f"{names[3]},other"]))
+    said = refusal(photos, tmp_path / "other", **{key: "table.csv"})
+    assert said == f"{key}=table.csv: gives {names[3]} two values: p3 and other."
+
+
 def test_exact_copies_stay_in_one_split(photos: Path, tmp_path: Path) -> None:
     for number in range(10):
         image_of(number).save(photos / f"copy {number}.bmp")
@@ -124,7 +144,7 @@ def test_one_group_cannot_be_split(photos: Path, tmp_path: Path) -> None:
     (photos / "groups.csv").write_text("file,group\n" + "\n".join(f"{name},all" for name in names))
     asked = source(photos, groups="groups.csv")
     asked.download(tmp_path / "raw")
-    with pytest.raises(SettingError, match=r"test_size=4: 40 images are 1 groups, the largest of 40"):
+    with pytest.raises(SettingError, match=r"40 images are 1 groups, .* three splits need at least 3 groups"):
         asked.splits(tmp_path / "raw")
 
 
@@ -143,6 +163,59 @@ def test_one_image_in_colour_makes_all_so(photos: Path, tmp_path: Path) -> None:
         asked = source(photos, colour=colour)
         asked.download(tmp_path / "raw")
         assert asked.read(tmp_path / "raw")["train"].images.shape == (41, channels, *SHAPE)
+
+
+def test_grey_images_that_become_colour_are_counted(photos: Path, tmp_path: Path) -> None:
+    image_of(50, 6, 5, 3).save(photos / "colour.png")
+    asked = source(photos)
+    asked.download(tmp_path / "raw")
+    assert "grey made colour: 40 images" in asked.notes(tmp_path / "raw")
+
+
+def test_large_images_need_a_size(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_SIDE", 5)
+    said = refusal(photos, tmp_path / "raw")
+    assert said.startswith("size=None: the images have 6 x 5 pixels, and a side of 5 is the most; choose")
+
+
+def test_what_the_disk_has_no_room_for_is_refused_before_it_is_read(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_arrays.shutil, "disk_usage", lambda _: SimpleNamespace(free=40 * 30 - 1))
+    monkeypatch.setattr(module, "read_all", None)
+    assert "it needs 1,200 bytes on disk, and 1,199 are free" in refusal(photos, tmp_path / "raw")
+
+
+def wide(folder: Path, highest: int, name: str = "wide.tif", kind: type = np.uint16) -> None:
+    Image.fromarray(np.linspace(0, highest, 30).reshape(SHAPE).astype(kind)).save(folder / name)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_levels_of_8_bits_in_16_are_refused(photos: Path, tmp_path: Path, kind: type) -> None:
+    wide(photos, 200, kind=kind)
+    said = refusal(photos, tmp_path / "raw", damaged="leave out")
+    assert "wide.tif has 16 bits or more and no value above 200, as all images of so many bits" in said
+    assert said.endswith("save them with 8 bits.")
+    # One image with higher values shows that this one is dark, and a black one loses nothing.
+    wide(photos, 65535, "bright.tif")
+    source(photos).download(tmp_path / "raw")
+    (photos / "bright.tif").unlink()
+    wide(photos, 0, kind=kind)
+    source(photos).download(tmp_path / "raw")
+
+
+@pytest.mark.parametrize("name", [b"a\nb\x1b[31m.png", b"\xff\xfe.png"])
+def test_names_of_any_bytes_are_shown_in_one_line(photos: Path, tmp_path: Path, name: bytes) -> None:
+    (photos / os.fsdecode(name)).write_bytes(b"nonsense")
+    said = refusal(photos, tmp_path / "raw")
+    assert said.isprintable()
+    assert repr(name)[2:-1] in said
+    asked = source(photos, damaged="leave out")
+    asked.download(tmp_path / "raw")
+    prepare(asked, tmp_path / "raw", tmp_path / "prepared")
+    card = (tmp_path / "prepared" / "data_card.md").read_text(encoding="utf-8")
+    assert "\x1b" not in card
+    assert "left out" in card
 
 
 def test_a_damaged_file_is_named_or_left_out_if_told_so(photos: Path, tmp_path: Path) -> None:
@@ -179,16 +252,14 @@ def test_links_and_pipes(photos: Path, tmp_path: Path) -> None:
 def test_a_folder_that_changes_while_it_is_read_is_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vae_likelihoods.datasets import folder as module
+    read_all = module.read_all
 
-    decoded = ImageFolder._decoded
-
-    def and_changed(self: ImageFolder, *arguments: Any) -> Any:
-        result = decoded(self, *arguments)
+    def and_changed(*arguments: Any) -> Any:
+        result = read_all(*arguments)
         image_of(77).save(photos / "late.png")
         return result
 
-    monkeypatch.setattr(module.ImageFolder, "_decoded", and_changed)
+    monkeypatch.setattr(module, "read_all", and_changed)
     assert "its files changed while they were read" in refusal(photos, tmp_path / "raw")
 
 

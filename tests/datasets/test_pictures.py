@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vae_likelihoods.datasets import pictures
 from vae_likelihoods.datasets.pictures import Decoding, UnusableImage
 
 RAMP = np.arange(12 * 9, dtype=np.uint8).reshape(12, 9)
@@ -48,7 +49,8 @@ def test_colour_has_three_channels_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_followed(tmp_path: Path, orientation: int) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_exif_orientation_is_followed(tmp_path: Path, orientation: int, suffix: str) -> None:
     shown = {
         1: RAMP,
         2: RAMP[:, ::-1],
@@ -61,7 +63,7 @@ def test_exif_orientation_is_followed(tmp_path: Path, orientation: int) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path, Image.fromarray(RAMP), exif=exif)
+    path = saved(tmp_path, Image.fromarray(RAMP), suffix, exif=exif)
     picture, header = Decoding("grey").read(path), Decoding("grey").header(path)
     np.testing.assert_array_equal(picture.levels[0], shown)
     assert (header.height, header.width) == shown.shape
@@ -101,7 +103,7 @@ def test_sixteen_bits_lose_the_lower_byte_with_a_word_or_are_refused(tmp_path: P
         Decoding("grey", sixteen_bit="refuse").read(path)
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, transparent: bytes = b"") -> bytes:
     """A PNG written by hand: Pillow writes no 16-bit colours, and no lies."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
@@ -112,6 +114,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
+        + (chunk(b"tRNS", transparent) if transparent else b"")
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
@@ -127,6 +130,113 @@ def test_sixteen_bits_in_colour_are_noticed(tmp_path: Path) -> None:
     assert picture.changes == ("16 bits reduced to 8",)
     with pytest.raises(UnusableImage, match="16 bits"):
         Decoding("rgb", sixteen_bit="refuse").read(path)
+
+
+def transparent(kind: str) -> tuple[bytes, list[int]]:
+    """A row of two pixels, of which the first has the transparent colour; and their levels over level 7."""
+    depth, rows, colour = {
+        "1": (1, bytes([0b10000000]), 1),
+        "2": (2, bytes([0b11010000]), 3),
+        "4": (4, bytes([0xF8]), 15),
+        "8": (8, bytes([255, 128]), 255),
+        "16": (16, struct.pack(">HH", 0xFFFE, 0xFFFF), 0xFFFE),  # which share the higher byte
+    }[kind]
+    second = {"1": 0, "2": 85, "4": 136, "8": 128, "16": 255}[kind]
+    return png(2, 1, depth, 0, b"\0" + rows, struct.pack(">H", colour)), [7, second]
+
+
+@pytest.mark.parametrize("kind", ["1", "2", "4", "8", "16"])
+@pytest.mark.parametrize("colour", ["grey", "rgb"])
+def test_a_transparent_grey_of_any_depth_is_transparent(tmp_path: Path, kind: str, colour: str) -> None:
+    content, expected = transparent(kind)
+    (tmp_path / "image.png").write_bytes(content)
+    picture = Decoding(colour, background=(7, 7, 7)).read(tmp_path / "image.png")
+    assert picture.levels[0].tolist() == [expected]
+    assert "alpha laid over the colour 7,7,7" in picture.changes
+
+
+def test_a_transparent_colour_of_16_bits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(png(1, 1, 16, 2, b"\0" + bytes(6), bytes(6)))
+    with pytest.raises(UnusableImage, match="one transparent colour of 16 bits"):
+        Decoding("rgb").read(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".bmp", ".tif"])
+def test_a_palette_of_greys_is_grey(tmp_path: Path, suffix: str) -> None:
+    image = Image.fromarray((RAMP % 4).astype(np.uint8), "L")
+    greys = np.array([9, 250, 0, 77], np.uint8)
+    unused = [255, 0, 0]
+    image.putpalette([*greys.repeat(3).tolist(), *unused])
+    path = saved(tmp_path, image, suffix)
+    assert Decoding("grey").header(path).colour == "grey"
+    picture = Decoding("grey").read(path)
+    np.testing.assert_array_equal(picture.levels[0], greys[RAMP % 4])
+    assert picture.changes == ("palette resolved",)
+    image.putpalette([9, 9, 9, 250, 250, 249, 0, 0, 0, 77, 77, 77])
+    assert Decoding("grey").header(saved(tmp_path, image, suffix)).colour == "rgb"
+
+
+def test_a_transparent_colour_does_not_make_a_palette_coloured(tmp_path: Path) -> None:
+    image = Image.fromarray((RAMP % 4).astype(np.uint8), "L")
+    image.putpalette([255, 0, 0, 9, 9, 9, 250, 250, 250, 77, 77, 77])
+    path = saved(tmp_path, image, ".gif", transparency=0)
+    assert Decoding("grey").header(path).colour == "grey"
+
+
+def test_grey_with_alpha_of_16_bits_is_grey(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(png(2, 1, 16, 4, b"\0" + struct.pack(">HHHH", 0xFFFF, 0, 0x8000, 0xFFFF)))
+    assert Decoding("grey").header(path).colour == "grey"
+    picture = Decoding("grey", background=(7, 7, 7)).read(path)
+    assert picture.levels.tolist() == [[[7, 128]]]
+    assert "colour made grey" not in picture.changes
+
+
+def test_grey_made_colour_is_said(tmp_path: Path) -> None:
+    picture = Decoding("rgb").read(saved(tmp_path, Image.fromarray(RAMP)))
+    np.testing.assert_array_equal(picture.levels, np.stack([RAMP] * 3))
+    assert picture.changes == ("grey made colour",)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "I;16", "1", "L", "RGB"])
+def test_large_images_are_converted_in_parts_to_the_same_levels(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = Image.fromarray(RNG.integers(0, 256, (40, 30, 4), dtype=np.uint8))
+    wide = RNG.integers(0, 65536, (40, 30), dtype=np.uint16)
+    image = Image.fromarray(wide) if mode == "I;16" else picture.convert("RGB").convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(picture.getchannel("A"))
+    path = saved(tmp_path, image, ".tif")
+    sides = (None, (8, 8))
+    decodings = [Decoding(each, size, "pad", (9, 200, 80)) for each in ("grey", "rgb") for size in sides]
+    whole = [decoding.read(path) for decoding in decodings]
+    sizes, laid = [], Image.alpha_composite
+
+    def watched(ground: Image.Image, over: Image.Image) -> Image.Image:
+        sizes.append(over.width * over.height)
+        return laid(ground, over)
+
+    monkeypatch.setattr(Image, "alpha_composite", watched)
+    monkeypatch.setattr(pictures, "_AT_ONCE", 100)
+    for decoding, expected in zip(decodings, whole, strict=True):
+        found = decoding.read(path)
+        np.testing.assert_array_equal(found.levels, expected.levels)
+        assert (found.changes, found.highest) == (expected.changes, expected.highest)
+    assert max(sizes, default=0) <= 100
+
+
+@pytest.mark.parametrize("values", [[0, 300], [0, 65535], [7, 7]])
+def test_the_highest_value_of_16_bits_is_known(tmp_path: Path, values: list[int]) -> None:
+    wide = np.array([values])
+    for suffix, kind in ((".png", np.uint16), (".tif", np.uint16), (".tif", np.int32)):
+        path = saved(tmp_path, Image.fromarray(wide.astype(kind)), suffix)
+        assert Decoding("grey").read(path).highest == max(values)
+    path = tmp_path / "colour.png"
+    path.write_bytes(png(2, 1, 16, 2, b"\0" + wide.repeat(3).astype(">u2").tobytes()))
+    assert Decoding("rgb").read(path).highest == max(values) | 255
+    assert Decoding("grey").read(saved(tmp_path, Image.fromarray(RAMP))).highest is None
 
 
 def test_cmyk_is_converted_as_pillow_does(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ import json
 import shlex
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
 
+from vae_likelihoods.datasets import card, large_arrays, near_copies, preparing
 from vae_likelihoods.datasets.arrays import LabelledArrays, Split
 from vae_likelihoods.datasets.base import Source
 from vae_likelihoods.datasets.contact_sheet import contact_sheet
@@ -78,6 +81,54 @@ def test_preparing_again_replaces_the_folder(folder: Path, source: Colours) -> N
     prepare(source, folder, folder)
     assert not (folder / "stray").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["colours"]
+
+
+class Large(Source):
+    """Images [400, 1, 100, 100], 4 MB, that are mapped from a file, in groups of two."""
+
+    def download(self, folder: Path) -> list[str]:
+        images = np.random.default_rng(0).integers(0, 256, (400, 1, 100, 100), dtype=np.uint8)
+        np.save(folder / "images.npy", images)
+        return ["images.npy"]
+
+    def read(self, folder: Path) -> dict[str, LabelledArrays]:
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        return {"train": LabelledArrays(images, np.arange(400) % 7, np.arange(400) // 2)}
+
+
+def test_images_are_not_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = Large("large", 256, 0.1, 0.1, 0)
+    large.download(tmp_path)
+    monkeypatch.setattr(preparing, "write_contact_sheet", lambda *_: None)  # of a few images
+    whole = prepare(large, tmp_path, tmp_path / "large")  # which imports what is imported once
+    monkeypatch.setattr(large_arrays, "BLOCK", 2**17)
+    monkeypatch.setattr(card, "_AT_ONCE", 2**15)
+    monkeypatch.setattr(near_copies, "_OTHERS", 2**7)
+    tracemalloc.start()
+    try:
+        manifest = prepare(large, tmp_path, tmp_path / "large")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 400 * 100 * 100 / 2
+    assert manifest == whole
+
+
+def test_what_the_disk_has_no_room_for_is_refused(
+    tmp_path: Path, source: Colours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_arrays.shutil, "disk_usage", lambda _: SimpleNamespace(free=60 * 90 - 1))
+    said = r"^dataset=colours: it needs 5,400 bytes on disk, and 5,399 are free"
+    with pytest.raises(SettingError, match=said):
+        prepare(source, tmp_path, tmp_path / "prepared" / "colours")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_large_images_are_shown_with_fewer_pixels() -> None:
+    images = np.arange(300, dtype=np.uint8)[None, None, None].repeat(257, 2)
+    sheet = contact_sheet(LabelledArrays(images, None), 256, columns=1)
+    assert sheet.shape == (86 + 4, 100 + 4, 3)
+    np.testing.assert_allclose(sheet[2, 2:102, 0], images[0, 0, 0, ::3] / 255, rtol=1e-6)
 
 
 def test_a_failure_leaves_the_old_folder(

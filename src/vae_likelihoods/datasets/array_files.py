@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vae_likelihoods.datasets.arrays import LabelledArrays
+from vae_likelihoods.datasets.array_roles import Chosen, Layout, layout_of, split_numbers
+from vae_likelihoods.datasets.arrays import LabelledArrays, Split
 from vae_likelihoods.datasets.base import Source
-from vae_likelihoods.datasets.checking import CHANNELS, check_arrays
+from vae_likelihoods.datasets.checking import check_arrays
 from vae_likelihoods.datasets.grouping import digests, joined, numbered
-from vae_likelihoods.errors import SettingError, UnavailableError, require
+from vae_likelihoods.datasets.large_arrays import require_room
+from vae_likelihoods.datasets.manifest import SPLITS
+from vae_likelihoods.datasets.naming import shown
+from vae_likelihoods.datasets.stored_arrays import SUFFIXES, Arrays, StoredArray, opened
+from vae_likelihoods.errors import require
 from vae_likelihoods.files import folder_aside, sha256, write_json
 
-Layout = Literal["auto", "NHW", "NHWC", "NCHW"]
-
-SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
-_MOST_BYTES = 8 * 2**30  # that an array of a compressed file may claim
+_MOST_BYTES = 8 * 2**30  # that the packed arrays of a file may claim, taken together
 _INDEX = "index.json"
-_ROLES = ("images", "labels", "groups", "test_images", "test_labels")
+_ROLES = ("images", "labels", "groups", "splits", "test_images", "test_labels")
+_NO_PATH = "must be the file of the arrays, such as dataset.path=images.npz"
 
 
 class ArrayFile(Source):
     """Images of a file of arrays: levels [N, H, W], [N, H, W, C] or [N, C, H, W], with labels or without.
 
     `download` writes them to the raw folder as .npy files in one layout; `read` maps these. Exact copies, and
-    images of one group, stay in one split, unless the file has its own test images.
+    images of one group, stay in one split, unless the file says which images are in which.
 
     Args:
         name: name of the data set.
@@ -39,6 +42,8 @@ class ArrayFile(Source):
         images: name of the array of images in a .npz or HDF5 file; None: ``images``, or the only array there.
         labels: name of an array of classes [N] or factors [N, F], or a .npy file; None: no labels.
         groups: the same for groups [N], of which each stays in one split.
+        splits: the same for the split of each image [N]: train, validation and test, or 0, 1 and 2; nothing
+            is cut then.
         test_images: the same for the images of an official test split; `test_size` is then None.
         test_labels: the same for their labels.
         layout: ``NHW``, ``NHWC``, ``NCHW``, or ``auto``: found out from the shape, or refused.
@@ -58,6 +63,7 @@ class ArrayFile(Source):
         images: str | None = None,
         labels: str | None = None,
         groups: str | None = None,
+        splits: str | None = None,
         test_images: str | None = None,
         test_labels: str | None = None,
         layout: Layout = "auto",
@@ -69,7 +75,7 @@ class ArrayFile(Source):
         require(path is None or isinstance(path, str), "path", path, _NO_PATH)
         require(layout in get_args(Layout), "layout", layout, "must be one of the choices", get_args(Layout))
         self.given, self.layout = path, layout
-        asked = zip(_ROLES, (images, labels, groups, test_images, test_labels), strict=True)
+        asked = zip(_ROLES, (images, labels, groups, splits, test_images, test_labels), strict=True)
         self.asked = {role: where for role, where in asked if where is not None}
         for role, where in self.asked.items():
             require(
@@ -78,6 +84,8 @@ class ArrayFile(Source):
         both = ("labels" in self.asked) == ("test_labels" in self.asked)
         missing = "must be given for the test images as for the others, or for neither"
         require(both or "test_images" not in self.asked, "test_labels", test_labels, missing)
+        once = not {"splits", "test_images"} <= set(self.asked)
+        require(once, "splits", splits, "says which images are test images; leave out test_images")
 
     @property
     def path(self) -> Path:
@@ -88,27 +96,34 @@ class ArrayFile(Source):
         """
         require(bool(self.given), "path", self.given, _NO_PATH)
         path = Path(str(self.given)).expanduser().absolute()
-        require(path.is_file(), "path", self.given, "there is no such file")
-        require(path.suffix.lower() in SUFFIXES, "path", self.given, _NO_PATH, SUFFIXES)
+        require(path.is_file(), "path", shown(self.given), "there is no such file")
+        require(path.suffix.lower() in SUFFIXES, "path", shown(self.given), _NO_PATH, SUFFIXES)
         return path
 
     def download(self, folder: Path) -> list[str]:
         """Write the arrays to `folder` unless they are there; return the names of the files written.
 
         Raises:
-            SettingError: an array is missing, or no images or labels.
+            SettingError: an array is missing, or no images or labels, or there is no room.
         """
-        asked = {**self._settings(), "file_sha256": sha256(self.path)}
+        beside = {role: sha256(path) for role in self.asked if (path := self._beside(role)) is not None}
+        asked = {**self._settings(), "file_sha256": sha256(self.path), "beside_sha256": beside}
         if self._index(folder, asked) is not None:
             return []
-        arrays, notes = self._arrays()
-        check_arrays(self.name, self.native_levels, self._parts(arrays))
-        with folder_aside(folder) as aside:
-            for role, array in arrays.items():
-                np.save(aside / f"{role}.npy", array, allow_pickle=False)
-            hashes = {role: sha256(aside / f"{role}.npy") for role in arrays}
-            write_json(aside / _INDEX, {**asked, "sha256": hashes, "notes": notes})
-        return [*(f"{role}.npy" for role in arrays), _INDEX]
+        with opened(self.path) as stored:
+            roles = [role for role in _ROLES if role == "images" or role in self.asked]
+            chosen = {role: self._chosen(role, stored) for role in roles}
+            self._require_sizes(chosen, folder)
+            with folder_aside(folder) as aside:
+                for role, each in chosen.items():
+                    each.write(aside / f"{role}.npy")
+                arrays = _mapped(aside, roles)
+                check_arrays(self.name, self.native_levels, _parts(arrays))
+                self._check_splits(arrays)
+                hashes = {role: sha256(aside / f"{role}.npy") for role in roles}
+                notes = [f"{role} are {each.note}" for role, each in chosen.items()]
+                write_json(aside / _INDEX, {**asked, "sha256": hashes, "notes": notes})
+        return [*(f"{role}.npy" for role in roles), _INDEX]
 
     def read(self, folder: Path) -> dict[str, LabelledArrays]:
         """Open what `download` wrote; images are mapped from the file, not read.
@@ -116,79 +131,86 @@ class ArrayFile(Source):
         Raises:
             SettingError: it is missing or damaged.
         """
-        index = self._index(folder, self._settings())
-        if index is None:
-            raise self.not_downloaded(f"{folder} has not what was asked for, or it is damaged")
-        return self._parts(
-            {
-                role: np.load(folder / f"{role}.npy", mmap_mode="r", allow_pickle=False)
-                for role in index["sha256"]
-            }
-        )
+        arrays = self._arrays(folder)
+        parts, together = _parts(arrays), [numbered(digests(arrays["images"]))]
+        if "groups" in arrays:
+            together.append(numbered(arrays["groups"]))
+        return {**parts, "train": replace(parts["train"], groups=joined(*together))}
+
+    def splits(self, folder: Path) -> dict[str, Split]:
+        """Return the splits: those of the array `splits`, shuffled, if there is one. See `Source.splits`."""
+        if "splits" not in self.asked:
+            return super().splits(folder)
+        arrays, draw = self._arrays(folder), np.random.default_rng(self.split_seed)
+        part = _parts(arrays)["train"]
+        numbers = split_numbers("splits", self.asked["splits"], arrays["splits"])
+        places = [draw.permutation(np.flatnonzero(numbers == number)) for number in range(len(SPLITS))]
+        return {name: Split(part, "train", rows, rows) for name, rows in zip(SPLITS, places, strict=True)}
 
     def notes(self, folder: Path) -> list[str]:
         """Return which arrays were taken, and how their axes were read."""
-        return list((self._index(folder, self._settings()) or {}).get("notes", []))
+        notes = list((self._index(folder, self._settings()) or {}).get("notes", []))
+        unused = "the splits are those of the array; validation_size and test_size are not used"
+        return [*notes, unused] if "splits" in self.asked else notes
 
-    def _parts(self, arrays: Mapping[str, Any]) -> dict[str, LabelledArrays]:
-        if "test_images" in arrays:
-            test = LabelledArrays(arrays["test_images"], arrays.get("test_labels"))
-            return {"train": LabelledArrays(arrays["images"], arrays.get("labels")), "test": test}
-        together = [numbered(digests(arrays["images"]))] if arrays["images"].ndim == 4 else []
-        if "groups" in arrays:
-            together.append(numbered(arrays["groups"]))
-        groups = joined(*together) if together else None
-        return {"train": LabelledArrays(arrays["images"], arrays.get("labels"), groups)}
+    def _arrays(self, folder: Path) -> dict[str, NDArray[Any]]:
+        index = self._index(folder, self._settings())
+        if index is None:
+            raise self.not_downloaded(f"{shown(folder)} has not what was asked for, or it is damaged")
+        return _mapped(folder, index["sha256"])
 
-    def _arrays(self) -> tuple[dict[str, Any], list[str]]:
-        """Return the arrays that are asked for, images as [N, C, H, W], and a note on each."""
-        arrays, notes = {}, []
-        with _opened(self.path) as stored:
-            for role in _ROLES:
-                if role != "images" and role not in self.asked:
-                    continue
-                where, array = self._array(role, stored)
-                note = f"{role} are {where}, {array.dtype} of shape {list(array.shape)}"
-                if role in ("images", "test_images"):
-                    array, axes = self._channels_first(role, array)
-                    note += f", taken as {axes}"
-                arrays[role] = array
-                notes.append(note)
-        if "groups" in arrays:
-            fits = arrays["groups"].shape == arrays["images"].shape[:1]
-            shape = list(arrays["groups"].shape)
-            require(
-                fits,
-                "groups",
-                self.asked["groups"],
-                f"has the shape {shape}, and one group an image is needed",
-            )
-        return arrays, notes
+    def _chosen(self, role: str, stored: Arrays) -> Chosen:
+        where, array = self._stored(role, stored)
+        if role not in ("images", "test_images"):
+            return Chosen(where, array)
+        return Chosen(where, array, layout_of(role, where, array, self.layout))
 
-    def _array(self, role: str, stored: Mapping[str, Any]) -> tuple[str, Any]:
+    def _beside(self, role: str) -> Path | None:
+        """Return the .npy file that is named for a role, relative to the working folder or to the images."""
         where = self.asked.get(role)
-        if where is not None and where.lower().endswith(".npy") and where not in stored:
-            path = Path(where).expanduser()
-            path = path if path.is_absolute() or path.is_file() else self.path.parent / path
-            require(path.is_file(), role, where, "there is no such file, nor beside the images")
-            with _opened(path) as alone:
-                return where, next(iter(alone.values()))
+        if where is None or not where.lower().endswith(".npy"):
+            return None
+        path = Path(where).expanduser()
+        path = path if path.is_absolute() or path.is_file() else self.path.parent / path
+        require(path.is_file(), role, shown(where), "there is no such file, nor beside the images")
+        return path
+
+    def _stored(self, role: str, stored: Arrays) -> tuple[str, StoredArray]:
+        where = self.asked.get(role)
+        if where is not None and where not in stored and (path := self._beside(role)) is not None:
+            with opened(path) as alone:
+                return where, next(iter(alone.values()))()
         if where is None:
             where = "images" if "images" in stored or len(stored) != 1 else next(iter(stored))
-        require(where in stored, role, where, f"{self.path.name} has no such array", stored)
-        return where, stored[where]
+        reason = f"{shown(self.path.name)} has no such array"
+        require(where in stored, role, shown(where), reason, map(shown, stored))
+        return where, stored[where]()
 
-    def _channels_first(self, role: str, images: Any) -> tuple[Any, str]:
-        shape, layout = list(images.shape), self.layout
-        if layout == "auto":
-            last, first = (images.ndim == 4 and images.shape[axis] in CHANNELS for axis in (-1, 1))
-            reason = f"{role} have the shape {shape}, which does not tell where the channels are"
-            require(images.ndim == 3 or last != first, "layout", "auto", reason, get_args(Layout)[1:])
-            layout = "NHW" if images.ndim == 3 else "NHWC" if last else "NCHW"
-        require(images.ndim == len(layout), "layout", layout, f"{role} have the shape {shape}")
-        if layout == "NHW":
-            return images[:, None], layout
-        return np.moveaxis(images, -1, 1) if layout == "NHWC" else images, layout
+    def _require_sizes(self, chosen: Mapping[str, Chosen], folder: Path) -> None:
+        """Refuse lists that do not fit the images, and arrays that are too large."""
+        count = chosen["images"].stored.shape[0]
+        for role in ("groups", "splits"):
+            if role in chosen:
+                shape = chosen[role].stored.shape
+                reason = f"has the shape {list(shape)}, and one value an image is needed: [{count}]"
+                require(shape == (count,), role, shown(chosen[role].where), reason)
+        stored = [each.stored for each in chosen.values()]
+        packed = sum(each.claimed for each in stored if each.packed < each.claimed)
+        reason = f"packed arrays claim {packed:,} bytes, and {_MOST_BYTES:,} are the most"
+        require(packed <= _MOST_BYTES, "path", shown(self.path), f"{reason}; unpack them to .npy files")
+        require_room("path", shown(self.path), folder, sum(each.claimed for each in stored))
+
+    def _check_splits(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Refuse splits that are none, and a group that is in two of them."""
+        if "splits" not in arrays:
+            return
+        numbers = split_numbers("splits", self.asked["splits"], arrays["splits"])
+        if "groups" in arrays:
+            values, groups = np.unique(arrays["groups"], return_inverse=True)
+            pairs = np.unique(groups * len(SPLITS) + numbers) // len(SPLITS)
+            torn = pairs[1:][pairs[1:] == pairs[:-1]]
+            reason = f"group {shown(values[torn[:1]])} is in more than one split"
+            require(len(torn) == 0, "splits", shown(self.asked["splits"]), reason)
 
     def _settings(self) -> dict[str, Any]:
         settings = {"path": str(self.given), "layout": self.layout, "asked": self.asked}
@@ -207,68 +229,12 @@ class ArrayFile(Source):
         return index if whole else None
 
 
-_NO_PATH = "must be the file of the arrays, such as dataset.path=images.npz"
+def _mapped(folder: Path, roles: Iterable[str]) -> dict[str, NDArray[Any]]:
+    return {role: np.load(folder / f"{role}.npy", mmap_mode="r", allow_pickle=False) for role in roles}
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the arrays of a file by name; nothing is unpickled, and no array is read before it is asked for.
-
-    Raises:
-        SettingError: it is damaged, or an array claims more than 8 GiB.
-        UnavailableError: it is HDF5, and h5py is not installed.
-    """
-    try:
-        if path.suffix.lower() == ".npy":
-            yield {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
-        elif path.suffix.lower() == ".npz":
-            with zipfile.ZipFile(path) as archive:
-                claimed = max((each.file_size for each in archive.infolist()), default=0)
-            reason = f"an array claims {claimed:,} bytes, and {_MOST_BYTES:,} are the most"
-            require(claimed <= _MOST_BYTES, "path", path, f"{reason}; unpack it to .npy files")
-            with np.load(path, allow_pickle=False) as archive:
-                yield archive
-        else:
-            with _hdf5(path) as file:
-                yield file
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
-        if isinstance(error, SettingError):
-            raise
-        raise SettingError("path", path, f"cannot be read ({' '.join(str(error).split())})") from error
-
-
-@contextmanager
-def _hdf5(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        import h5py
-    except ImportError:
-        raise UnavailableError("HDF5 needs h5py: .venv/bin/pip install -c constraints.txt h5py") from None
-    names: list[str] = []
-
-    def keep(name: str, item: Any) -> None:  # links to other files are not followed
-        if isinstance(item, h5py.Dataset) and item.shape:
-            names.append(name)
-            reason = f"{name} claims {item.nbytes:,} bytes, and {_MOST_BYTES:,} are the most"
-            require(item.nbytes <= _MOST_BYTES, "path", path, reason)
-
-    with h5py.File(path) as file:
-        file.visititems(keep)
-        yield _Arrays(file, names)
-
-
-class _Arrays(Mapping[str, Any]):
-    """The arrays of an open HDF5 file, each read when it is asked for."""
-
-    def __init__(self, file: Any, names: list[str]) -> None:
-        self.file, self.names = file, names
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.names:
-            raise KeyError(name)
-        return self.file[name][()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
+def _parts(arrays: Mapping[str, NDArray[Any]]) -> dict[str, LabelledArrays]:
+    parts = {"train": LabelledArrays(arrays["images"], arrays.get("labels"))}
+    if "test_images" in arrays:
+        parts["test"] = LabelledArrays(arrays["test_images"], arrays.get("test_labels"))
+    return parts

@@ -1,7 +1,8 @@
-"""Images of a data set in memory, with the labels that they have."""
+"""Images of a data set, with the labels that they have."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,42 @@ class LabelledArrays:
 
 @dataclass(frozen=True)
 class Split:
-    """The images of one split, and their positions in the source."""
+    """The images of one split, and their positions in the source; they are read when they are asked for.
 
-    data: LabelledArrays
-    taken_from: str  # the source's own part: "train" or "test"
-    indices: NDArray[np.int64]  # [N], positions in that part
+    Attributes:
+        arrays: the images of the split, or more of them if there are `rows`.
+        taken_from: the source's own part: "train" or "test".
+        indices: positions in that part, [N].
+        rows: the images of `arrays` that are the split's, [N]; None: all of them.
+        asked: how many images were to be cut; None: as many as there are.
+    """
+
+    arrays: LabelledArrays
+    taken_from: str
+    indices: NDArray[np.int64]
+    rows: NDArray[np.int64] | None = None
+    asked: int | None = None
+
+    @property
+    def count(self) -> int:
+        """Return the number of images."""
+        return len(self.arrays.images if self.rows is None else self.rows)
+
+    @property
+    def labels(self) -> NDArray[np.integer[Any]] | None:
+        """Return the labels of the split."""
+        labels = self.arrays.labels
+        return labels if labels is None or self.rows is None else labels[self.rows]
+
+    @property
+    def data(self) -> LabelledArrays:
+        """Return images and labels, in memory if the split is a part of `arrays`."""
+        if self.rows is None:
+            return self.arrays
+        return LabelledArrays(self.arrays.images[self.rows], self.labels)
+
+    def blocks(self, at_once: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield the images, so many at once: [up to `at_once`, C, H, W]."""
+        for start in range(0, self.count, at_once):
+            block = slice(start, start + at_once)
+            yield self.arrays.images[block if self.rows is None else self.rows[block]]

@@ -11,6 +11,7 @@ import numpy as np
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 
+from vae_likelihoods.datasets import cutting
 from vae_likelihoods.datasets.arrays import LabelledArrays, Split
 from vae_likelihoods.datasets.checking import check_arrays, check_names
 from vae_likelihoods.errors import SettingError, require, under
@@ -69,7 +70,7 @@ class Source(ABC):
         return None
 
     def splits(self, folder: Path) -> dict[str, Split]:
-        """Return the train, validation and test splits of the files in `folder`.
+        """Return the train, validation and test splits of `folder`, whose images are not read yet.
 
         Raises:
             SettingError: what was read is no data set, or a split cannot have its size.
@@ -78,9 +79,7 @@ class Source(ABC):
         check_names(self.name, parts, [("train",), ("train", "test")])
         check_arrays(self.name, self.native_levels, parts)
         train, rest = parts["train"], np.arange(len(parts["train"].images))
-        least = 2 if "test" in parts else 3
-        reason = f"it has {len(rest)} images; three splits need at least {least}"
-        require(len(rest) >= least, "", self.name, reason)
+        self._require_enough(train, 2 if "test" in parts else 3)
         if "test" in parts:
             reason = "must be left out, because the source has official test images"
             require(self.test_size is None, "test_size", self.test_size, reason)
@@ -89,54 +88,31 @@ class Source(ABC):
             reason = "must be given, because the source has no official test images"
             require(self.test_size is not None, "test_size", None, reason)
             rest, cut = self._cut("test_size", train, rest)
-            test = _subset(train, cut)
+            test = Split(train, "train", cut, cut, self._size("test_size", train))
         rest, cut = self._cut("validation_size", train, rest)
-        return {"train": _subset(train, rest), "validation": _subset(train, cut), "test": test}
+        validation = Split(train, "train", cut, cut, self._size("validation_size", train))
+        return {"train": Split(train, "train", rest, rest), "validation": validation, "test": test}
+
+    def _require_enough(self, train: LabelledArrays, least: int) -> None:
+        count = len(train.images)
+        reason = f"it has {count} images; three splits need at least {least}"
+        require(count >= least, "", self.name, reason)
+        if train.groups is not None:
+            groups = len(np.unique(train.groups))
+            reason = f"its {count} images are {groups} groups, of which copies are one; three splits need"
+            require(groups >= least, "", self.name, f"{reason} at least {least} groups")
+
+    def _size(self, setting: str, part: LabelledArrays) -> int:
+        """Return how many images are to be cut; a share is one of all images of `part`."""
+        size = getattr(self, setting)
+        return size if isinstance(size, int) else max(1, round(size * len(part.images)))
 
     def _cut(
         self, setting: str, part: LabelledArrays, indices: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Cut as many of `indices` off as `setting` says, stratified by class; return the rest and them.
-
-        Both parts are shuffled. A share is one of all images of `part`. Where images belong to groups, the
-        size is met as well as whole groups can.
-        """
-        from sklearn.model_selection import train_test_split  # slow to import, and only needed here
-
-        size, count = getattr(self, setting), len(indices)
-        size = size if isinstance(size, int) else max(1, round(size * len(part.images)))
-        if part.groups is not None and len(np.unique(part.groups[indices])) < count:
-            return self._cut_groups(setting, size, part, indices)
-        strata = _strata(part.labels, indices)
-        classes = len(np.unique(strata))
-        least, most = classes, count - classes
-        of = "" if classes == 1 else f" of {classes} classes"
-        require(least <= size <= most, setting, size, f"{least} to {most} can be cut from {count} images{of}")
-        rest, cut = train_test_split(indices, test_size=size, stratify=strata, random_state=self.split_seed)
-        return rest, cut
-
-    def _cut_groups(
-        self, setting: str, size: int, part: LabelledArrays, indices: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Cut whole groups off: one fold of so many that each has about the size."""
-        from sklearn.model_selection import StratifiedGroupKFold
-
-        assert part.groups is not None
-        groups = part.groups[indices]
-        _, counts = np.unique(groups, return_counts=True)
-        folds = max(2, round(len(indices) / size))
-        reason = (
-            f"{len(indices)} images are {len(counts)} groups, the largest of {counts.max()}: they cannot be "
-            "cut so that each side has whole groups"
-        )
-        require(folds <= len(counts) and counts.max() <= len(indices) - size, setting, size, reason)
-        strata = _strata(part.labels, indices)
-        if np.unique(strata, return_counts=True)[1].min() < folds:
-            strata = np.zeros_like(strata)  # too rare a class for one in each fold
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=self.split_seed)
-        rest, cut = next(splitter.split(indices, strata, groups))
-        shuffled = np.random.default_rng(self.split_seed)
-        return shuffled.permutation(indices[rest]), shuffled.permutation(indices[cut])
+        """Cut as many of `indices` off as `setting` says; return the rest and them. See `cutting.cut`."""
+        spared = 2 if setting == "test_size" else 1  # validation is cut from the rest
+        return cutting.cut(setting, self._size(setting, part), part, indices, self.split_seed, spared)
 
     def not_downloaded(self, problem: str) -> SettingError:
         """Return an error that names a problem of the raw files and the command that repairs them."""
@@ -154,24 +130,6 @@ def build(config: Mapping[str, Any]) -> Source:
     with under(KEY):
         source: Source = factory()
     return source
-
-
-def _strata(labels: NDArray[np.integer[Any]] | None, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the stratum of each of the images `indices`: its class; the same for all if there are none.
-
-    A class of which one image is left cannot be in both parts of a cut. That image is drawn together with
-    those of the most frequent class, so it is as likely as any other to be cut off.
-    """
-    if labels is None or labels.ndim > 1:
-        return np.zeros(len(indices), np.int64)
-    _, classes, counts = np.unique(labels[indices], return_inverse=True, return_counts=True)
-    strata: NDArray[np.int64] = np.where(counts[classes] > 1, classes, counts.argmax())
-    return strata
-
-
-def _subset(part: LabelledArrays, indices: NDArray[np.int64]) -> Split:
-    labels = None if part.labels is None else part.labels[indices]
-    return Split(LabelledArrays(part.images[indices], labels), "train", indices)
 
 
 def _require_size(key: str, value: Any) -> None:

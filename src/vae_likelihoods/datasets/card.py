@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vae_likelihoods.datasets.arrays import Split
 from vae_likelihoods.datasets.grouping import digests
+from vae_likelihoods.datasets.large_arrays import at_once
 from vae_likelihoods.datasets.near_copies import ALIKE, near_copies
 
 CONSTANT = 0.999
@@ -45,6 +46,9 @@ class Card:
         repeated: train images that are exact copies of an earlier one.
         overlaps: images that are in two splits, for each pair of them.
         notes: what was changed on the way, as the source says it.
+        repeated_in: the same as `repeated`, for the other splits that have some.
+        asked: of each split that is more than a tenth larger or smaller: how many images were asked for.
+        equal_channels: whether all images have the same levels in all of several channels.
     """
 
     name: str
@@ -58,6 +62,9 @@ class Card:
     repeated: int
     overlaps: list[Overlap]
     notes: list[str]
+    repeated_in: dict[str, int]
+    asked: dict[str, int]
+    equal_channels: bool
 
     @classmethod
     def of(
@@ -68,7 +75,8 @@ class Card:
         train = images["train"]
         counted = {split: _level_counts(each, native_levels) for split, each in images.items()}
         hashes = {split: digests(each) for split, each in images.items()}
-        labels = splits["train"].data.labels
+        labels = splits["train"].labels
+        repeated = {split: len(each) - len(np.unique(each)) for split, each in hashes.items()}
         classes = {} if labels is None or labels.ndim > 1 else _counts(labels)
         return cls(
             name,
@@ -79,12 +87,15 @@ class Card:
             np.sum([levels for levels, _ in counted.values()], axis=0).tolist(),
             int((counted["train"][1] >= CONSTANT * len(train)).sum()),
             int(np.prod(train.shape[1:])),
-            len(train) - len(np.unique(hashes["train"])),
+            repeated.pop("train"),
             [
                 _overlap(later, earlier, images, hashes, native_levels)
                 for earlier, later in combinations(images, 2)
             ],
             list(notes),
+            {split: count for split, count in repeated.items() if count},
+            {name: split.asked for name, split in splits.items() if split.asked and _misses(split)},
+            all(_has_equal_channels(each) for each in images.values()),
         )
 
     @property
@@ -99,12 +110,21 @@ class Card:
         return sum(count > 0 for count in self.level_counts)
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts as plain values for JSON."""
-        return {**asdict(self), "shape": list(self.shape)}
+        """Return the facts as plain values for JSON; those that are seldom only where they are."""
+        seldom = {key for key in ("repeated_in", "asked", "equal_channels") if not getattr(self, key)}
+        facts = {key: value for key, value in asdict(self).items() if key not in seldom}
+        return {**facts, "shape": list(self.shape)}
 
     def oddities(self) -> list[str]:
         """Return a sentence for each fact that may lead to a wrong answer, which says what to do."""
-        return [*self._odd_levels(), *self._odd_copies()]
+        return [*self._odd_sizes(), *self._odd_levels(), *self._odd_copies()]
+
+    def _odd_sizes(self) -> list[str]:
+        missed = [
+            f"{split} has {self.counts[split]:,} images, and {asked:,} were asked for"
+            for split, asked in self.asked.items()
+        ]
+        return [f"{'; '.join(missed)}: groups, and copies, cannot be divided"] if missed else []
 
     def _odd_levels(self) -> list[str]:
         used = [level for level, count in enumerate(self.level_counts) if count]
@@ -123,6 +143,11 @@ class Card:
             texts.append(
                 f"the images are nearly constant: {100 * share:.4g} % of the pixels have level {most}"
             )
+        if self.equal_channels:
+            texts.append(
+                "all images have the same levels in all channels: they are grey, and one channel is enough "
+                "(of a folder: colour=grey)"
+            )
         return texts
 
     def _odd_copies(self) -> list[str]:
@@ -132,6 +157,12 @@ class Card:
             for each in exact
         ]
         texts = [f"{'; '.join(found)}: remove repeated images from the source"] if found else []
+        many = {split: count for split, count in self.repeated_in.items() if 10 * count > self.counts[split]}
+        found = [f"{count:,} of {self.counts[split]:,} images of {split}" for split, count in many.items()]
+        if found:
+            texts.append(
+                f"{'; '.join(found)} are copies of another one there, so few images decide the score"
+            )
         close = [each for each in self.overlaps if each.near]
         found = [f"{each.near} of {each.compared} of {each.later} and {each.earlier}" for each in close]
         if found:
@@ -157,6 +188,7 @@ class Card:
             ("nearly constant pixels", f"{self.nearly_constant:,} of {self.pixels:,}"),
             ("classes, of so many train images", classes),
             ("copies within train", f"{self.repeated:,}"),
+            *((f"copies within {split}", f"{count:,}") for split, count in self.repeated_in.items()),
             *(
                 (
                     f"{each.later} in {each.earlier} too",
@@ -180,6 +212,17 @@ def escaped(text: str) -> str:
     return "".join(
         f"&#{ord(each)};" if each in "<>&|`*_[]()#!\\~" else each for each in " ".join(text.split())
     )
+
+
+def _misses(split: Split) -> bool:
+    """Return whether a split has another size than was asked for, by more than a tenth."""
+    return split.asked is not None and 10 * abs(split.count - split.asked) > split.asked
+
+
+def _has_equal_channels(images: NDArray[np.uint8]) -> bool:
+    count = at_once(images.shape[1:])
+    blocks = (images[first : first + count] for first in range(0, len(images), count))
+    return images.shape[1] > 1 and all(bool((block[:, :1] == block).all()) for block in blocks)
 
 
 def _bars(counts: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from vae_likelihoods.datasets.arrays import LabelledArrays
 
 _GAP = 2  # pixels between images
 _SIDE = 28  # smaller images are enlarged to about this many pixels
+_MOST = 128  # pixels; of a larger image every second, third, ... row and column is shown
 _ROWS = 100  # classes that are shown
 
 
@@ -22,12 +23,13 @@ def contact_sheet(data: LabelledArrays, native_levels: int, columns: int = 10) -
     Only the first 100 classes are shown. Without classes, the rows hold the first images, one after another.
     """
     rows = _rows(data, columns)
-    zoom = max(1, _SIDE // max(data.images.shape[-2:]))
-    height, width = (zoom * side + _GAP for side in data.images.shape[-2:])
+    largest = max(data.images.shape[-2:])
+    zoom, step = max(1, _SIDE // largest), -(-largest // _MOST)
+    height, width = (zoom * -(-side // step) + _GAP for side in data.images.shape[-2:])
     sheet = np.ones((len(rows) * height + _GAP, columns * width + _GAP, 3), np.float32)
     for row, images in enumerate(rows):
         for column, image in enumerate(images):
-            tile = _tile(image, native_levels, zoom)
+            tile = _tile(image[:, ::step, ::step], native_levels, zoom)
             top, left = row * height + _GAP, column * width + _GAP
             sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return sheet
@@ -44,7 +46,7 @@ def _rows(data: LabelledArrays, columns: int) -> list[NDArray[np.uint8]]:
     images, labels = data.images, data.labels
     if labels is None or labels.ndim > 1:
         return [images[first : first + columns] for first in range(0, min(len(images), columns**2), columns)]
-    return [images[labels == label][:columns] for label in np.unique(labels)[:_ROWS]]
+    return [images[np.flatnonzero(labels == label)[:columns]] for label in np.unique(labels)[:_ROWS]]
 
 
 def _tile(image: NDArray[np.uint8], native_levels: int, zoom: int) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.errors import SettingError, require
 
 
@@ -23,27 +24,34 @@ def table_path(key: str, table: str, folder: Path) -> Path:
     """
     path = Path(table).expanduser()
     path = path if path.is_absolute() or path.is_file() else folder / path
-    require(path.is_file(), key, table, "there is no such file, nor in the folder of the images")
+    require(path.is_file(), key, shown(table), "there is no such file, nor in the folder of the images")
     return path
 
 
 def of_table(key: str, table: str, column: str, folder: Path, names: Sequence[str]) -> list[str]:
-    """Return the value of each file in a CSV with the columns file and `column`.
+    """Return the value of each file in a CSV with the columns file and `column`, without spaces at its ends.
 
     Raises:
-        SettingError: it is no such CSV, or has no value of a file.
+        SettingError: it is no such CSV, or has no value of a file, or two.
     """
     try:
         with table_path(key, table, folder).open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
-            rows, header = list(reader), list(reader.fieldnames or [])
+            rows, header = list(reader), [name.strip() for name in reader.fieldnames or []]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingError(key, table, f"is no CSV in UTF-8 ({error})") from None
-    require({"file", column} <= set(header), key, table, f"needs the columns file and {column}, has {header}")
-    values = {row["file"].removeprefix("./"): row[column] for row in rows if row["file"]}
-    missing = [name for name in names if not values.get(name)]
+        raise SettingError(key, shown(table), f"is no CSV in UTF-8 ({shown(error)})") from None
+    reason = f"needs the columns file and {column}, has {header}"
+    require({"file", column} <= set(header), key, shown(table), reason)
+    values, known = dict[str, str](), set(names)
+    for row in rows:
+        cells = {str(name).strip(): cell for name, cell in row.items() if isinstance(cell, str)}
+        file, value = cells.get("file", "").removeprefix("./"), cells.get(column, "").strip()
+        file = file if file in known else file.strip()
+        both = f"gives {shown(file)} two values: {shown(values.get(file))} and {shown(value)}"
+        require(not file or values.setdefault(file, value) == value, key, shown(table), both)
+    missing = [shown(name) for name in names if not values.get(name)]
     reason = f"has no {column} of {len(missing)} of {len(names)} images, such as {missing[:1]}"
-    require(not missing, key, table, reason)
+    require(not missing, key, shown(table), reason)
     return [values[name] for name in names]
 
 
@@ -53,7 +61,7 @@ def of_folders(key: str, names: Sequence[str]) -> list[str]:
     Raises:
         SettingError: a file lies in none.
     """
-    loose = [name for name in names if "/" not in name]
+    loose = [shown(name) for name in names if "/" not in name]
     reason = f"{len(loose)} images lie in no folder of their own class, such as {loose[:1]}"
     require(not loose, key, "folders", reason)
     return [name.partition("/")[0] for name in names]

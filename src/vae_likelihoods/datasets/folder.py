@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from tqdm import tqdm
 
 from vae_likelihoods.datasets.arrays import LabelledArrays
 from vae_likelihoods.datasets.base import Source
 from vae_likelihoods.datasets.facts import is_table, of_folders, of_table, table_path
 from vae_likelihoods.datasets.grouping import digests, joined, numbered
+from vae_likelihoods.datasets.large_arrays import require_room
 from vae_likelihoods.datasets.listing import SHOWN, Found, list_images, most_common
+from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.datasets.pictures import Colour, Decoding, Fit, Header, SixteenBit, UnusableImage
+from vae_likelihoods.datasets.reading import read_all
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import folder_aside, sha256, write_json
 
@@ -24,6 +27,7 @@ Damaged = Literal["refuse", "leave out"]
 
 _IMAGES, _INDEX = "images.npy", "index.json"
 _MOST_SIDE = 4096  # pixels
+_READING = 2  # counts up when the same files give other levels
 _NO_PATH = "must be the folder of the images, such as dataset.path=/photos"
 
 
@@ -108,19 +112,22 @@ class ImageFolder(Source):
         self._refuse_damaged(left_out)
         shape = self._shape(headers)
         names = list(headers)
+        require_room("path", shown(self.path), folder, len(names) * math.prod(shape))
         facts = {"class": self._classes_of(names), "group": self._groups_of(names)}
         with folder_aside(folder) as aside:
-            kept, changes = self._decoded(aside / _IMAGES, names, shape, left_out)
+            decoding = self.decoding(shape[0])
+            kept, changes = read_all(self.path, names, decoding, shape, aside / _IMAGES, left_out)
             self._refuse_damaged(left_out)
             if list_images(self.path) != listing:
-                raise SettingError("path", self.path, "its files changed while they were read; try again")
+                reason = "its files changed while they were read; try again"
+                raise SettingError("path", shown(self.path), reason)
             index = {
                 **asked,
                 "images_sha256": sha256(aside / _IMAGES),
                 "changes": dict(sorted(changes.items())),
                 "left_out": left_out,
                 "no_images": dict(sorted(listing.others.items())),
-                "files": [names[place] for place in kept],
+                "files": [shown(names[place]) for place in kept],
                 **{what: [each[place] for place in kept] for what, each in facts.items() if each is not None},
             }
             write_json(aside / _INDEX, index)
@@ -134,7 +141,8 @@ class ImageFolder(Source):
         """
         index = self._index(folder)
         if index is None:
-            raise self.not_downloaded(f"{folder} has not what was read from {self.path}, or it is damaged")
+            reason = f"{shown(folder)} has not what was read from {shown(self.path)}, or it is damaged"
+            raise self.not_downloaded(reason)
         images = np.load(folder / _IMAGES, mmap_mode="r", allow_pickle=False)
         together = [numbered(digests(images))]
         if "group" in index:
@@ -150,8 +158,9 @@ class ImageFolder(Source):
         others = [
             f"passed over: {count:,} files {suffix}" for suffix, count in index.get("no_images", {}).items()
         ]
-        names = sorted(set(index.get("class", [])))
-        classes = [f"class {number}: {name}" for number, name in enumerate(names[:100])]
+        names = [shown(name) for name in sorted(set(index.get("class", [])))]
+        numbers = ", ".join(f"{number} {name}" for number, name in enumerate(names[:100]))
+        classes = [f"classes: {numbers}{', ...' * (len(names) > 100)}"] if names else []
         return [*changed, *left[:100], *others, *classes]
 
     def decoding(self, channels: int) -> Decoding:
@@ -163,7 +172,7 @@ class ImageFolder(Source):
         try:
             return self.decoding(3).header(self.path / file.name)
         except UnusableImage as error:
-            left_out[file.name] = str(error)
+            left_out[shown(file.name)] = str(error)
             return None
 
     def _refuse_damaged(self, left_out: Mapping[str, str]) -> None:
@@ -172,45 +181,21 @@ class ImageFolder(Source):
         named = "; ".join(f"{name} {reason}" for name, reason in list(left_out.items())[:SHOWN])
         more = f"; and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
         remedy = "; remove them, or set damaged='leave out'"
-        raise SettingError("path", self.path, f"{named}{more}{remedy}")
+        raise SettingError("path", shown(self.path), f"{named}{more}{remedy}")
 
     def _shape(self, headers: Mapping[str, Header]) -> tuple[int, int, int]:
         """Return channels, height and width of all images."""
-        require(bool(headers), "path", self.path, "no image in it can be read")
+        require(bool(headers), "path", shown(self.path), "no image in it can be read")
         sizes = Counter(f"{each.height} x {each.width}" for each in headers.values())
         reason = f"the images have {len(sizes)} sizes, {most_common(sizes)}; choose one, such as size=32"
         require(self.size is not None or len(sizes) == 1, "size", None, reason)
         first = next(iter(headers.values()))
         height, width = self.size or (first.height, first.width)
+        reason = f"the images have {height} x {width} pixels, and a side of {_MOST_SIDE} is the most"
+        require(max(height, width) <= _MOST_SIDE, "size", None, f"{reason}; choose a size, such as size=32")
         any_colour = any(each.colour == "rgb" for each in headers.values())
         in_colour = any_colour if self.colour == "auto" else self.colour == "rgb"
         return 3 if in_colour else 1, height, width
-
-    def _decoded(
-        self, target: Path, names: Sequence[str], shape: tuple[int, int, int], left_out: dict[str, str]
-    ) -> tuple[list[int], Counter[str]]:
-        """Write the levels of all images; return the places of those that could be read, and the changes."""
-        decoding = self.decoding(shape[0])
-        whole = target.with_name("all.npy")
-        images = np.lib.format.open_memmap(whole, "w+", np.uint8, (len(names), *shape))
-        kept: list[int] = []
-        changes = Counter[str]()
-        for place, name in enumerate(tqdm(names, desc="reading", unit="image", disable=None)):
-            try:
-                picture = decoding.read(self.path / name)
-            except UnusableImage as error:
-                left_out[name] = str(error)
-                continue
-            if picture.levels.shape != shape:
-                left_out[name] = f"has {picture.levels.shape[1:]} pixels, and its header said {shape[1:]}"
-                continue
-            images[len(kept)] = picture.levels
-            kept.append(place)
-            changes.update(picture.changes)
-        require(bool(kept), "path", self.path, "no image in it can be read")
-        np.save(target, images[: len(kept)], allow_pickle=False)
-        whole.unlink()
-        return kept, changes
 
     def _classes_of(self, names: Sequence[str]) -> list[str] | None:
         if self.classes == "none":
@@ -243,6 +228,7 @@ class ImageFolder(Source):
             "classes": self.classes,
             "groups": self.groups,
             "damaged": self.damaged,
+            "reading": _READING,
         }
         plain: dict[str, Any] = json.loads(json.dumps(settings))
         return plain

@@ -15,6 +15,7 @@ correlates so much with one of 4,000 others, and ten do with 0.98."""
 _SIDE = 16  # of a thumbnail
 _FAINT = 1.0  # standard deviation, in levels of 256, below which an image has no features to compare
 _AT_ONCE = 2**24  # comparisons
+_OTHERS = 2**14  # images whose thumbnails are held
 
 
 def near_copies(
@@ -25,9 +26,11 @@ def near_copies(
     Grey thumbnails are compared by their correlation, on which brightness and contrast have no influence.
     Images that are nearly of one level are never counted.
     """
-    left, right = _thumbnails(images, native_levels), _thumbnails(others, native_levels)
-    parts = np.array_split(left, max(1, len(left) * len(right) // _AT_ONCE))
-    found: NDArray[np.bool_] = np.concatenate([(part @ right.T).max(axis=1) >= ALIKE for part in parts])
+    left, found = _thumbnails(images, native_levels), np.zeros(len(images), np.bool_)
+    for first in range(0, len(others), _OTHERS):
+        right = _thumbnails(others[first : first + _OTHERS], native_levels)
+        parts = np.array_split(left, max(1, len(left) * len(right) // _AT_ONCE))
+        found |= np.concatenate([(part @ right.T).max(axis=1) >= ALIKE for part in parts])
     return found
 
 

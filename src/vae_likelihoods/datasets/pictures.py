@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.errors import require
 
 Colour = Literal["grey", "rgb"]
@@ -25,10 +26,20 @@ DECODING = "decoding.json"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # Pillow must not guess a format that runs a program
 _FILTER = Image.Resampling.BILINEAR  # averages when it reduces; others overshoot, to levels that nobody saw
-_TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+_TURNS = {  # what the orientations of EXIF ask for
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TRANSPOSED = (5, 6, 7, 8)  # those that swap height and width
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_AT_ONCE = 2**22  # pixels that are converted at once: several bytes each, beside those of the file
 
 
 class UnusableImage(ValueError):  # noqa: N818 - reads as what is wrong
@@ -42,7 +53,7 @@ class Header:
     Attributes:
         height: rows, after the orientation that EXIF asks for.
         width: columns.
-        colour: whether it is stored in colour.
+        colour: ``grey`` if it can only have greys, or has a palette of which only greys are used.
     """
 
     height: int
@@ -56,11 +67,14 @@ class Picture:
 
     levels: NDArray[np.uint8]  # [C, H, W]
     changes: tuple[str, ...]
+    highest: int | None = (
+        None  # of its values of 16 bits, at most (of colours the higher byte is known); None: 8
+    )
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How files become levels of one shape.
+    """How files become levels of one shape. At most about 8 bytes for each pixel of the file are held.
 
     Args:
         colour: ``grey`` (one channel, ITU-R 601 luma) or ``rgb``.
@@ -101,12 +115,12 @@ class Decoding:
             UnusableImage: it is no image, or claims too many pixels.
         """
         with self._opened(path) as image:
-            height, width = image.height, image.width
+            width, height, raw = *_stored_size(image), _raw_mode(image)
             # Of a PNG whose EXIF comes after the pixels, Pillow would load these to find it.
             early = image.format != "PNG" or "exif" in image.info
             if early and image.getexif().get(ExifTags.Base.Orientation) in _TRANSPOSED:
                 height, width = width, height
-            return Header(height, width, "grey" if image.mode in _GREY else "rgb")
+            return Header(height, width, "grey" if _is_grey(image, raw) else "rgb")
 
     def read(self, path: Path) -> Picture:
         """Return the image as levels.
@@ -115,20 +129,25 @@ class Decoding:
             UnusableImage: the file is damaged, or its pixels cannot be made levels.
         """
         with self._opened(path) as image:
-            sixteen = _is_sixteen_bit(image)  # what Pillow forgets as soon as it loads pixels
+            raw = _raw_mode(image)
             changes = [*_frames(image), *_orientation(image)]
-            eight_bit = self._eight_bit(ImageOps.exif_transpose(image), sixteen, changes)
-            plain = self._in_colour(eight_bit, changes)
-            fitted = self._fitted(plain, changes)
-            levels = np.asarray(fitted)
+            image.load()  # which turns a TIFF
+            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            plain, highest = self._plain(image, raw, changes)
+            if plain is not image:
+                image.close()  # frees its pixels
+            levels = np.asarray(self._fitted(plain if turn is None else plain.transpose(turn), changes))
         levels = levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1)
-        return Picture(np.ascontiguousarray(levels), tuple(changes))
+        return Picture(np.ascontiguousarray(levels), tuple(changes), highest)
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[Image.Image]:
         try:
-            # Pillow warns of odd metadata, of which no level depends.
-            with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_FORMATS) as image:
+            with (
+                warnings.catch_warnings(action="ignore"),  # of odd metadata, of which no level depends
+                path.open("rb") as handle,  # of a path, Pillow maps a turned TIFF with its sides exchanged
+                Image.open(handle, formats=_FORMATS) as image,
+            ):
                 claimed = image.width * image.height
                 if claimed > self.most_pixels:
                     size = f"{image.height} x {image.width} pixels"
@@ -145,42 +164,56 @@ class Decoding:
         except Image.DecompressionBombError:
             raise UnusableImage(f"claims more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
         except Exception as error:  # Pillow's decoders raise whatever their damaged input leads to
-            raise UnusableImage(f"is damaged ({' '.join(str(error).split())})") from error
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise UnusableImage(f"is damaged ({shown(said)})") from error
 
-    def _eight_bit(self, image: Image.Image, sixteen: bool, changes: list[str]) -> Image.Image:
+    def _plain(self, image: Image.Image, raw: str, changes: list[str]) -> tuple[Image.Image, int | None]:
+        """Return the image in the mode of the levels, and the highest value of 16 bits."""
+        grey, sixteen = _is_grey(image, raw), ";16" in raw or image.mode in _WIDE
         if image.mode == "F":
             raise UnusableImage("has pixels that are no whole numbers")
-        if image.mode not in _WIDE and not sixteen:
-            return image
-        if self.sixteen_bit == "refuse":
+        if sixteen and self.sixteen_bit == "refuse":
             raise UnusableImage("has 16 bits a channel (sixteen_bit=refuse)")
-        changes.append("16 bits reduced to 8")
-        if image.mode not in _WIDE:
-            return image  # Pillow keeps the higher byte of colours itself
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise UnusableImage(f"has pixels from {values.min()} to {values.max()}; 16 bits are the most")
-        return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
-
-    def _in_colour(self, image: Image.Image, changes: list[str]) -> Image.Image:
-        if image.mode in _ALPHA or "transparency" in image.info:
-            red, green, blue = self.background
-            over = image.convert("RGBA")
-            if np.asarray(over.getchannel("A")).min() < 255:
-                changes.append(f"alpha laid over the colour {red},{green},{blue}")
-            ground = Image.new("RGBA", over.size, (red, green, blue, 255))
-            image = Image.alpha_composite(ground, over).convert("L" if image.mode in _GREY else "RGB")
+        _correct_transparency(image, raw)
         mode = "L" if self.colour == "grey" else "RGB"
-        if image.mode in ("1", mode):
-            return image.convert(mode)
+        found = dict.fromkeys(["16 bits reduced to 8"] if sixteen else [])
+        if image.mode == mode and not sixteen and "transparency" not in image.info:
+            plain, highest = image, None
+        else:
+            plain, highest = Image.new(mode, image.size), 0 if sixteen else None
+            for box in _boxes(image.width, image.height):
+                part = image.crop(box)
+                if highest is not None:
+                    highest = max(highest, _highest(part))
+                plain.paste(self._part(part, grey, found).convert(mode), box)
+        if grey != (mode == "L"):
+            found["grey made colour" if grey else "colour made grey"] = None
+        changes.extend(found)
+        return plain, highest
+
+    def _part(self, part: Image.Image, grey: bool, found: dict[str, None]) -> Image.Image:
+        """Return a part of an image in the mode L or RGB, pixel by pixel the same as of the whole."""
+        laid = f"alpha laid over the colour {','.join(map(str, self.background))}"
+        if part.mode in _WIDE:
+            values = np.asarray(part)
+            levels = (values >> 8).astype(np.uint8)
+            hidden = values == part.info.get("transparency", -1)
+            if hidden.any():
+                found[laid] = None
+                levels[hidden] = _luma(self.background)
+            return Image.fromarray(levels)
+        if part.mode in _ALPHA or "transparency" in part.info:
+            over = part.convert("RGBA")
+            if np.asarray(over.getchannel("A")).min() < 255:
+                found[laid] = None
+            ground = Image.new("RGBA", over.size, (*self.background, 255))
+            return Image.alpha_composite(ground, over).convert("L" if grey else "RGB")
         words = {"P": "palette resolved", "CMYK": "CMYK converted to RGB", "YCbCr": "YCbCr converted to RGB"}
-        if image.mode in words:
-            changes.append(words[image.mode])
-        elif image.mode not in ("L", "RGB"):
-            raise UnusableImage(f"has the mode {image.mode}, which is not read")
-        if mode == "L" and image.mode != "L":
-            changes.append("colour made grey")
-        return image.convert("RGB").convert(mode)
+        if part.mode in words:
+            found[words[part.mode]] = None
+        elif part.mode not in ("1", "L", "RGB"):
+            raise UnusableImage(f"has the mode {part.mode}, which is not read")
+        return part.convert("L" if part.mode == "1" else "RGB")
 
     def _fitted(self, image: Image.Image, changes: list[str]) -> Image.Image:
         if self.size is None or (image.height, image.width) == self.size:
@@ -206,9 +239,62 @@ def _orientation(image: Image.Image) -> list[str]:
     return ["turned as EXIF says"] if orientation in range(2, 9) else []
 
 
-def _is_sixteen_bit(image: Image.Image) -> bool:
-    """Return whether an image is stored with 16 bits a channel; Pillow's mode tells it for grey alone."""
-    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height as they are stored; Pillow exchanges those of a TIFF that is to be turned."""
+    tags: Any = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    return tags.get(256, image.width), tags.get(257, image.height)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Return how the pixels lie in the file, as Pillow names it; it forgets that when it loads them."""
+    return " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def _is_grey(image: Image.Image, raw: str) -> bool:
+    """Return whether an image has greys alone; of a palette, its colours that are seen."""
+    if image.mode != "P":
+        return image.mode in _GREY or "LA;16" in raw
+    counted: Any = image.getcolors(256)
+    palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    used = [index for _, index in counted if index < len(palette) and index != image.info.get("transparency")]
+    return bool((palette[used] == palette[used, :1]).all())
+
+
+def _correct_transparency(image: Image.Image, raw: str) -> None:
+    """Give the transparent colour of a PNG as many bits as Pillow gives the pixels.
+
+    Raises:
+        UnusableImage: these are colours of 16 bits, of which Pillow keeps the higher byte.
+    """
+    scale = {"L;2": 85, "L;4": 17}.get(raw)
+    if scale is not None and "transparency" in image.info:
+        image.info["transparency"] *= scale
+    if raw == "RGB;16B" and "transparency" in image.info:
+        raise UnusableImage("has one transparent colour of 16 bits a channel, which is not read")
+
+
+def _highest(part: Image.Image) -> int:
+    """Return the highest value of 16 bits; of colours the highest that their higher byte allows.
+
+    Raises:
+        UnusableImage: the values are of more than 16 bits, or negative.
+    """
+    values = np.asarray(part)
+    if part.mode not in _WIDE:
+        return 256 * int(values[..., :3].max()) + 255
+    lowest, highest = int(values.min()), int(values.max())
+    if lowest < 0 or highest > 65535:
+        raise UnusableImage(f"has pixels from {lowest} to {highest}; 16 bits are the most")
+    return highest
+
+
+def _boxes(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield left, top, right and bottom of parts that cover an image; of an ordinary one, of all of it."""
+    columns = min(width, _AT_ONCE)
+    rows = max(1, _AT_ONCE // columns)
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            yield left, top, min(width, left + columns), min(height, top + rows)
 
 
 def _luma(colour: tuple[int, int, int]) -> int:
