@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from vae_likelihoods.files import DAY_SECONDS, folder_aside, sha256, write_json, write_text, write_whole
+from vae_likelihoods.files import (
+    DAY_SECONDS,
+    folder_aside,
+    sha256,
+    shown,
+    write_json,
+    write_text,
+    write_whole,
+)
 
 HALF_WRITER = """
 import sys, time
@@ -215,3 +223,19 @@ def test_a_leftover_that_another_process_removes_is_no_error(
     with folder_aside(old_folder) as aside:
         (aside / "new").touch()
     assert (old_folder / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Zürich, 東京 (1).png", "Zürich, 東京 (1).png"),
+        ("a\nb\x1b[31m.png", "a\\nb\\x1b[31m.png"),
+        (b"\xff\xfe.png".decode("utf-8", "surrogateescape"), "\\xff\\xfe.png"),
+        ("gpj.\u202eexe", "gpj.\\u202eexe"),  # which would be read from right to left
+    ],
+)
+def test_a_name_is_one_line_of_what_can_be_printed_and_written(name: str, expected: str) -> None:
+    assert shown(name) == expected
+    assert shown(name).isprintable()
+    assert shown(shown(name)) == shown(name)
+    shown(name).encode()

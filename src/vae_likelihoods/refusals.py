@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vae_likelihoods.errors import SettingError, UnavailableError, nearest
-from vae_likelihoods.files import PROJECT
+from vae_likelihoods.files import PROJECT, shown
 
 _HYDRA, _OWN = Path(hydra.__file__).parent, Path(__file__).parent
 _NO_SETTING = "there is no such setting"
@@ -95,7 +95,7 @@ def in_one_line(error: Exception) -> str | None:
         if not _of_composition(error):
             return None
         meant = SettingError("", "configuration", f"cannot be composed ({type(error).__name__}: {error})")
-    return " ".join(str(meant or error).split())
+    return shown(" ".join(str(meant or error).split()))
 
 
 def _of_composition(error: Exception) -> bool:

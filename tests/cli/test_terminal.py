@@ -118,3 +118,17 @@ def test_a_file_that_cannot_be_written_is_one_line(
 
     assert run(commands, []) == 1
     assert capsys.readouterr().err == f"vae-likelihoods: {tmp_path}: Is a directory\n"
+
+
+def test_a_refusal_is_one_line_that_no_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    app = new_app()
+
+    @app.command()
+    def refuse() -> None:
+        raise SettingError("images", "two\nlines\x1b[31m", "cannot be")
+
+    assert run(app, []) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "\x1b" not in said
+    assert "lines\\x1b[31m" in said

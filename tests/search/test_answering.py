@@ -213,15 +213,21 @@ def interrupted(*args: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_test_images_decide_nothing_before_all_is_frozen(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = prepared(photos, tmp_path / "out")
+    (tmp_path / "out" / "data" / "prepared" / "my-photos" / "test_images.npy").unlink()
+    answering.card["level_counts"] = [1000, *[0] * 254, 1000]  # of all splits
+    assert answering.likelihoods == shortlist([100, *[100] * 15, *[0] * 240], 256)[0]
+
+
 def test_the_shortlist_follows_from_the_data() -> None:
-    flat = {"level_counts": [1] * 256}
-    names, reason = shortlist(flat, 256)
+    names, reason = shortlist([1] * 256, 256)
     assert 5 <= len(names) <= 6
     assert "logistic_mixture" in names
     assert "lowest or the highest" in reason
-    assert "bernoulli" in shortlist(flat, 2)[0]
-    ends = {"level_counts": [1000, *[1] * 254, 1000]}
-    assert "kumaraswamy" in shortlist(ends, 256)[0]
-    few = {"level_counts": [1] * 8 + [0] * 248}
-    assert "categorical" in shortlist(few, 256)[0]
+    assert "bernoulli" in shortlist([1] * 256, 2)[0]
+    assert "kumaraswamy" in shortlist([1000, *[1] * 254, 1000], 256)[0]
+    assert "categorical" in shortlist([1] * 8 + [0] * 248, 256)[0]
     assert latent_dims((3, 32, 32)) == [8, 32, 128]

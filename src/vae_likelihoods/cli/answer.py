@@ -46,7 +46,7 @@ def answer(
     Which likelihood, and how many latents?
 
     Every likelihood gets the same number of trials and steps, judged on validation images. The best setting
-    of each is trained with fresh seeds and scored on test images, which nothing before has read. Ctrl-C
+    of each is trained with fresh seeds and scored on test images, which decide nothing before. Ctrl-C
     leaves the best answer so far, and the same command goes on.
 
     \b

@@ -14,7 +14,7 @@ from typing import TextIO
 import typer
 
 from vae_likelihoods.errors import SettingError, UnavailableError
-from vae_likelihoods.files import not_of, other_checkout
+from vae_likelihoods.files import not_of, other_checkout, shown
 
 PROGRAM = "vae-likelihoods"
 REPLACEMENTS = {"±": "+-", "²": "^2", "–": "-", "—": "-", "−": "-", "×": "x"}
@@ -102,5 +102,5 @@ def _replace_unprintable(stream: TextIO) -> None:
 
 
 def _refuse(name: str, reason: str, code: int) -> int:
-    print(f"{name}: {' '.join(reason.split())}", file=sys.stderr)
+    print(f"{name}: {shown(' '.join(reason.split()))}", file=sys.stderr)
     return code

@@ -18,10 +18,9 @@ from vae_likelihoods.datasets.checking import check_arrays
 from vae_likelihoods.datasets.grouping import digests, joined, numbered
 from vae_likelihoods.datasets.large_arrays import require_room
 from vae_likelihoods.datasets.manifest import SPLITS
-from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.datasets.stored_arrays import SUFFIXES, Arrays, StoredArray, opened
 from vae_likelihoods.errors import require
-from vae_likelihoods.files import folder_aside, sha256, write_json
+from vae_likelihoods.files import folder_aside, sha256, shown, write_json
 
 _MOST_BYTES = 8 * 2**30  # that the packed arrays of a file may claim, taken together
 _INDEX = "index.json"
@@ -96,8 +95,8 @@ class ArrayFile(Source):
         """
         require(bool(self.given), "path", self.given, _NO_PATH)
         path = Path(str(self.given)).expanduser().absolute()
-        require(path.is_file(), "path", shown(self.given), "there is no such file")
-        require(path.suffix.lower() in SUFFIXES, "path", shown(self.given), _NO_PATH, SUFFIXES)
+        require(path.is_file(), "path", self.given, "there is no such file")
+        require(path.suffix.lower() in SUFFIXES, "path", self.given, _NO_PATH, SUFFIXES)
         return path
 
     def download(self, folder: Path) -> list[str]:
@@ -156,7 +155,7 @@ class ArrayFile(Source):
     def _arrays(self, folder: Path) -> dict[str, NDArray[Any]]:
         index = self._index(folder, self._settings())
         if index is None:
-            raise self.not_downloaded(f"{shown(folder)} has not what was asked for, or it is damaged")
+            raise self.not_downloaded(f"{folder} has not what was asked for, or it is damaged")
         return _mapped(folder, index["sha256"])
 
     def _chosen(self, role: str, stored: Arrays) -> Chosen:
@@ -172,7 +171,7 @@ class ArrayFile(Source):
             return None
         path = Path(where).expanduser()
         path = path if path.is_absolute() or path.is_file() else self.path.parent / path
-        require(path.is_file(), role, shown(where), "there is no such file, nor beside the images")
+        require(path.is_file(), role, where, "there is no such file, nor beside the images")
         return path
 
     def _stored(self, role: str, stored: Arrays) -> tuple[str, StoredArray]:
@@ -182,8 +181,8 @@ class ArrayFile(Source):
                 return where, next(iter(alone.values()))()
         if where is None:
             where = "images" if "images" in stored or len(stored) != 1 else next(iter(stored))
-        reason = f"{shown(self.path.name)} has no such array"
-        require(where in stored, role, shown(where), reason, map(shown, stored))
+        reason = f"{self.path.name} has no such array"
+        require(where in stored, role, where, reason, map(shown, stored))
         return where, stored[where]()
 
     def _require_sizes(self, chosen: Mapping[str, Chosen], folder: Path) -> None:
@@ -193,12 +192,12 @@ class ArrayFile(Source):
             if role in chosen:
                 shape = chosen[role].stored.shape
                 reason = f"has the shape {list(shape)}, and one value an image is needed: [{count}]"
-                require(shape == (count,), role, shown(chosen[role].where), reason)
+                require(shape == (count,), role, chosen[role].where, reason)
         stored = [each.stored for each in chosen.values()]
         packed = sum(each.claimed for each in stored if each.packed < each.claimed)
         reason = f"packed arrays claim {packed:,} bytes, and {_MOST_BYTES:,} are the most"
-        require(packed <= _MOST_BYTES, "path", shown(self.path), f"{reason}; unpack them to .npy files")
-        require_room("path", shown(self.path), folder, sum(each.claimed for each in stored))
+        require(packed <= _MOST_BYTES, "path", self.path, f"{reason}; unpack them to .npy files")
+        require_room("path", self.path, folder, sum(each.claimed for each in stored))
 
     def _check_splits(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Refuse splits that are none, and a group that is in two of them."""
@@ -209,8 +208,8 @@ class ArrayFile(Source):
             values, groups = np.unique(arrays["groups"], return_inverse=True)
             pairs = np.unique(groups * len(SPLITS) + numbers) // len(SPLITS)
             torn = pairs[1:][pairs[1:] == pairs[:-1]]
-            reason = f"group {shown(values[torn[:1]])} is in more than one split"
-            require(len(torn) == 0, "splits", shown(self.asked["splits"]), reason)
+            reason = f"group {values[torn[:1]]} is in more than one split"
+            require(len(torn) == 0, "splits", self.asked["splits"], reason)
 
     def _settings(self) -> dict[str, Any]:
         settings = {"path": str(self.given), "layout": self.layout, "asked": self.asked}

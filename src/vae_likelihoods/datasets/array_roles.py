@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from vae_likelihoods.datasets.checking import CHANNELS
 from vae_likelihoods.datasets.large_arrays import write_blocks
 from vae_likelihoods.datasets.manifest import SPLITS
-from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.datasets.stored_arrays import StoredArray
 from vae_likelihoods.errors import require
+from vae_likelihoods.files import shown
 
 Layout = Literal["auto", "NHW", "NHWC", "NCHW"]
 
@@ -72,7 +72,7 @@ def split_numbers(key: str, where: str, values: NDArray[Any]) -> NDArray[np.int6
     """
     choices: list[Any] = list(SPLITS) if values.dtype.kind == "U" else list(range(len(SPLITS)))
     others = values[~np.isin(values, choices)]
-    reason = f"has the value {shown(others[:1])}; it must have {', '.join(SPLITS)}, or 0, 1, 2"
+    reason = f"has the value {others[:1]}; it must have {', '.join(SPLITS)}, or 0, 1, 2"
     require(len(others) == 0, key, where, reason)
     numbers = np.array([choices.index(value) for value in values.tolist()], np.int64)
     for number, name in enumerate(SPLITS):
@@ -87,7 +87,7 @@ def layout_of(role: str, where: str, array: StoredArray, layout: Layout) -> str:
         SettingError: the shape has another layout, or does not tell; or they are no numbers.
     """
     shape, numbers = list(array.shape), array.dtype.kind in "biuf"
-    require(numbers, role, shown(where), f"they are {array.dtype}, not numbers")
+    require(numbers, role, where, f"they are {array.dtype}, not numbers")
     found: str = layout
     if layout == "auto":
         last, first = (len(shape) == 4 and shape[axis] in CHANNELS for axis in (-1, 1))

@@ -73,7 +73,7 @@ class Card:
         """Measure the splits, train first; a part of the images is in memory at a time."""
         images = {split: each.data.images for split, each in splits.items()}
         train = images["train"]
-        counted = {split: _level_counts(each, native_levels) for split, each in images.items()}
+        counted = {split: level_counts_of(each, native_levels) for split, each in images.items()}
         hashes = {split: digests(each) for split, each in images.items()}
         labels = splits["train"].labels
         repeated = {split: len(each) - len(np.unique(each)) for split, each in hashes.items()}
@@ -237,10 +237,14 @@ def _counts(labels: NDArray[Any]) -> dict[str, int]:
     return {str(value): int(count) for value, count in zip(values, counts, strict=True)}
 
 
-def _level_counts(
+def level_counts_of(
     images: NDArray[np.uint8], native_levels: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how often each level occurs, [K], and at each pixel its commonest one, [C * H * W]."""
+    """Return how often each level occurs in images [N, C, H, W].
+
+    Returns:
+        The counts, [native_levels], and at each pixel that of its commonest level, [C * H * W].
+    """
     flat = images.reshape(len(images), -1)
     levels, most = np.zeros(native_levels, np.int64), np.zeros(flat.shape[1], np.int64)
     pixels_at_once, images_at_once = (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.files import shown
 
 
 def is_table(value: Any) -> bool:
@@ -24,7 +24,7 @@ def table_path(key: str, table: str, folder: Path) -> Path:
     """
     path = Path(table).expanduser()
     path = path if path.is_absolute() or path.is_file() else folder / path
-    require(path.is_file(), key, shown(table), "there is no such file, nor in the folder of the images")
+    require(path.is_file(), key, table, "there is no such file, nor in the folder of the images")
     return path
 
 
@@ -39,19 +39,19 @@ def of_table(key: str, table: str, column: str, folder: Path, names: Sequence[st
             reader = csv.DictReader(handle)
             rows, header = list(reader), [name.strip() for name in reader.fieldnames or []]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SettingError(key, shown(table), f"is no CSV in UTF-8 ({shown(error)})") from None
+        raise SettingError(key, table, f"is no CSV in UTF-8 ({error})") from None
     reason = f"needs the columns file and {column}, has {header}"
-    require({"file", column} <= set(header), key, shown(table), reason)
+    require({"file", column} <= set(header), key, table, reason)
     values, known = dict[str, str](), set(names)
     for row in rows:
         cells = {str(name).strip(): cell for name, cell in row.items() if isinstance(cell, str)}
         file, value = cells.get("file", "").removeprefix("./"), cells.get(column, "").strip()
         file = file if file in known else file.strip()
         both = f"gives {shown(file)} two values: {shown(values.get(file))} and {shown(value)}"
-        require(not file or values.setdefault(file, value) == value, key, shown(table), both)
+        require(not file or values.setdefault(file, value) == value, key, table, both)
     missing = [shown(name) for name in names if not values.get(name)]
     reason = f"has no {column} of {len(missing)} of {len(names)} images, such as {missing[:1]}"
-    require(not missing, key, shown(table), reason)
+    require(not missing, key, table, reason)
     return [values[name] for name in names]
 
 

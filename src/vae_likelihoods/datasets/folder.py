@@ -17,11 +17,10 @@ from vae_likelihoods.datasets.facts import is_table, of_folders, of_table, table
 from vae_likelihoods.datasets.grouping import digests, joined, numbered
 from vae_likelihoods.datasets.large_arrays import require_room
 from vae_likelihoods.datasets.listing import SHOWN, Found, list_images, most_common
-from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.datasets.pictures import Colour, Decoding, Fit, Header, SixteenBit, UnusableImage
 from vae_likelihoods.datasets.reading import read_all
 from vae_likelihoods.errors import SettingError, require
-from vae_likelihoods.files import folder_aside, sha256, write_json
+from vae_likelihoods.files import folder_aside, sha256, shown, write_json
 
 Damaged = Literal["refuse", "leave out"]
 
@@ -112,7 +111,7 @@ class ImageFolder(Source):
         self._refuse_damaged(left_out)
         shape = self._shape(headers)
         names = list(headers)
-        require_room("path", shown(self.path), folder, len(names) * math.prod(shape))
+        require_room("path", self.path, folder, len(names) * math.prod(shape))
         facts = {"class": self._classes_of(names), "group": self._groups_of(names)}
         with folder_aside(folder) as aside:
             decoding = self.decoding(shape[0])
@@ -120,7 +119,7 @@ class ImageFolder(Source):
             self._refuse_damaged(left_out)
             if list_images(self.path) != listing:
                 reason = "its files changed while they were read; try again"
-                raise SettingError("path", shown(self.path), reason)
+                raise SettingError("path", self.path, reason)
             index = {
                 **asked,
                 "images_sha256": sha256(aside / _IMAGES),
@@ -141,7 +140,7 @@ class ImageFolder(Source):
         """
         index = self._index(folder)
         if index is None:
-            reason = f"{shown(folder)} has not what was read from {shown(self.path)}, or it is damaged"
+            reason = f"{folder} has not what was read from {self.path}, or it is damaged"
             raise self.not_downloaded(reason)
         images = np.load(folder / _IMAGES, mmap_mode="r", allow_pickle=False)
         together = [numbered(digests(images))]
@@ -181,11 +180,11 @@ class ImageFolder(Source):
         named = "; ".join(f"{name} {reason}" for name, reason in list(left_out.items())[:SHOWN])
         more = f"; and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
         remedy = "; remove them, or set damaged='leave out'"
-        raise SettingError("path", shown(self.path), f"{named}{more}{remedy}")
+        raise SettingError("path", self.path, f"{named}{more}{remedy}")
 
     def _shape(self, headers: Mapping[str, Header]) -> tuple[int, int, int]:
         """Return channels, height and width of all images."""
-        require(bool(headers), "path", shown(self.path), "no image in it can be read")
+        require(bool(headers), "path", self.path, "no image in it can be read")
         sizes = Counter(f"{each.height} x {each.width}" for each in headers.values())
         reason = f"the images have {len(sizes)} sizes, {most_common(sizes)}; choose one, such as size=32"
         require(self.size is not None or len(sizes) == 1, "size", None, reason)

@@ -9,9 +9,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.datasets.pictures import SUFFIXES
 from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.files import shown
 
 SHOWN = 3  # files, or sizes, that a message names
 
@@ -44,12 +44,10 @@ def list_images(folder: Path) -> Listing:
     Raises:
         SettingError: there is no such folder, it has no image, it cannot be read, or a link leaves it.
     """
-    require(folder.is_dir(), "path", shown(folder), "there is no such folder")
+    require(folder.is_dir(), "path", folder, "there is no such folder")
 
     def refuse(error: OSError) -> None:
-        raise SettingError(
-            "path", shown(folder), f"{shown(error.filename)} cannot be read ({error.strerror})"
-        )
+        raise SettingError("path", folder, f"{error.filename} cannot be read ({error.strerror})")
 
     files: list[Found] = []
     others = Counter[str]()
@@ -65,7 +63,7 @@ def list_images(folder: Path) -> Listing:
                 others[shown(path.suffix.lower()) or "no suffix"] += 1
     kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
     there = f"; it has {most_common(others)}" if others else ""
-    require(bool(files), "path", shown(folder), f"no image ({kinds}) lies in it{there}")
+    require(bool(files), "path", folder, f"no image ({kinds}) lies in it{there}")
     return Listing(sorted(files, key=lambda file: file.name), others)
 
 
@@ -83,8 +81,8 @@ def most_common(counts: Counter[str]) -> str:
 def _found(folder: Path, path: Path) -> Found:
     _refuse_leaving(folder, path)
     status, name = path.stat(), path.relative_to(folder).as_posix()
-    reason = f"{shown(name)} is no regular file; remove it"
-    require(stat.S_ISREG(status.st_mode), "path", shown(folder), reason)
+    reason = f"{name} is no regular file; remove it"
+    require(stat.S_ISREG(status.st_mode), "path", folder, reason)
     return Found(name, status.st_size, status.st_mtime_ns)
 
 
@@ -93,4 +91,4 @@ def _refuse_leaving(folder: Path, path: Path) -> None:
         inside = path.exists() and path.resolve().is_relative_to(folder.resolve())
         name = shown(path.relative_to(folder).as_posix())
         reason = f"{name} is a link that leaves the folder, or leads nowhere; remove it"
-        require(inside, "path", shown(folder), reason)
+        require(inside, "path", folder, reason)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.errors import require
+from vae_likelihoods.files import shown
 
 Colour = Literal["grey", "rgb"]
 Fit = Literal["crop", "pad", "stretch"]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from vae_likelihoods.datasets.large_arrays import write_blocks
-from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.datasets.pictures import Decoding, UnusableImage
 from vae_likelihoods.errors import require
+from vae_likelihoods.files import shown
 
 
 def read_all(
@@ -60,7 +60,7 @@ def read_all(
             yield picture.levels[None]
 
     write_blocks(target, shape, np.uint8, levels())
-    require(bool(kept), "path", shown(folder), "no image in it can be read")
+    require(bool(kept), "path", folder, "no image in it can be read")
     _refuse_narrow(folder, highest)
     return kept, changes
 
@@ -72,6 +72,6 @@ def _refuse_narrow(folder: Path, highest: Mapping[str, int]) -> None:
     """
     name = max(highest, key=highest.__getitem__, default="")
     most = highest.get(name, 0)
-    reason = f"{shown(name)} has 16 bits or more and no value above {most}, as all images of so many bits"
+    reason = f"{name} has 16 bits or more and no value above {most}, as all images of so many bits"
     remedy = "such levels are lost; if they are of 8 bits, save them with 8 bits"
-    require(not 0 < most <= 255, "path", shown(folder), f"{reason}: {remedy}")
+    require(not 0 < most <= 255, "path", folder, f"{reason}: {remedy}")

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_likelihoods.datasets.large_arrays import at_once
-from vae_likelihoods.datasets.naming import shown
 from vae_likelihoods.errors import SettingError, UnavailableError
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
@@ -100,7 +99,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
-        raise SettingError("path", shown(path), f"cannot be read ({shown(reason)})") from error
+        raise SettingError("path", path, f"cannot be read ({reason})") from error
 
 
 def _npy(path: Path) -> StoredArray:

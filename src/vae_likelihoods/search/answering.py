@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from omegaconf import OmegaConf
 
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.datasets.base import build
+from vae_likelihoods.datasets.card import level_counts_of
+from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import SettingError, require, under
 from vae_likelihoods.files import PROJECT, write_json, write_text
@@ -212,7 +215,14 @@ class Answering:
     @property
     def likelihoods(self) -> list[str]:
         """The likelihoods of the race."""
-        return list(self.request.likelihoods) or shortlist(self.card, self.levels)[0]
+        return list(self.request.likelihoods) or self._shortlist[0]
+
+    @cached_property
+    def _shortlist(self) -> tuple[list[str], str]:
+        """Likelihoods and a reason, by the train images alone: test images are opened when all is frozen."""
+        data = PreparedDataset(self.root / "data" / "prepared" / self.name)
+        counts, _ = level_counts_of(data.split("train").images.numpy(), data.native_levels)
+        return shortlist(counts.tolist(), self.levels)
 
     @property
     def levels(self) -> int:
@@ -260,7 +270,7 @@ class Answering:
             },
         }
         self.race, _ = race_of(self.name, self.study, self.root)
-        reason = "by request" if self.request.likelihoods else shortlist(self.card, self.levels)[1]
+        reason = "by request" if self.request.likelihoods else self._shortlist[1]
         self.say(
             f"the race: {plan.trials} trials of each of {', '.join(self.likelihoods)} ({reason}) with "
             f"{', '.join(map(str, self.latents))} latents, {' '.join(plan.network) or 'the given network'}, "

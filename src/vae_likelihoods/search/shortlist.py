@@ -1,10 +1,9 @@
-"""Which likelihoods and latent sizes are worth a race, by what the data card says."""
+"""Which likelihoods and latent sizes are worth a race, by what the train images are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from vae_likelihoods.cells.build import likelihoods_for
 
@@ -36,14 +35,13 @@ _SMOOTH: Names = (
 )
 
 
-def shortlist(card: Mapping[str, Any], levels: int) -> tuple[list[str], str]:
+def shortlist(counts: Sequence[int], levels: int) -> tuple[list[str], str]:
     """Return five or six likelihoods, or three for two levels, and the reason in words.
 
     Args:
-        card: the facts of data_card.json.
+        counts: how often each level occurs in the train images, [native_levels].
         levels: K of the study.
     """
-    counts = card["level_counts"]
     used, total = sum(count > 0 for count in counts), sum(counts)
     ends = (counts[0] + counts[-1]) / total
     if levels == 2:

@@ -17,6 +17,7 @@ from vae_likelihoods.datasets.listing import list_images
 from vae_likelihoods.datasets.pictures import Decoding, Fit, UnusableImage
 from vae_likelihoods.datasets.quantise import Binarize, binarize, quantise
 from vae_likelihoods.errors import SettingError, require
+from vae_likelihoods.files import shown
 from vae_likelihoods.seeding import generator
 
 _NATIVE = 256  # levels of image files
@@ -87,7 +88,7 @@ def read_images(
     said = () if fit is None else _BY_FIT
     unsaid = tuple(each for each in _unsaid(decoding) if each not in said)
     assumed = {change: count for change, count in sorted(changes.items()) if change.startswith(unsaid)}
-    return Named(names, np.stack(pictures), assumed)
+    return Named([shown(name) for name in names], np.stack(pictures), assumed)
 
 
 def _unsaid(decoding: Decoding | None) -> tuple[str, ...]:
