@@ -42,6 +42,7 @@ repro: setup ## the default studies: data, training, evaluation, report
 	@echo "The answer: reports/index.html    The runs: make ui"
 
 answer: setup ## which likelihood your images want: IMAGES=/path/to/photos [SIZE=32] [MINUTES=30] [ARGS="--seed 1"]
+	@test -n "$(IMAGES)" || { echo "Say which: make answer IMAGES=/path/to/photos" >&2; exit 1; }
 	@$(VL) answer "$(IMAGES)" --size $(SIZE) --minutes $(MINUTES) $(ARGS)
 
 study: setup ## an optional study of params.yaml, and what it needs: STUDY=likelihoods

@@ -18,7 +18,7 @@ import vae_likelihoods as vl
 from processes import Started, wait_for
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
-from vae_likelihoods.search.answering import Answering
+from vae_likelihoods.search.answering import Answering, answer
 from vae_likelihoods.search.request import Clock, Request
 from vae_likelihoods.search.shortlist import latent_dims, shortlist
 
@@ -178,6 +178,8 @@ def test_settings_of_the_data_set_reach_it(photos: Path, tmp_path: Path) -> None
         ("dataset.test_size=0.1,0.2", "must be one value"),
         ("dataset.test_size=[0.1", "cannot be read"),
         ("dataset.fit=squash", "fit=squash"),
+        ("netwrk=conv", "netwrk"),
+        ("network=con", "there is no conf/network/con.yaml"),
     ],
 )
 def test_a_setting_that_no_data_set_has_is_refused_and_nothing_written(
@@ -188,6 +190,32 @@ def test_a_setting_that_no_data_set_has_is_refused_and_nothing_written(
     assert not list((tmp_path / "out").rglob("*.npy"))
 
 
+def test_a_likelihood_that_is_none_is_refused_before_the_images_are_read(
+    photos: Path, tmp_path: Path
+) -> None:
+    request = Request(source=photos, out=tmp_path / "out", likelihoods=["gausian"])
+    with pytest.raises(SettingError, match="gausian"):
+        Answering(request, Clock(5, 0), lambda text: None).prepare()
+    assert not (tmp_path / "out").exists()
+
+
+def test_answers_with_other_seeds_lie_beside_each_other(tmp_path: Path) -> None:
+    first, second = (Request(source=tmp_path, seed=seed).root for seed in (0, 7))
+    assert second == first.with_name(f"{first.name}-7")
+
+
+def test_a_request_that_differs_names_what_does(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    asked = {"source": photos, "out": out, "options": ["a=1", "b=2"], "likelihoods": ["gaussian"]}
+    out.mkdir()
+    content = {"request": Request(**asked).content, "plan": {}}  # type: ignore[arg-type]
+    (out / "answer.json").write_text(json.dumps(content))
+    with pytest.raises(SettingError, match=r"options=b=3: .* holds an answer to options=b=2; take another"):
+        answer(Request(**{**asked, "options": ["a=1", "b=3"]}), print)  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match=r"likelihoods=\(none\): .* to likelihoods=gaussian; take"):
+        answer(Request(**{**asked, "likelihoods": []}), print)  # type: ignore[arg-type]
+
+
 def test_images_that_came_while_nobody_prepared_them_are_prepared(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +224,7 @@ def test_images_that_came_while_nobody_prepared_them_are_prepared(
     image = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
     Image.fromarray(image).save(photos / "new.png")
     with monkeypatch.context() as patched:
-        patched.setattr("vae_likelihoods.search.answering.prepare", interrupted)
+        patched.setattr("vae_likelihoods.search.answer_images.prepare", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prepared(photos, out)
     assert sum(prepared(photos, out).card["counts"].values()) == before + 1

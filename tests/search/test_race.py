@@ -87,6 +87,26 @@ def test_every_likelihood_gets_the_same_trials_and_epochs(monkeypatch: pytest.Mo
     assert {("bad", 0), ("bad", 8), ("good", 0), ("good", 1)} == ended
 
 
+def test_likelihoods_take_turns_and_the_best_leads_however_far_it_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = {"good": [1.0, 2.0, 1.5, 3.0], "bad": [9.0, 8.0, 7.0, 6.0], "worse": [99.0, 98.0, 97.0, 96.0]}
+    race, workers = played(monkeypatch, scores), Here()
+    leaders: list[str] = []
+
+    def tell(race: Race, done: int, planned: int) -> None:
+        assert race.leader is not None
+        leaders.append(race.leader.likelihood)
+
+    race.run(workers, tell)
+    assert set(leaders) == {"good"}  # also while others are at a later rung
+    for rung in race.rungs:
+        names = [cell[0] for cell, until in workers.jobs if until == rung]
+        for done in range(len(names)):
+            counts = [names[:done].count(name) for name in scores]
+            assert max(counts) - min(counts) <= 1
+
+
 def test_a_trial_that_fails_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     race = played(monkeypatch, {"one": [math.inf, 2.0, 1.0, 3.0], "none": [math.inf] * 4})
     race.run(Here())

@@ -9,7 +9,7 @@ import typer
 
 
 def answer(
-    images: Annotated[Path, typer.Argument(help="The folder of the images, or a .npy, .npz or .h5 file.")],
+    images: Annotated[str, typer.Argument(help="The folder of the images, or a .npy, .npz or .h5 file.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Further settings, for every model.")
     ] = None,
@@ -55,11 +55,13 @@ def answer(
       vae-likelihoods answer scans.npz --likelihoods beta_binomial,logistic_mixture --latents 4,16
       vae-likelihoods answer ~/photos --size 32 --study photos
     """
+    from vae_likelihoods.errors import require
     from vae_likelihoods.search.answering import answer as answered
     from vae_likelihoods.search.request import Request
 
+    require(bool(images.strip()), "images", images, "name the folder of the images")
     request = Request(
-        source=images.expanduser(),
+        source=Path(images).expanduser(),
         size=size,
         colour=colour,
         levels=levels,

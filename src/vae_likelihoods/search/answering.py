@@ -8,7 +8,6 @@ import os
 import shlex
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -16,32 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
+from vae_likelihoods.cells.build import likelihoods_for
 from vae_likelihoods.cells.cell import Cell
-from vae_likelihoods.datasets.base import build
 from vae_likelihoods.datasets.card import level_counts_of
 from vae_likelihoods.datasets.prepared import PreparedDataset
-from vae_likelihoods.datasets.preparing import prepare
-from vae_likelihoods.errors import SettingError, require, under
+from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT, write_json, write_text
-from vae_likelihoods.report import best, printing, writing
-from vae_likelihoods.report.writing import ReportFolders, read_params
-from vae_likelihoods.search import planning
+from vae_likelihoods.report import writing
+from vae_likelihoods.report.writing import ReportFolders
+from vae_likelihoods.search import answer_text, planning
+from vae_likelihoods.search.answer_images import Images
 from vae_likelihoods.search.choosing import chosen
 from vae_likelihoods.search.fresh_seeds import train_seeds
 from vae_likelihoods.search.joining import join_project
 from vae_likelihoods.search.planning import MOST_SEEDS, NETWORKS, Counts, Plan, Speed
-from vae_likelihoods.search.race import Race, Trial
+from vae_likelihoods.search.race import Race
 from vae_likelihoods.search.request import Clock, Request
 from vae_likelihoods.search.shortlist import latent_dims, shortlist
 from vae_likelihoods.search.tuning import leading, log_of, race_of
 from vae_likelihoods.search.workers import Workers
 from vae_likelihoods.sweeps import studies
 from vae_likelihoods.sweeps.choices import FOLDER, Choices
-from vae_likelihoods.sweeps.stages import TrainingStage
 from vae_likelihoods.tracking.connection import store_uri
 from vae_likelihoods.tracking.registry import register_reported
 
@@ -79,16 +74,17 @@ def answer(request: Request, say: Say) -> str:
         choices = runner.raced(Plan(**state["plan"]))
         runner.train_and_score(choices, state, keep)
     except KeyboardInterrupt:
-        say(runner.so_far())
+        runner.stopped()
         raise
     except SettingError:
         if "plan" not in state:
-            runner.withdraw()
+            runner.images.withdraw()
         raise
     finally:
         if "plan" in state:
             keep()
-    return runner.finished()
+    assert runner.race is not None
+    return f"\n{runner.written(answer_text.finished(request, runner.race, runner.card))}\n\n{clock} done"
 
 
 def _state_path(request: Request) -> Path:
@@ -103,8 +99,12 @@ def _state(path: Path, request: Request) -> dict[str, Any]:
     state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     asked, there = request.content, state["request"]
     for key, value in asked.items():
-        reason = f"{path.parent} holds an answer to {key}={there.get(key)}; take another --out, or remove it"
-        require(there.get(key) == value, key, value, reason)
+        other, unlike = there.get(key), value
+        if isinstance(value, list) and isinstance(other, list):
+            unlike = [each for each in value if each not in other]
+            other = [each for each in other if each not in value]
+        reason = f"{path.parent} holds an answer to {key}={_plain(other)}; take another --out, or remove it"
+        require(there.get(key) == value, key, _plain(unlike), reason)
     return state
 
 
@@ -116,8 +116,9 @@ class Answering:
         self.name, self.root = request.name, request.root
         self.race: Race | None = None
         self.study: dict[str, Any] = {}
+        self.images = Images(request)
+        self.card: dict[str, Any] = {}
         self._say, self._shown = say, -1.0
-        self._written: Path | None = None
 
     def say(self, text: str) -> None:
         """Say a line with the time."""
@@ -129,51 +130,26 @@ class Answering:
         """Read the images, and say what they are."""
         if not any(word.startswith("tracking") for word in self.request.words[1]):
             store_uri(os.environ.get("MLFLOW_TRACKING_URI"), self.root)  # refused now, not after the race
-        config = self._dataset()
-        raw, prepared = (self.root / "data" / kind / self.name for kind in ("raw", "prepared"))
-        with under("dataset"):
-            source = build(OmegaConf.create(config))
-            raw.mkdir(parents=True, exist_ok=True)
-            source.download(raw)
-        made, wanted = self.root / "logs" / "prepared" / f"{self.name}.json", _state_of(raw)
-        there = json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
-        if there != wanted or not (prepared / "data_card.json").is_file():
-            self.say("preparing the images")
-            prepare(source, raw, prepared)
-            write_json(made, wanted)
-        self.card: dict[str, Any] = json.loads((prepared / "data_card.json").read_text(encoding="utf-8"))
+        self._check_words()
+        self.card = self.images.prepared(self.say)
         counts, shape = self.card["counts"], " x ".join(map(str, self.card["shape"]))
         splits = ", ".join(f"{count:,} {split}" for split, count in counts.items())
-        self.say(f"{splits} images of {shape}; look at {prepared / 'contact_sheet.png'} and data_card.md")
+        self.say(f"{splits} images of {shape}; look at {self._sheet} and data_card.md")
 
-    def _dataset(self) -> dict[str, Any]:
-        """Write the YAML of the data set, unless it is there; return what it says."""
-        request, kind = self.request, "folder" if self.request.source.is_dir() else "arrays"
-        config: Any = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf" / "dataset" / f"{kind}.yaml"))
-        given: dict[str, Any] = {"name": self.name, "path": str(request.source.absolute())}
-        if kind == "folder":
-            given |= {"size": request.size, "colour": request.colour}
-        else:
-            reason = "is for folders of image files; arrays have their size"
-            require(request.size is None and request.colour == "auto", "--size", request.size, reason)
-            if request.levels is not None:
-                given["native_levels"] = request.levels
-        config |= given | _settings(request.words[0], {key for key in config if key[0] != "_"} - set(given))
-        path = self.root / "conf" / "dataset" / f"{self.name}.yaml"
-        self._written = None if path.exists() else path
-        if path.is_file():
-            there = yaml.safe_load(path.read_text(encoding="utf-8"))
-            reason = f"{path} is there, and says otherwise; take another name"
-            require(there == config, "--study" if request.study else "--out", self.name, reason)
-        else:
-            head = f"# Written by `vae-likelihoods answer {shlex.quote(str(request.source))}`.\n"
-            write_text(path, head + yaml.safe_dump(config, sort_keys=False))
-        return dict(config)
-
-    def withdraw(self) -> None:
-        """Remove the YAML of a data set that was written for an answer that cannot be."""
-        if self._written is not None:
-            self._written.unlink(missing_ok=True)
+    def _check_words(self) -> None:
+        """Refuse settings and likelihoods that are none, before the images are read."""
+        likelihoods = self.request.likelihoods or [next(likelihoods_for(self.request.levels or 2))]
+        given = [studies.quoted(path) for path in self.request.conf]
+        path = [f"hydra.searchpath=[{','.join(given)}]"] if given else []
+        study = {
+            "dataset": "digits",  # in the place of one that is not written yet
+            "levels": self.request.levels or 2,
+            "likelihood": ",".join(likelihoods),
+            "latent_dim": max(self.request.latents, default=2),
+            "seed": 0,
+            "options": shlex.join([*path, *self.request.words[1]]),
+        }
+        studies.grid(self.name, study, self.root)
 
     # 2. Plan
 
@@ -202,6 +178,7 @@ class Answering:
                 if plan is not None:
                     return plan
         reason = f"too short for these images on this machine: about {math.ceil(least)} are needed"
+        reason += ", or fewer --likelihoods"
         raise SettingError("--minutes", f"{self.request.minutes:g}", reason)
 
     def _speeds(self, pool: Workers, cells: Sequence[Cell]) -> list[Speed]:
@@ -220,7 +197,7 @@ class Answering:
     @cached_property
     def _shortlist(self) -> tuple[list[str], str]:
         """Likelihoods and a reason, by the train images alone: test images are opened when all is frozen."""
-        data = PreparedDataset(self.root / "data" / "prepared" / self.name)
+        data = PreparedDataset(self.images.folder)
         counts, _ = level_counts_of(data.split("train").images.numpy(), data.native_levels)
         return shortlist(counts.tolist(), self.levels)
 
@@ -360,110 +337,30 @@ class Answering:
     def _report(self) -> None:
         runs, evaluations, logs = (self.root / name for name in ("runs", "evaluations", "logs"))
         folders = ReportFolders(runs, evaluations, logs, self._reports)
-        writing.write(self._params, [self.name], folders, None)
+        writing.write(self.root / "params.yaml", [self.name], folders, None)
         register_reported(self.root / "runs", self.root / "evaluations", [self.name])
-
-    @property
-    def _params(self) -> Path:
-        return self.root / "params.yaml"
 
     @property
     def _reports(self) -> Path:
         return self.root / "reports" / self.name
 
-    # 4. What is said at the end
+    @property
+    def _sheet(self) -> Path:
+        return self.images.folder / "contact_sheet.png"
 
-    def finished(self) -> str:
-        """Return the answer, and where everything is; write it to answer.md beside the report."""
-        recommended = printing.recommendation(self.name, self.root, read_params(self._params))
-        lines = [
-            recommended,
-            "",
-            *self._costs(),
-            "",
-            f"report:  {self._reports / 'index.html'}",
-            f"images:  {self.root / 'data' / 'prepared' / self.name / 'contact_sheet.png'}",
-            *self._model(),
-        ]
-        if self.request.study:
-            lines.append("again:   dvc repro reproduces it: data set, study and choices are in the project")
-        text = "\n".join(lines)
-        write_text(self._reports / "answer.txt", text + "\n")
-        return f"\n{text}\n\n{self.clock} done"
+    def stopped(self) -> None:
+        """Say the best answer so far, and write it if there is one."""
+        text = answer_text.interrupted(self.race)
+        self.say(self.written(text) if self.race is not None and self.race.leader is not None else text)
 
-    def _costs(self) -> list[str]:
-        """Return the steps and seconds of each likelihood in the race."""
-        assert self.race is not None
-        log = log_of(self.race)
-        steps = math.ceil(
-            self.card["counts"]["train"] / self.race.trials[0].cell.settings.training.batch_size
-        )
-        parts = []
-        for name, seconds in log["seconds"].items():
-            epochs = sum(trial.epochs for trial in self.race.trials if trial.likelihood == name)
-            parts.append(f"{name} {epochs * steps:,} steps in {seconds:,.0f} s")
-        return [textwrap.fill(f"The race, on one worker each: {'; '.join(parts)}.", printing.WIDTH)]
-
-    def _model(self) -> list[str]:
-        """Return where the best model and its samples are; nothing if no model is recommended."""
-        try:
-            cell = best.of_study(self.name, self.root).cell
-        except SettingError:
-            return []
-        return [
-            f"samples: {self.root / 'evaluations' / self.name / cell / 'samples.png'}",
-            f"model:   vae_likelihoods.load({str(self.root / 'runs' / self.name / cell)!r})",
-        ]
-
-    def so_far(self) -> str:
-        """Return the best answer so far, and how to go on; a model that is trained to its end is laid out."""
-        again = "the same command goes on where it stopped"
-        race = self.race
-        if race is None or race.leader is None:
-            return f"{self.clock} stopped before anything could be compared; {again}"
-        lines = [f"{self.clock} stopped. So far, on the validation images: {leading(race)}."]
-        first: dict[str, Trial] = {}
-        for trial in sorted(race.trials, key=lambda trial: (-len(trial.scores), trial.score)):
-            if trial.scores and trial.error is None:
-                first.setdefault(trial.likelihood, trial)
-        for name, trial in first.items():
-            place = race.rungs[len(trial.scores) - 1]
-            lines.append(
-                f"  {trial.score:8.4f}  {name}, {trial.cell.settings.latent_dim} latents, {place} epochs"
-            )
-        if race.finished:
-            cell = race.finished[0].cell
-            TrainingStage().take(cell)
-            lines.append(f"its model: vae_likelihoods.load({str(cell.run_folder)!r})")
-        lines.append(again)
-        text = "\n".join(lines)
+    def written(self, text: str) -> str:
+        """Write what is said to answer.txt beside the report; return it."""
         write_text(self._reports / "answer.txt", text + "\n")
         return text
 
 
-def _settings(words: Sequence[str], keys: set[str]) -> dict[str, Any]:
-    """Return the values of `KEY=VALUE` words, by key.
-
-    Raises:
-        SettingError: a word is none, or its key is not one of `keys`.
-    """
-    found: dict[str, Any] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        require(key in keys, f"dataset.{key}", value, "cannot be set here", sorted(keys))
-        try:
-            (override,) = OverridesParser.create().parse_overrides([word])
-            require(not override.is_sweep_override(), f"dataset.{key}", value, "must be one value")
-            found[key] = override.value()
-        except HydraException as error:
-            reason = f"cannot be read: {' '.join(str(error).split())}"
-            raise SettingError(f"dataset.{key}", value, reason) from None
-    return found
-
-
-def _state_of(folder: Path) -> dict[str, list[int]]:
-    """Return the size and the time of the last change of every file in a folder, by its path there."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns] for path in files
-    }
+def _plain(value: Any) -> str:
+    """Return a part of a request as a user writes it."""
+    if isinstance(value, list):
+        return " ".join(value) or "(none)"
+    return "(none)" if value is None else str(value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from vae_likelihoods.cells.cell import Cell
@@ -132,6 +133,7 @@ class Race:
         alive, before, done = list(self.trials), 0, 0
         for place, rung in enumerate(self.rungs):
             planned = self._planned(done, len(alive), place, before)
+            alive = self._in_turn(alive)
             jobs = [(trial.cell, rung) for trial in alive]
             for index, outcome in workers.map(advanced, jobs):
                 self._note(alive[index], rung, outcome)
@@ -140,6 +142,11 @@ class Race:
             before = rung
             if place < len(self.rungs) - 1:
                 alive = self._promoted(alive)
+
+    def _in_turn(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return trials likelihood by likelihood: wherever the race is stopped, each has had as many."""
+        own = [[trial for trial in trials if trial.likelihood == name] for name in self.likelihoods]
+        return [trial for turn in zip_longest(*own) for trial in turn if trial is not None]
 
     def _planned(self, done: int, alive: int, place: int, before: int) -> int:
         """Return how many epochs the race has in all, as far as that is known at a rung."""
@@ -182,9 +189,8 @@ class Race:
 
     @property
     def leader(self) -> Trial | None:
-        """The best of the trials that came furthest, so far."""
-        furthest = max((len(t.scores) for t in self.trials if t.error is None), default=0)
-        there = [t for t in self.trials if t.error is None and 0 < len(t.scores) == furthest]
+        """The trial with the best score so far, however long it was trained."""
+        there = [trial for trial in self.trials if math.isfinite(trial.score)]
         return min(there, key=lambda trial: trial.score, default=None)
 
     def default(self, likelihood: str) -> Trial:

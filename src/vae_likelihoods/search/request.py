@@ -34,7 +34,7 @@ class Request:
         minutes: for everything.
         seed: of the race; the fresh seeds follow it.
         study: the name of a study of the project that the answer becomes; None: a folder of its own.
-        out: that folder; None: answers/<name> in the project.
+        out: that folder; None: answers/<name> in the project, and answers/<name>-<seed> for a seed but 0.
         conf: folders of configuration beside the project's, as Hydra's search path names them.
         options: further settings of every cell.
     """
@@ -96,7 +96,8 @@ class Request:
         """The folder of all results."""
         if self.study is not None:
             return PROJECT
-        return (self.out or PROJECT / "answers" / self.name).expanduser().absolute()
+        own = f"{self.name}-{self.seed}" if self.seed else self.name
+        return (self.out or PROJECT / "answers" / own).expanduser().absolute()
 
     @property
     def content(self) -> dict[str, Any]:
