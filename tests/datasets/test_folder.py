@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from vae_likelihoods.datasets import large_arrays
 from vae_likelihoods.datasets.folder import ImageFolder
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.search.answering import Answering
+from vae_likelihoods.search.request import Clock, Request
 
 SHAPE = (6, 5)
 Make = Callable[..., Path]
@@ -224,7 +227,10 @@ def test_a_damaged_file_is_named_or_left_out_if_told_so(photos: Path, tmp_path: 
     (photos / "page.jpg").write_text("<html>")
     said = refusal(photos, tmp_path / "raw")
     assert "page.jpg is no PNG, " in said
-    assert said.endswith("remove them, or set damaged='leave out'.")
+    assert said.endswith("""; remove it, or set "dataset.damaged='leave out'".""")
+    (photos / "text.jpg").write_text("<html>")
+    said = refusal(photos, tmp_path / "raw")
+    assert said.endswith("""; remove them, or set "dataset.damaged='leave out'".""")
     asked = source(photos, damaged="leave out")
     asked.download(tmp_path / "raw")
     part = asked.read(tmp_path / "raw")["train"]
@@ -303,6 +309,24 @@ def test_too_few_images_are_refused_with_the_least_number(tmp_path: Path) -> Non
     asked.download(tmp_path / "raw")
     with pytest.raises(SettingError, match=r"2 images; three splits need at least 3"):
         asked.splits(tmp_path / "raw")
+
+
+@pytest.mark.parametrize("word", ["damaged=skip", "groups=none.csv"])  # one is refused at once, one later
+def test_an_answer_names_a_refused_setting_once(photos: Path, tmp_path: Path, word: str) -> None:
+    options = [f"dataset.{word}", "tracking=none"]
+    request = Request(source=photos, out=tmp_path / "out", options=options)
+    with pytest.raises(SettingError, match=f"^dataset.{word}: "):
+        Answering(request, Clock(5, 0), lambda _: None).prepare()
+
+
+def test_an_answer_takes_the_remedy_for_a_damaged_file_as_it_is_said(photos: Path, tmp_path: Path) -> None:
+    (photos / "page.jpg").write_text("<html>")
+    remedy = refusal(photos, tmp_path / "raw").removesuffix(".").rpartition("set ")[2]
+    (word,) = shlex.split(remedy)  # as a shell would
+    request = Request(source=photos, out=tmp_path / "out", options=[word, "tracking=none"])
+    answering = Answering(request, Clock(5, 0), lambda _: None)
+    answering.prepare()
+    assert sum(answering.card["counts"].values()) == 40
 
 
 def test_damage_to_the_raw_folder_is_noticed(photos: Path, tmp_path: Path) -> None:

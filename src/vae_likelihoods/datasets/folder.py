@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from vae_likelihoods.datasets.arrays import LabelledArrays
-from vae_likelihoods.datasets.base import Source
+from vae_likelihoods.datasets.base import KEY, Source
 from vae_likelihoods.datasets.facts import is_table, of_folders, of_table, table_path
 from vae_likelihoods.datasets.grouping import digests, joined, numbered
 from vae_likelihoods.datasets.large_arrays import require_room
@@ -179,7 +179,8 @@ class ImageFolder(Source):
             return
         named = "; ".join(f"{name} {reason}" for name, reason in list(left_out.items())[:SHOWN])
         more = f"; and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
-        remedy = "; remove them, or set damaged='leave out'"
+        them = "them" if len(left_out) > 1 else "it"
+        remedy = f"; remove {them}, or set \"{KEY}.damaged='leave out'\""  # as a shell takes it
         raise SettingError("path", self.path, f"{named}{more}{remedy}")
 
     def _shape(self, headers: Mapping[str, Header]) -> tuple[int, int, int]:

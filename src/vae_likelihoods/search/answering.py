@@ -131,8 +131,8 @@ class Answering:
             store_uri(os.environ.get("MLFLOW_TRACKING_URI"), self.root)  # refused now, not after the race
         config = self._dataset()
         raw, prepared = (self.root / "data" / kind / self.name for kind in ("raw", "prepared"))
+        source = build(OmegaConf.create(config))
         with under("dataset"):
-            source = build(OmegaConf.create(config))
             raw.mkdir(parents=True, exist_ok=True)
             source.download(raw)
         made, wanted = self.root / "logs" / "prepared" / f"{self.name}.json", _state_of(raw)
