@@ -142,6 +142,34 @@ def test_exact_copies_stay_in_one_split(photos: Path, tmp_path: Path) -> None:
         assert all(len(split.indices) >= 8 for split in splits.values())
 
 
+def test_the_card_names_files_that_are_alike_and_says_which_groups_there_were(
+    photos: Path, tmp_path: Path
+) -> None:
+    for path in photos.rglob("[0-9]*.*"):
+        darker = (np.asarray(Image.open(path)) * 0.7).astype(np.uint8)
+        Image.fromarray(darker).save(path.with_name(f"dark {path.stem}.png"))
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.[pP]*"))]
+    names = [name for name in names if "._" not in name]
+    rows = [f"{name},{'dark' * name.startswith('dark')}{place // 2}" for place, name in enumerate(names)]
+    (photos / "groups.csv").write_text("file,group\n" + "\n".join(rows))
+    asked = source(photos, groups="groups.csv")
+    asked.download(tmp_path / "raw")
+    prepare(asked, tmp_path / "raw", tmp_path / "photos")
+    text = (tmp_path / "photos" / "data_card.md").read_text(encoding="utf-8")
+    assert "\n* groups: 40, the largest of 2 images; each is in one split\n" in text
+    assert "give both one group; listed below" in text
+    _, block, _ = text.split("```")
+    pairs = [line.split("  looks like  ") for line in block.splitlines()[1:]]
+    indices = {name: set(split.indices) for name, split in asked.splits(tmp_path / "raw").items()}
+    assert pairs
+    for pair in pairs:
+        places = dict(each.split(" ", 1) for each in pair)
+        assert len(places) == 2
+        assert all(names.index(name) in indices[split] for split, name in places.items())
+        first, second = (Path(name).stem.removeprefix("dark ") for name in places.values())
+        assert first == second
+
+
 def test_one_group_cannot_be_split(photos: Path, tmp_path: Path) -> None:
     names = [path.relative_to(photos).as_posix() for path in photos.rglob("[0-9]*.*")]
     (photos / "groups.csv").write_text("file,group\n" + "\n".join(f"{name},all" for name in names))
