@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -267,6 +268,19 @@ def test_exact_copies_stay_together(tmp_path: Path) -> None:
         {image.tobytes() for image in split.data.images} for split in source.splits(tmp_path / "raw").values()
     ]
     assert sum(map(len, contents)) == len(set.union(*contents)) == 40
+
+
+def test_the_card_names_the_places_of_images_that_are_alike(tmp_path: Path) -> None:
+    images, test = GREY.copy(), GREY[::-1][:8].copy()
+    test[:4] = (test[:4] * 0.7).astype(np.uint8)
+    path = write(tmp_path / "file.npz", images=images, g=np.arange(40) // 4, t=test)
+    source = ArrayFile("mine", str(path), groups="g", test_images="t", test_size=None)
+    source.download(tmp_path / "raw")
+    assert source.notes(tmp_path / "raw")[-1] == "groups: 10, the largest of 4 images; each is in one split"
+    prepare(source, tmp_path / "raw", tmp_path / "mine")
+    pairs = json.loads((tmp_path / "mine" / "data_card.json").read_text())["pairs"]
+    found = {(each["image"], each["like"], each["exact"]) for each in pairs if each["later"] == "test"}
+    assert found == {(f"test_images[{place}]", f"images[{39 - place}]", place >= 4) for place in range(8)}
 
 
 @pytest.mark.parametrize(

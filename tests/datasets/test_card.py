@@ -84,12 +84,15 @@ def changed(image: np.ndarray, how: str) -> np.ndarray:
 def test_near_copies_are_found_and_others_are_not(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     images = smooth(200)
     copied = np.stack([changed(image, how) for image in images[:20]])
-    assert near_copies(copied, images, 256).mean() > 0.9
-    monkeypatch.setattr(near_copies_module, "_OTHERS", 64)
-    assert near_copies(copied, images, 256).mean() > 0.9
-    assert not near_copies(smooth(200), images, 256).any()
-    flat = np.full((5, 3, 24, 24), 90, np.uint8)
-    assert not near_copies(flat, flat, 256).any()
+    images = images[::-1].copy()
+    for others in (2**14, 64):
+        monkeypatch.setattr(near_copies_module, "_OTHERS", others)
+        found = near_copies(copied, images, 256)
+        assert (found == 199 - np.arange(20)).mean() > 0.9
+        assert set(found) <= {-1, *range(180, 200)}
+        assert (near_copies(smooth(200), images, 256) == -1).all()
+        flat = np.full((5, 3, 24, 24), 90, np.uint8)
+        assert (near_copies(flat, flat, 256) == -1).all()
 
 
 def test_near_copies_and_odd_levels_are_warned_of_with_what_to_do() -> None:
@@ -101,6 +104,76 @@ def test_near_copies_and_odd_levels_are_warned_of_with_what_to_do() -> None:
     assert "3 of 3 of test and train" in warning
     assert "remove them, or say what belongs together (groups)" in warning
     assert "| test in train too | 0 copies, 3 near copies (of 3 compared) |" in card.text()
+    assert "data_card.md" not in warning  # images without names cannot be listed
+    assert not {"pairs", "cut_by"} & set(card.facts())
+
+
+def named(images: np.ndarray, names: list[str], places: np.ndarray | None = None) -> Split:
+    indices = np.arange(len(images)) if places is None else places
+    return Split(LabelledArrays(images, None, names=names), "train", indices, places)
+
+
+def test_images_that_are_alike_in_two_splits_are_listed_by_their_names() -> None:
+    images = smooth(60)
+    again = np.stack([images[4], changed(images[1], "jpeg"), smooth(1)[0], changed(images[0], "jpeg")])
+    names = [f"a/{number}.png" for number in range(60)]
+    parts = {
+        "train": named(images, names, np.arange(30)[::-1]),
+        "validation": named(images, names, np.arange(30, 60)),
+        "test": named(again, ["copy.png", "<b>\n_1_.jpg", "new.jpg", "near.jpg"], np.array([3, 2, 1, 0])),
+    }
+    card = Card.of("photos", 256, parts)
+    exact, near = card.oddities()
+    assert exact.endswith("are in train too: remove repeated images from the source; see data_card.md")
+    assert near.endswith("say what belongs together (groups); see data_card.md")
+    lines = """(1 of 1 copies, 2 of 2 near copies):
+
+```text
+test copy.png  is a copy of  train a/4.png
+test \\x3cb>\\n_1_.jpg  looks like  train a/1.png
+test near.jpg  looks like  train a/0.png
+```
+"""
+    assert lines in card.text()
+    assert card.facts()["pairs"][2] == {
+        "later": "test",
+        "image": "near.jpg",
+        "earlier": "train",
+        "like": "a/0.png",
+        "exact": False,
+    }
+
+
+def test_no_more_than_twenty_pairs_of_a_kind_are_listed() -> None:
+    images = smooth(60)
+    near = np.stack([changed(image, "darker") for image in images[:25]])
+    names = [str(number) for number in range(60)]
+    card = Card.of(
+        "photos",
+        256,
+        {"train": named(images, names), "validation": named(near, names), "test": named(images[:40], names)},
+    )
+    copies, alike = (sum(getattr(each, kind) for each in card.overlaps) for kind in ("copies", "near"))
+    assert copies == 40
+    assert alike > 40
+    assert f"(20 of 40 copies, 20 of {alike} near copies)" in card.text()
+    assert [pair.exact for pair in card.pairs] == [True] * 20 + [False] * 20
+
+
+@pytest.mark.parametrize(
+    ("cut_by", "advice"),
+    [
+        ("groups", "the groups that were given do not join them: remove them, or give both one group"),
+        ("splits", "the splits that were given part them: remove them, or put both into one split"),
+    ],
+)
+def test_the_advice_fits_what_was_given(cut_by: str, advice: str) -> None:
+    images = smooth(9)
+    near = np.stack([changed(image, "darker") for image in images])
+    card = Card.of("photos", 256, splits(train=images, validation=smooth(5), test=near), cut_by=cut_by)
+    (warning,) = card.oddities()
+    assert warning.endswith(advice)
+    assert card.facts()["cut_by"] == cut_by
 
 
 def test_names_mean_nothing_in_markdown_and_html() -> None:

@@ -233,6 +233,16 @@ def test_grey_images_in_three_channels_get_a_warning(
     assert warnings_of(Mine({"train": (images, CLASSES)}), tmp_path, caplog) == [text]
 
 
+def test_as_many_names_as_images_are_needed(tmp_path: Path) -> None:
+    class Named(Mine):
+        def read(self, folder: Path) -> dict[str, LabelledArrays]:
+            return {"train": LabelledArrays(grey(), CLASSES, names=["only.png"])}
+
+    with pytest.raises(SettingError, match=r"mine: train has 60 images and 1 names; give each image one"):
+        prepared(Named({"train": (grey(), CLASSES)}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_was_changed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Changed(Mine):
         def notes(self, folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,8 @@ from vae_likelihoods.datasets import large_arrays
 from vae_likelihoods.datasets.folder import ImageFolder
 from vae_likelihoods.datasets.preparing import prepare
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.search.answering import Answering
+from vae_likelihoods.search.request import Clock, Request
 
 SHAPE = (6, 5)
 Make = Callable[..., Path]
@@ -139,6 +142,34 @@ def test_exact_copies_stay_in_one_split(photos: Path, tmp_path: Path) -> None:
         assert all(len(split.indices) >= 8 for split in splits.values())
 
 
+def test_the_card_names_files_that_are_alike_and_says_which_groups_there_were(
+    photos: Path, tmp_path: Path
+) -> None:
+    for path in photos.rglob("[0-9]*.*"):
+        darker = (np.asarray(Image.open(path)) * 0.7).astype(np.uint8)
+        Image.fromarray(darker).save(path.with_name(f"dark {path.stem}.png"))
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.[pP]*"))]
+    names = [name for name in names if "._" not in name]
+    rows = [f"{name},{'dark' * name.startswith('dark')}{place // 2}" for place, name in enumerate(names)]
+    (photos / "groups.csv").write_text("file,group\n" + "\n".join(rows))
+    asked = source(photos, groups="groups.csv")
+    asked.download(tmp_path / "raw")
+    prepare(asked, tmp_path / "raw", tmp_path / "photos")
+    text = (tmp_path / "photos" / "data_card.md").read_text(encoding="utf-8")
+    assert "\n* groups: 40, the largest of 2 images; each is in one split\n" in text
+    assert "give both one group; listed below" in text
+    _, block, _ = text.split("```")
+    pairs = [line.split("  looks like  ") for line in block.splitlines()[1:]]
+    indices = {name: set(split.indices) for name, split in asked.splits(tmp_path / "raw").items()}
+    assert pairs
+    for pair in pairs:
+        places = dict(each.split(" ", 1) for each in pair)
+        assert len(places) == 2
+        assert all(names.index(name) in indices[split] for split, name in places.items())
+        first, second = (Path(name).stem.removeprefix("dark ") for name in places.values())
+        assert first == second
+
+
 def test_one_group_cannot_be_split(photos: Path, tmp_path: Path) -> None:
     names = [path.relative_to(photos).as_posix() for path in photos.rglob("[0-9]*.*")]
     (photos / "groups.csv").write_text("file,group\n" + "\n".join(f"{name},all" for name in names))
@@ -224,7 +255,10 @@ def test_a_damaged_file_is_named_or_left_out_if_told_so(photos: Path, tmp_path: 
     (photos / "page.jpg").write_text("<html>")
     said = refusal(photos, tmp_path / "raw")
     assert "page.jpg is no PNG, " in said
-    assert said.endswith("remove them, or set damaged='leave out'.")
+    assert said.endswith("""; remove it, or set "dataset.damaged='leave out'".""")
+    (photos / "text.jpg").write_text("<html>")
+    said = refusal(photos, tmp_path / "raw")
+    assert said.endswith("""; remove them, or set "dataset.damaged='leave out'".""")
     asked = source(photos, damaged="leave out")
     asked.download(tmp_path / "raw")
     part = asked.read(tmp_path / "raw")["train"]
@@ -303,6 +337,24 @@ def test_too_few_images_are_refused_with_the_least_number(tmp_path: Path) -> Non
     asked.download(tmp_path / "raw")
     with pytest.raises(SettingError, match=r"2 images; three splits need at least 3"):
         asked.splits(tmp_path / "raw")
+
+
+@pytest.mark.parametrize("word", ["damaged=skip", "groups=none.csv"])  # one is refused at once, one later
+def test_an_answer_names_a_refused_setting_once(photos: Path, tmp_path: Path, word: str) -> None:
+    options = [f"dataset.{word}", "tracking=none"]
+    request = Request(source=photos, out=tmp_path / "out", options=options)
+    with pytest.raises(SettingError, match=f"^dataset.{word}: "):
+        Answering(request, Clock(5, 0), lambda _: None).prepare()
+
+
+def test_an_answer_takes_the_remedy_for_a_damaged_file_as_it_is_said(photos: Path, tmp_path: Path) -> None:
+    (photos / "page.jpg").write_text("<html>")
+    remedy = refusal(photos, tmp_path / "raw").removesuffix(".").rpartition("set ")[2]
+    (word,) = shlex.split(remedy)  # as a shell would
+    request = Request(source=photos, out=tmp_path / "out", options=[word, "tracking=none"])
+    answering = Answering(request, Clock(5, 0), lambda _: None)
+    answering.prepare()
+    assert sum(answering.card["counts"].values()) == 40
 
 
 def test_damage_to_the_raw_folder_is_noticed(photos: Path, tmp_path: Path) -> None:

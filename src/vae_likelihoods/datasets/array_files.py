@@ -15,7 +15,7 @@ from vae_likelihoods.datasets.array_roles import Chosen, Layout, layout_of, spli
 from vae_likelihoods.datasets.arrays import LabelledArrays, Split
 from vae_likelihoods.datasets.base import Source
 from vae_likelihoods.datasets.checking import check_arrays
-from vae_likelihoods.datasets.grouping import digests, joined, numbered
+from vae_likelihoods.datasets.grouping import digests, in_words, joined, numbered
 from vae_likelihoods.datasets.large_arrays import require_room
 from vae_likelihoods.datasets.manifest import SPLITS
 from vae_likelihoods.datasets.stored_arrays import SUFFIXES, Arrays, StoredArray, opened
@@ -80,6 +80,7 @@ class ArrayFile(Source):
             require(
                 isinstance(where, str) and where != "", role, where, "must be the name of an array, or a file"
             )
+        self.cut_by = "splits" if splits is not None else "" if groups is None else "groups"
         both = ("labels" in self.asked) == ("test_labels" in self.asked)
         missing = "must be given for the test images as for the others, or for neither"
         require(both or "test_images" not in self.asked, "test_labels", test_labels, missing)
@@ -147,8 +148,10 @@ class ArrayFile(Source):
         return {name: Split(part, "train", rows, rows) for name, rows in zip(SPLITS, places, strict=True)}
 
     def notes(self, folder: Path) -> list[str]:
-        """Return which arrays were taken, and how their axes were read."""
+        """Return which arrays were taken, how their axes were read, and the groups."""
         notes = list((self._index(folder, self._settings()) or {}).get("notes", []))
+        if notes and "groups" in self.asked:
+            notes.append(in_words(_mapped(folder, ["groups"])["groups"]))
         unused = "the splits are those of the array; validation_size and test_size are not used"
         return [*notes, unused] if "splits" in self.asked else notes
 
@@ -233,7 +236,11 @@ def _mapped(folder: Path, roles: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 
 def _parts(arrays: Mapping[str, NDArray[Any]]) -> dict[str, LabelledArrays]:
-    parts = {"train": LabelledArrays(arrays["images"], arrays.get("labels"))}
-    if "test_images" in arrays:
-        parts["test"] = LabelledArrays(arrays["test_images"], arrays.get("test_labels"))
-    return parts
+    parts = {"train": _part(arrays, "images", "labels")}
+    return parts | ({"test": _part(arrays, "test_images", "test_labels")} if "test_images" in arrays else {})
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], images: str, labels: str) -> LabelledArrays:
+    """Return a part, whose images are named by their places."""
+    names = [f"{images}[{place}]" for place in range(len(arrays[images]))]
+    return LabelledArrays(arrays[images], arrays.get(labels), names=names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ class LabelledArrays:
     images: NDArray[np.uint8]  # [N, C, H, W], 0 .. native_levels - 1; C is 1 or 3
     labels: NDArray[np.integer[Any]] | None  # classes [N], factors [N, F], each 0 or more; None: no labels
     groups: NDArray[np.int64] | None = None  # [N], of which each stays in one split; None: images are single
+    names: Sequence[str] | None = None  # [N]; None: images have no names
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,17 @@ class Split:
         return labels if labels is None or self.rows is None else labels[self.rows]
 
     @property
+    def names(self) -> Sequence[str] | None:
+        """Return the names of the images of the split."""
+        names = self.arrays.names
+        return names if names is None or self.rows is None else [names[row] for row in self.rows]
+
+    @property
     def data(self) -> LabelledArrays:
         """Return images and labels, in memory if the split is a part of `arrays`."""
         if self.rows is None:
             return self.arrays
-        return LabelledArrays(self.arrays.images[self.rows], self.labels)
+        return LabelledArrays(self.arrays.images[self.rows], self.labels, names=self.names)
 
     def blocks(self, at_once: int) -> Iterator[NDArray[np.uint8]]:
         """Yield the images, so many at once: [up to `at_once`, C, H, W]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from hydra.utils import instantiate
@@ -34,7 +34,12 @@ class Source(ABC):
         validation_size: images cut from the training part for validation, or their share of it.
         test_size: images cut for the test split, or their share; None where the source has an official one.
         split_seed: seed of the cuts.
+
+    Attributes:
+        cut_by: what the user gave that decides which images are in one split: groups or splits; else empty.
     """
+
+    cut_by: Literal["", "groups", "splits"] = ""
 
     def __init__(
         self, name: str, native_levels: int, validation_size: float, test_size: float | None, split_seed: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -13,25 +12,19 @@ from numpy.typing import NDArray
 from vae_likelihoods.datasets.arrays import Split
 from vae_likelihoods.datasets.grouping import digests
 from vae_likelihoods.datasets.large_arrays import at_once
-from vae_likelihoods.datasets.near_copies import ALIKE, near_copies
+from vae_likelihoods.datasets.near_copies import ALIKE
+from vae_likelihoods.datasets.overlaps import Overlap, Pair, overlaps_of
 
 CONSTANT = 0.999
 """The share of images with one level above which a pixel counts as nearly constant."""
 
+_SELDOM = ("repeated_in", "asked", "equal_channels", "pairs", "cut_by")  # facts that few data sets have
+_REMEDIES = {  # for near copies, by what decides which images are in one split
+    "": ": remove them, or say what belongs together (groups)",
+    "groups": ", and the groups that were given do not join them: remove them, or give both one group",
+    "splits": ", and the splits that were given part them: remove them, or put both into one split",
+}
 _AT_ONCE = 2**24  # pixels that are counted at once
-_COMPARED = 2_000  # images of a split that are compared with an earlier one
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How many images of a later split are in an earlier one."""
-
-    later: str
-    earlier: str
-    images: int
-    copies: int  # of these, exact ones
-    compared: int
-    near: int  # near copies that are not exact, of those compared
 
 
 @dataclass(frozen=True)
@@ -49,6 +42,8 @@ class Card:
         repeated_in: the same as `repeated`, for the other splits that have some.
         asked: of each split that is more than a tenth larger or smaller: how many images were asked for.
         equal_channels: whether all images have the same levels in all of several channels.
+        pairs: the first of the images that are alike in two splits, if the source knows their names.
+        cut_by: what the user gave that decides which images are in one split: groups or splits; else empty.
     """
 
     name: str
@@ -65,10 +60,17 @@ class Card:
     repeated_in: dict[str, int]
     asked: dict[str, int]
     equal_channels: bool
+    pairs: list[Pair]
+    cut_by: str
 
     @classmethod
     def of(
-        cls, name: str, native_levels: int, splits: Mapping[str, Split], notes: Sequence[str] = ()
+        cls,
+        name: str,
+        native_levels: int,
+        splits: Mapping[str, Split],
+        notes: Sequence[str] = (),
+        cut_by: str = "",
     ) -> Card:
         """Measure the splits, train first; a part of the images is in memory at a time."""
         images = {split: each.data.images for split, each in splits.items()}
@@ -78,6 +80,7 @@ class Card:
         labels = splits["train"].labels
         repeated = {split: len(each) - len(np.unique(each)) for split, each in hashes.items()}
         classes = {} if labels is None or labels.ndim > 1 else _counts(labels)
+        overlaps, pairs = overlaps_of(splits, hashes, native_levels)
         return cls(
             name,
             tuple(train.shape[1:]),
@@ -88,14 +91,13 @@ class Card:
             int((counted["train"][1] >= CONSTANT * len(train)).sum()),
             int(np.prod(train.shape[1:])),
             repeated.pop("train"),
-            [
-                _overlap(later, earlier, images, hashes, native_levels)
-                for earlier, later in combinations(images, 2)
-            ],
+            overlaps,
             list(notes),
             {split: count for split, count in repeated.items() if count},
             {name: split.asked for name, split in splits.items() if split.asked and _misses(split)},
             all(_has_equal_channels(each) for each in images.values()),
+            pairs,
+            cut_by,
         )
 
     @property
@@ -111,13 +113,15 @@ class Card:
 
     def facts(self) -> dict[str, Any]:
         """Return the facts as plain values for JSON; those that are seldom only where they are."""
-        seldom = {key for key in ("repeated_in", "asked", "equal_channels") if not getattr(self, key)}
-        facts = {key: value for key, value in asdict(self).items() if key not in seldom}
+        facts = {key: value for key, value in asdict(self).items() if key not in _SELDOM or value}
         return {**facts, "shape": list(self.shape)}
 
-    def oddities(self) -> list[str]:
-        """Return a sentence for each fact that may lead to a wrong answer, which says what to do."""
-        return [*self._odd_sizes(), *self._odd_levels(), *self._odd_copies()]
+    def oddities(self, where: str = "see data_card.md") -> list[str]:
+        """Return a sentence for each fact that may lead to a wrong answer, which says what to do.
+
+        `where` says where pairs of images are listed, if there are some.
+        """
+        return [*self._odd_sizes(), *self._odd_levels(), *self._odd_copies(where)]
 
     def _odd_sizes(self) -> list[str]:
         missed = [
@@ -150,13 +154,14 @@ class Card:
             )
         return texts
 
-    def _odd_copies(self) -> list[str]:
+    def _odd_copies(self, where: str) -> list[str]:
         exact = [each for each in self.overlaps if each.copies]
         found = [
             f"{each.copies} of {each.images} images of {each.later} are in {each.earlier} too"
             for each in exact
         ]
-        texts = [f"{'; '.join(found)}: remove repeated images from the source"] if found else []
+        remedy = "remove repeated images from the source" + self._listed(True, where)
+        texts = [f"{'; '.join(found)}: {remedy}"] if found else []
         many = {split: count for split, count in self.repeated_in.items() if 10 * count > self.counts[split]}
         found = [f"{count:,} of {self.counts[split]:,} images of {split}" for split, count in many.items()]
         if found:
@@ -168,9 +173,12 @@ class Card:
         if found:
             texts.append(
                 f"near copies, which look alike though their levels differ: {'; '.join(found)}; a model may "
-                "have seen what it is scored on: remove them, or say what belongs together (groups)"
+                f"have seen what it is scored on{_REMEDIES[self.cut_by]}{self._listed(False, where)}"
             )
         return texts
+
+    def _listed(self, exact: bool, where: str) -> str:
+        return f"; {where}" * any(pair.exact == exact for pair in self.pairs)
 
     def text(self) -> str:
         """Return the card as Markdown."""
@@ -198,13 +206,30 @@ class Card:
             ),
         ]
         table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-        listed = "".join(f"\n* {escaped(note)}" for note in [*self.notes, *self.oddities()])
+        listed = "".join(f"\n* {escaped(note)}" for note in [*self.notes, *self.oddities("listed below")])
         return (
             f"# {escaped(self.name)}\n\n| | |\n|---|---|\n{table}\n"
             + (f"\nWhat was changed, and what to look at:\n{listed}\n" if listed else "")
+            + self._listed_pairs()
             + f"\nA pixel is nearly constant if {100 * CONSTANT:g} % of the train images have one level "
             f"there. Images whose grey thumbnails correlate by {ALIKE:g} or more are near copies.\n"
         )
+
+    def _listed_pairs(self) -> str:
+        """Return the pairs as a block of code, in which names mean nothing and can be copied."""
+        if not self.pairs:
+            return ""
+        copies = sum(pair.exact for pair in self.pairs)
+        counts = [
+            f"{listed} of {found:,} {what}"
+            for listed, found, what in (
+                (copies, sum(each.copies for each in self.overlaps), "copies"),
+                (len(self.pairs) - copies, sum(each.near for each in self.overlaps), "near copies"),
+            )
+            if listed
+        ]
+        lines = "\n".join(pair.text for pair in self.pairs)
+        return f"\nImages that are alike in two splits ({', '.join(counts)}):\n\n```text\n{lines}\n```\n"
 
 
 def escaped(text: str) -> str:
@@ -262,16 +287,3 @@ def level_counts_of(
         levels += by_pixel.sum(0)
         most[pixels] = by_pixel.max(1)
     return levels, most
-
-
-def _overlap(
-    later: str,
-    earlier: str,
-    images: Mapping[str, NDArray[np.uint8]],
-    hashes: Mapping[str, NDArray[Any]],
-    native_levels: int,
-) -> Overlap:
-    exact = np.isin(hashes[later], hashes[earlier])
-    some = images[later][:_COMPARED]
-    near = near_copies(some, images[earlier], native_levels) & ~exact[: len(some)]
-    return Overlap(later, earlier, len(exact), int(exact.sum()), len(some), int(near.sum()))

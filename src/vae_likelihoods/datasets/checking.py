@@ -44,6 +44,9 @@ def check_arrays(name: str, native_levels: int, arrays: Mapping[str, LabelledArr
             raise SettingError("", name, f"the images of {part} {fault}")
         if fault := _label_fault(each.labels, each.images):
             raise SettingError("", name, f"the labels of {part} {fault}")
+        names = len(each.images if each.names is None else each.names)
+        reason = f"{part} has {len(each.images):,} images and {names:,} names; give each image one"
+        require(names == len(each.images), "", name, reason)
     sizes = {part: "x".join(map(str, each.images.shape[1:])) for part, each in arrays.items()}
     _require_one(name, "images", sizes, "crop or resize them to one C x H x W")
     kinds = {part: _kind(each.labels) for part, each in arrays.items()}

@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from vae_likelihoods.datasets.arrays import LabelledArrays
-from vae_likelihoods.datasets.base import Source
+from vae_likelihoods.datasets.base import KEY, Source
 from vae_likelihoods.datasets.facts import is_table, of_folders, of_table, table_path
-from vae_likelihoods.datasets.grouping import digests, joined, numbered
+from vae_likelihoods.datasets.grouping import digests, in_words, joined, numbered
 from vae_likelihoods.datasets.large_arrays import require_room
 from vae_likelihoods.datasets.listing import SHOWN, Found, list_images, most_common
 from vae_likelihoods.datasets.pictures import Colour, Decoding, Fit, Header, SixteenBit, UnusableImage
@@ -85,6 +85,7 @@ class ImageFolder(Source):
         self.given, self.size, self.fit, self.colour = path, _size(size), fit, colour
         self.background, self.sixteen_bit, self.damaged = tuple(background), sixteen_bit, damaged
         self.classes, self.groups = classes, groups
+        self.cut_by = "" if groups is None else "groups"
         self.decoding(3)  # refuses what it cannot do
 
     @property
@@ -147,10 +148,10 @@ class ImageFolder(Source):
         if "group" in index:
             together.append(numbered(index["group"]))
         labels = numbered(index["class"]) if "class" in index else None
-        return {"train": LabelledArrays(images, labels, joined(*together))}
+        return {"train": LabelledArrays(images, labels, joined(*together), index["files"])}
 
     def notes(self, folder: Path) -> list[str]:
-        """Return how many images were changed how, what was left out, and the names of the classes."""
+        """Return how many images were changed how, what was left out, the classes, and the groups."""
         index = self._index(folder) or {}
         changed = [f"{what}: {count:,} images" for what, count in index.get("changes", {}).items()]
         left = [f"left out: {name} {reason}" for name, reason in index.get("left_out", {}).items()]
@@ -160,7 +161,8 @@ class ImageFolder(Source):
         names = [shown(name) for name in sorted(set(index.get("class", [])))]
         numbers = ", ".join(f"{number} {name}" for number, name in enumerate(names[:100]))
         classes = [f"classes: {numbers}{', ...' * (len(names) > 100)}"] if names else []
-        return [*changed, *left[:100], *others, *classes]
+        groups = [in_words(index["group"])] if "group" in index else []
+        return [*changed, *left[:100], *others, *classes, *groups]
 
     def decoding(self, channels: int) -> Decoding:
         """Return how the files become images of 1 or 3 channels."""
@@ -179,7 +181,8 @@ class ImageFolder(Source):
             return
         named = "; ".join(f"{name} {reason}" for name, reason in list(left_out.items())[:SHOWN])
         more = f"; and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
-        remedy = "; remove them, or set damaged='leave out'"
+        them = "them" if len(left_out) > 1 else "it"
+        remedy = f"; remove {them}, or set \"{KEY}.damaged='leave out'\""  # as a shell takes it
         raise SettingError("path", self.path, f"{named}{more}{remedy}")
 
     def _shape(self, headers: Mapping[str, Header]) -> tuple[int, int, int]:

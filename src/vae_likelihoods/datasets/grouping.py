@@ -29,6 +29,18 @@ def numbered(values: Sequence[Any] | NDArray[Any]) -> Ids:
     return ids
 
 
+def in_words(groups: Sequence[Any] | NDArray[Any]) -> str:
+    """Return how many groups there are, from that of each image [N], and how large they are.
+
+    Example:
+        >>> in_words(["ann", "bob", "ann"])
+        'groups: 2, the largest of 2 images; each is in one split'
+    """
+    sizes = np.unique(np.asarray(groups), return_counts=True)[1]
+    most = f"the largest of {sizes.max():,} images" if sizes.max() > 1 else "of one image each"
+    return f"groups: {len(sizes):,}, {most}; each is in one split"
+
+
 def joined(*groupings: Ids) -> Ids:
     """Return the coarsest ids [N] under which images that share an id in any grouping share one.
 

@@ -20,18 +20,33 @@ _OTHERS = 2**14  # images whose thumbnails are held
 
 def near_copies(
     images: NDArray[np.uint8], others: NDArray[np.uint8], native_levels: int
-) -> NDArray[np.bool_]:
-    """Return which of `images` [N, C, H, W] are near copies of one of `others`, or exact ones; [N].
+) -> NDArray[np.int64]:
+    """Find the images [N, C, H, W] that are near copies, or exact ones, of one of `others` [M, C, H, W].
 
     Grey thumbnails are compared by their correlation, on which brightness and contrast have no influence.
     Images that are nearly of one level are never counted.
+
+    Returns:
+        The place in `others` of what each image is most like, -1 where nothing is a near copy; [N].
     """
-    left, found = _thumbnails(images, native_levels), np.zeros(len(images), np.bool_)
+    left = _thumbnails(images, native_levels)
+    places, most = np.zeros(len(left), np.int64), np.full(len(left), -1, np.float32)
     for first in range(0, len(others), _OTHERS):
         right = _thumbnails(others[first : first + _OTHERS], native_levels)
         parts = np.array_split(left, max(1, len(left) * len(right) // _AT_ONCE))
-        found |= np.concatenate([(part @ right.T).max(axis=1) >= ALIKE for part in parts])
-    return found
+        best, alike = map(np.concatenate, zip(*(_best(part, right) for part in parts), strict=True))
+        better = alike > most
+        places[better], most[better] = first + best[better], alike[better]
+    return np.where(most >= ALIKE, places, -1)
+
+
+def _best(
+    left: NDArray[np.float32], right: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the place in `right` of the thumbnail most like each of `left`, and their correlation; [N]."""
+    alike = left @ right.T
+    best = alike.argmax(axis=1)
+    return best, alike[np.arange(len(best)), best]
 
 
 def _thumbnails(images: NDArray[np.uint8], native_levels: int) -> NDArray[np.float32]:

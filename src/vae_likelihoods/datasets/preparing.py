@@ -46,7 +46,8 @@ def prepare(source: Source, raw: Path, prepared: Path) -> dict[str, Any]:
         notes = source.notes(raw)
     with folder_aside(prepared) as folder:
         splits = {name: _written(folder, name, split) for name, split in cut.items()}
-        card = Card.of(source.name, source.native_levels, {name: splits[name] for name in SPLITS}, notes)
+        ordered = {name: splits[name] for name in SPLITS}
+        card = Card.of(source.name, source.native_levels, ordered, notes, source.cut_by)
         shape = list(splits["train"].arrays.images.shape[1:])  # [C, H, W]
         manifest = {
             "name": source.name,
@@ -84,7 +85,8 @@ def _written(folder: Path, name: str, split: Split) -> Split:
     if labels is not None:
         labels = np.ascontiguousarray(labels.astype(np.int64))
         np.save(folder / f"{name}_labels.npy", labels, allow_pickle=False)
-    arrays = LabelledArrays(np.load(images, mmap_mode="r", allow_pickle=False), labels)
+    written = np.load(images, mmap_mode="r", allow_pickle=False)
+    arrays = LabelledArrays(written, labels, names=split.names)
     return replace(split, arrays=arrays, rows=None)
 
 

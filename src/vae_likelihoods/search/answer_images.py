@@ -43,9 +43,9 @@ class Images:
             SettingError: if they cannot be read, or another data set has their name.
         """
         config, raw = self._dataset(), self.root / "data" / "raw" / self.name
+        source = build(OmegaConf.create(config))
+        raw.mkdir(parents=True, exist_ok=True)
         with under("dataset"):
-            source = build(OmegaConf.create(config))
-            raw.mkdir(parents=True, exist_ok=True)
             source.download(raw)
         made, wanted = self.root / "logs" / "prepared" / f"{self.name}.json", _state_of(raw)
         there = json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None
