@@ -319,7 +319,8 @@ class Answering:
         training = sum(an_epoch[name] * self.race.rungs[-1] for name in names)
         scoring = training * planning.SCORING / (1 - planning.SCORING)
         room = (self.clock.left - planning.STARTS) * workers * planning.SPARE
-        return max(1, min(MOST_SEEDS, int(room / (training + scoring))))
+        fit = int(room / (training + scoring))
+        return max(1, min(MOST_SEEDS, fit - 1))  # one less than fit: what these take says whether it does
 
     def _stage(self, stage: str, words: Sequence[str]) -> None:
         """Run a stage as its script does, so that everything is logged and laid out as in any study.
