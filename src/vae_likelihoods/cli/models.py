@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from vae_likelihoods.trained.model import TrainedModel
 
 Model = Annotated[
-    str, typer.Argument(help="A run folder, an evaluated study (its best), or models:/STUDY@best.")
+    str,
+    typer.Argument(
+        help="A run folder, the folder of an answer or an evaluated study (its best), or models:/STUDY@best."
+    ),
 ]
 Images = Annotated[Path, typer.Argument(help="A folder of images, an image, or a .npy of levels [N,C,H,W].")]
 Out = Annotated[Path, typer.Option(help="The file that is written.")]
