@@ -110,7 +110,7 @@ def test_reconstructions_are_points_or_pairs(images: np.ndarray) -> None:
         (["sample", MODEL, "--out", "s.jpg"], "--out=s.jpg: must end with .png or .npy."),
         (["reconstruct", MODEL, "pictures", "--fit", "no"], "--fit=no: is none."),
         (["score", MODEL, "params.yaml"], "params.yaml"),
-        (["score", MODEL, "wide.npy"], "images=shape [1, 1, 9, 9]: images of 8 x 8 pixels are needed."),
+        (["score", MODEL, "wide.npy"], "images=shape [1, 1, 9, 9]: images [N, 1, 8, 8] are needed."),
         (["score", MODEL, "bright.npy"], "17"),
         (["score", MODEL, "bad.npy"], "images=bad.npy: is no array that can be read"),
     ],
