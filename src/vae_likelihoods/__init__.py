@@ -22,9 +22,10 @@ def load(source: str | Path, device: str = "auto", trust: bool = False) -> Train
     and weights are read as safetensors.
 
     Args:
-        source: a folder such as ``runs/grey/beta_binomial-8-0``, or a copy of it; a study that was evaluated
-            here or in the project, such as ``grey``: its best setting, the lowest seed; or a registered model
-            of MLflow, such as ``models:/grey@best``.
+        source: a folder such as ``runs/grey/beta_binomial-8-0``, or a copy of it; a folder of results with
+            one evaluated study, such as ``answers/photos``: its best setting, the lowest seed; the name of a
+            study that was evaluated here, in the project or as an answer in ``answers/``, such as ``grey``:
+            the same; or a registered model of MLflow, such as ``models:/grey@best``.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         trust: whether classes from other packages, which the folder names, may be imported and run.
 
@@ -42,10 +43,19 @@ def load(source: str | Path, device: str = "auto", trust: bool = False) -> Train
     import tempfile
     from pathlib import Path
 
+    from vae_likelihoods.errors import SettingError
     from vae_likelihoods.tracking.registry import fetched  # MLflow is slow to import
 
     with tempfile.TemporaryDirectory() as aside:
-        return loading.load(fetched(str(source), Path(aside)), device, trust)
+        try:
+            folder = fetched(str(source), Path(aside))
+        except SettingError as error:
+            database = loading.database_of_answer(str(source))
+            if database is None:
+                raise
+            reason = f"{error.reason}; that of the answer is MLFLOW_TRACKING_URI=sqlite:///{database}"
+            raise SettingError(error.key, error.value, reason) from None
+        return loading.load(folder, device, trust)
 
 
 def __getattr__(name: str) -> Any:

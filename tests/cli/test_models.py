@@ -92,6 +92,48 @@ def test_samples_are_levels_or_a_picture(images: np.ndarray) -> None:
         assert picture.size == (2 * (8 * 10 - 2), 2 * (2 * 10 - 2))
 
 
+def test_samples_may_be_decoder_means(images: np.ndarray) -> None:
+    means = vl.load(MODEL).sample(1, seed=3, mean=True)
+    assert main(["sample", MODEL, "--count", "1", "--seed", "3", "--mean", "--out", "s.npy"]) == 0
+    assert np.array_equal(np.load("s.npy"), means)
+    assert main(["sample", MODEL, "--count", "1", "--seed", "3", "--mean", "--out", "s.png"]) == 0
+    with Image.open("s.png") as picture:
+        assert np.array_equal(np.asarray(picture)[::2, ::2], (means[0, 0] * 255).round())
+
+
+def test_many_pictures_are_shown_by_some_of_them(
+    images: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = images[np.arange(70) % 5]
+    np.save("many.npy", many)
+    assert main(["reconstruct", MODEL, "many.npy", "--out", "r.png"]) == 0
+    said = "64 of 70 images, evenly spread; --count says how many"
+    assert capsys.readouterr().err == f"reconstruct: {said}\n"
+    with Image.open("r.png") as picture:
+        assert picture.size == (2 * (8 * 10 - 2), 2 * (16 * 10 - 2))
+    assert main(["reconstruct", MODEL, "many.npy", "--out", "r.npy"]) == 0
+    assert len(np.load("r.npy")) == 70
+    assert main(["reconstruct", MODEL, "many.npy", "--count", "2", "--out", "r.npy"]) == 0
+    assert np.allclose(np.load("r.npy"), vl.load(MODEL).reconstruct(many[[0, 69]]))
+    assert capsys.readouterr().err == ""
+
+
+def test_damaged_files_are_passed_over_with_a_word(
+    images: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(4):
+        Path(f"pictures/bad{number}.png").write_text("no image")
+    for command in ("score", "encode", "reconstruct"):
+        assert main([command, MODEL, "pictures", "--device", "cpu"]) == 1
+        assert "--leave-out-damaged" in capsys.readouterr().err
+        assert main([command, MODEL, "pictures", "--leave-out-damaged", "--device", "cpu"]) == 0
+        *_, line = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{command}: left out 4 of 9 files: bad0.png is no PNG")
+        assert line.count("bad") == 3
+        assert line.endswith("; ...")
+    assert len(read_csv(Path("scores.csv"))) == len(read_csv(Path("latents.csv"))) == 5
+
+
 def test_reconstructions_are_points_or_pairs(images: np.ndarray) -> None:
     assert main(["reconstruct", MODEL, "levels.npy", "--out", "r.npy"]) == 0
     assert np.allclose(np.load("r.npy"), vl.load(MODEL).reconstruct(images))
@@ -110,7 +152,7 @@ def test_reconstructions_are_points_or_pairs(images: np.ndarray) -> None:
         (["sample", MODEL, "--out", "s.jpg"], "--out=s.jpg: must end with .png or .npy."),
         (["reconstruct", MODEL, "pictures", "--fit", "no"], "--fit=no: is none."),
         (["score", MODEL, "params.yaml"], "params.yaml"),
-        (["score", MODEL, "wide.npy"], "images=shape [1, 1, 9, 9]: images of 8 x 8 pixels are needed."),
+        (["score", MODEL, "wide.npy"], "images=shape [1, 1, 9, 9]: images [N, 1, 8, 8] are needed."),
         (["score", MODEL, "bright.npy"], "17"),
         (["score", MODEL, "bad.npy"], "images=bad.npy: is no array that can be read"),
     ],

@@ -61,7 +61,7 @@ def test_the_walk_through(tmp_path: Path) -> None:
         assert sheet.width >= 320
     (model, *_) = sorted((tmp_path / "out" / "runs" / "photos").glob("gaussian_learned-*"))
 
-    execute(use.replace("FOLDER", repr(str(model))), tmp_path)
+    execute(use.replace('"answers/photos"', repr(str(model))), tmp_path)
     for command in commands:
         call(command.replace("MODEL", shlex.quote(str(model))), tmp_path)
     written = {"samples.png", "reconstructions.png", "latents.csv", "scores.csv"}

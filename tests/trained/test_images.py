@@ -123,6 +123,42 @@ def test_sixteen_bits_are_refused_if_the_data_set_refused_them(pictures: Path) -
         read_images(pictures / "deep.png", (1, 8, 8), 256, strict)
 
 
+def test_some_of_many_are_spread_evenly(pictures: Path, tmp_path: Path) -> None:
+    """From a folder and from an array; the first and the last are among them."""
+    every = read_images(pictures, (1, 8, 8), 256)
+    np.save(tmp_path / "all.npy", every.levels)
+    for count, places in ((1, [0]), (3, [0, 5, 11]), (12, range(12)), (99, range(12))):
+        some = read_images(pictures, (1, 8, 8), 256, count=count)
+        assert some.names == [every.names[place] for place in places]
+        assert some.there == 12
+        of_array = read_images(tmp_path / "all.npy", (1, 8, 8), 256, count=count)
+        assert of_array.names == [str(place) for place in places]
+        for each in (some, of_array):
+            assert np.array_equal(each.levels, every.levels[[*places]])
+
+
+def test_damaged_files_are_refused_or_passed_over(pictures: Path) -> None:
+    whole = read_images(pictures, (3, 8, 8), 256)
+    (pictures / "broken.png").write_bytes((pictures / "wide0.png").read_bytes()[:60])
+    (pictures / "z.jpg").write_text("no image")
+    with pytest.raises(
+        SettingError, match=r"broken\.png: is .*; --leave-out-damaged passes such files over\."
+    ):
+        read_images(pictures, (3, 8, 8), 256)
+    left = read_images(pictures, (3, 8, 8), 256, leave_out=True)
+    assert [*left.damaged] == ["broken.png", "z.jpg"]
+    assert left.names == whole.names
+    assert np.array_equal(left.levels, whole.levels)
+    with pytest.raises(
+        SettingError, match=r"z\.jpg: is no PNG.* damaged\.$"
+    ):  # there is nothing else to read
+        read_images(pictures / "z.jpg", (3, 8, 8), 256, leave_out=True)
+    for path in pictures.glob("[!z]*"):
+        path.unlink()
+    with pytest.raises(SettingError, match=r"pictures: none of 1 files can be read"):
+        read_images(pictures, (3, 8, 8), 256, leave_out=True)
+
+
 def test_a_model_of_drawn_pixels_gets_drawn_pixels(tmp_path: Path) -> None:
     """Each on with probability k / 255, and the same whatever else lies in the folder."""
     for level in (0, 64, 255):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,6 +67,32 @@ def test_numbers_and_shapes(folder: Path, images: torch.Tensor) -> None:
     assert (drawn != model.sample(16, seed=1)).any()
 
 
+def test_draws_of_the_same_z_average_to_its_mean(folder: Path) -> None:
+    model = vl.load(folder, device="cpu")
+    means, draws = model.sample(400, seed=3, mean=True), model.sample(400, seed=3) / 16
+    assert means.shape == draws.shape
+    assert np.array_equal(means, model.sample(400, seed=3, mean=True))
+
+    def apart(points: Any) -> float:
+        return float(np.square(draws - points).mean())
+
+    assert abs((draws - means).mean()) < 0.02  # 25,600 pixels, each with a deviation of at most 1/2
+    assert apart(means) < min(apart(means[::-1]), apart(model.sample(400, seed=4, mean=True)))
+
+
+def test_means_do_not_depend_on_how_many_are_computed_at_once(
+    folder: Path, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = vl.load(folder, device="cpu")
+    whole = model.reconstruct(images[:7])
+    monkeypatch.setattr("vae_likelihoods.trained.model._OUTPUTS", 3 * 64)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    used: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    torch.testing.assert_close(model.reconstruct(images[:7]), whole, rtol=0, atol=1e-6)
+    assert used == [1, 3]  # afterwards as before
+
+
 def test_more_samples_tighten_the_bound(folder: Path, images: torch.Tensor) -> None:
     """In expectation (Burda et al. 2016, theorem 1); here on the mean of 180 images."""
     model = vl.load(folder, device="cpu")
@@ -96,7 +121,7 @@ def test_lines_begin_and_end_at_the_codes(folder: Path, images: torch.Tensor) ->
         (lambda model, images: model.encode(images / 16), "images=float32 from 0 to 1: integers 0 .. 16"),
         (lambda model, images: model.log_prob(images + 9), "images=uint8 from 9 to 25: integers 0 .. 16"),
         (lambda model, images: model.encode(images[0]), "for one image use images[None]"),
-        (lambda model, images: model.reconstruct(images[..., :7]), "images of 8 x 8 pixels are needed"),
+        (lambda model, images: model.reconstruct(images[..., :7]), "images [N, 1, 8, 8] are needed"),
         (lambda model, images: model.decode(torch.zeros(3)), "z=shape [3]: latents [N, 2] are needed"),
         (lambda model, images: model.decode(np.zeros((3, 2), int)), "numbers with a fraction"),
         (lambda model, images: model.sample(0), "count=0: must be a whole number, at least 1"),
@@ -247,12 +272,14 @@ def test_what_is_no_latents_is_one_line(folder: Path, z: Any, said: str) -> None
 # --- What people read first
 
 
-def test_the_lines_of_the_readme_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_of_the_readme_run(tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     section = (PROJECT / "README.md").read_text(encoding="utf-8").partition("\n## Your images\n")[2]
     (lines,) = re.findall(r"^```python\n(.*?)^```$", section.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
     (named,) = re.findall(r'vl\.load\("(answers/[\w/.-]+)"\)', lines)
-    shutil.copytree(folder, tmp_path / named)
-    monkeypatch.chdir(tmp_path)
+    Path(tiny_root, named).mkdir(parents=True)
+    for results in ("evaluations", "runs"):
+        Path(tiny_root, results).rename(tiny_root / named / results)
+    monkeypatch.chdir(tiny_root)
     left: dict[str, Any] = {}
     exec(lines, left)
     assert left["images"].shape == (16, 1, 8, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from vae_likelihoods.trained.model import TrainedModel
 
 Model = Annotated[
-    str, typer.Argument(help="A run folder, an evaluated study (its best), or models:/STUDY@best.")
+    str,
+    typer.Argument(
+        help="A run folder, the folder of an answer or an evaluated study (its best), or models:/STUDY@best."
+    ),
 ]
 Images = Annotated[Path, typer.Argument(help="A folder of images, an image, or a .npy of levels [N,C,H,W].")]
 Out = Annotated[Path, typer.Option(help="The file that is written.")]
@@ -27,8 +31,13 @@ FitOption = Annotated[
         help="How image files get the model's size: crop, pad or stretch; without it as in training."
     ),
 ]
+LeaveOut = Annotated[
+    bool, typer.Option("--leave-out-damaged", help="Pass over files that cannot be read, and say which.")
+]
 
 _COLUMNS = 8  # of a picture
+_NAMED = 3  # damaged files
+_PAIRS = 64  # in a picture, unless the user says how many
 
 
 def sample(
@@ -36,27 +45,43 @@ def sample(
     out: Out = Path("samples.png"),
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    mean: Annotated[
+        bool,
+        typer.Option("--mean", help="Decoder means E[x|z], as in a report's samples.png; no draws of x."),
+    ] = False,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
     """Draw images from a model.
 
-    A .png shows them, a .npy has their levels [N,C,H,W].
+    z is drawn from the prior, then each pixel from p(x|z). So these have noise, of a mixture single bright
+    pixels; the samples.png of a report shows decoder means, which have none: --mean.
+
+    A .png shows them, a .npy has their levels [N,C,H,W]; of means it has points in [0, 1].
 
     \b
     Example:
       vae-likelihoods sample runs/grey/beta_binomial-8-0 --count 64 --out samples.png
     """
+    _require_ending(out, ".png", ".npy")
     opened = _open(model, device, trust)
-    levels = opened.sample(count, seed)
-    _write(out, levels, levels / (opened.levels - 1))
+    images = opened.sample(count, seed, mean)
+    _write(out, images, images if mean else images / (opened.levels - 1))
 
 
 def reconstruct(
     model: Model,
     images: Images,
     out: Out = Path("reconstructions.png"),
+    count: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Number of images, evenly spread over all; without it {_PAIRS} for a .png, all for a .npy.",
+        ),
+    ] = None,
     fit: FitOption = None,
+    leave_out: LeaveOut = False,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
@@ -70,8 +95,14 @@ def reconstruct(
     """
     import numpy as np
 
+    _require_ending(out, ".png", ".npy")
     opened = _open(model, device, trust)
-    levels = _read("reconstruct", opened, images, fit).levels
+    most = _PAIRS if count is None and out.suffix == ".png" else count
+    named = _read("reconstruct", opened, images, fit, leave_out, most)
+    if count is None and most is not None and named.there > most:
+        said = f"{most} of {named.there:,} images, evenly spread; --count says how many"
+        print(f"reconstruct: {said}", file=sys.stderr)
+    levels = named.levels
     points = opened.reconstruct(levels)
     pairs = np.stack([levels / (opened.levels - 1), points], 1)
     _write(out, points, pairs.reshape(-1, *points.shape[1:]))
@@ -82,6 +113,7 @@ def encode(
     images: Images,
     out: Out = Path("latents.csv"),
     fit: FitOption = None,
+    leave_out: LeaveOut = False,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
@@ -98,7 +130,7 @@ def encode(
     from vae_likelihoods.files import write_csv, write_whole
 
     opened = _open(model, device, trust)
-    named = _read("encode", opened, images, fit)
+    named = _read("encode", opened, images, fit, leave_out)
     latents = opened.encode(named.levels)
     _require_ending(out, ".csv", ".npz")
     if out.suffix == ".csv":
@@ -121,6 +153,7 @@ def score(
     out: Out = Path("scores.csv"),
     samples: Annotated[int, typer.Option(min=1, help="Importance samples for each image, k.")] = 128,
     fit: FitOption = None,
+    leave_out: LeaveOut = False,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
@@ -137,7 +170,7 @@ def score(
     from vae_likelihoods.files import write_csv
 
     opened = _open(model, device, trust)
-    named = _read("score", opened, images, fit)
+    named = _read("score", opened, images, fit, leave_out)
     _require_ending(out, ".csv")
     log_prob = opened.log_prob(named.levels, samples)
     bits = -log_prob / (math.prod(opened.shape) * math.log(2))
@@ -153,9 +186,15 @@ def _open(model: str, device: str, trust: bool) -> TrainedModel:
     return vae_likelihoods.load(model, device, trust)
 
 
-def _read(command: str, model: TrainedModel, images: Path, fit: str | None) -> Named:
-    """Read images as those that the model was trained on; say what is assumed where it does not know."""
-    import sys
+def _read(
+    command: str,
+    model: TrainedModel,
+    images: Path,
+    fit: str | None,
+    leave_out: bool,
+    count: int | None = None,
+) -> Named:
+    """Read images as those that the model was trained on; say what is assumed or left out."""
     from typing import cast, get_args
 
     from vae_likelihoods.datasets.pictures import Fit
@@ -170,12 +209,20 @@ def _read(command: str, model: TrainedModel, images: Path, fit: str | None) -> N
         model.decoding,
         cast("Fit | None", fit),
         model.config.get("binarize", "threshold"),
+        count,
+        leave_out,
     )
     if named.assumed:
         done = ", ".join(
-            f"{change} ({count:,} of {len(named.names):,})" for change, count in named.assumed.items()
+            f"{change} ({times:,} of {len(named.names):,})" for change, times in named.assumed.items()
         )
         print(f"{command}: the model does not say how to read such images; assumed: {done}", file=sys.stderr)
+    if named.damaged:
+        tried = len(named.names) + len(named.damaged)
+        which = [f"{name} {reason}" for name, reason in named.damaged.items()][:_NAMED]
+        more = "; ..." if len(named.damaged) > _NAMED else ""
+        left_out = f"left out {len(named.damaged):,} of {tried:,} files"
+        print(f"{command}: {left_out}: {'; '.join(which)}{more}", file=sys.stderr)
     return named
 
 
@@ -187,7 +234,6 @@ def _write(out: Path, values: NDArray[Any], points: NDArray[Any]) -> None:
     from vae_likelihoods.files import write_whole
     from vae_likelihoods.recipes.figures import image_grid
 
-    _require_ending(out, ".png", ".npy")
     if out.suffix == ".npy":
 
         def write(path: Path) -> None:
