@@ -79,6 +79,7 @@ def move(copy: Path, old: str, new: str) -> None:
         path.write_text(text.replace(f"vae_likelihoods.{old}", f"vae_likelihoods.{new}"), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_moving_and_renaming_modules_changes_no_key(copied: Path, prepared_root: Path) -> None:
     before = keys(copied, prepared_root)
     assert len(before) > 3

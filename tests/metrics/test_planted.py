@@ -132,6 +132,7 @@ def test_the_gaps_add_up_and_none_is_negative(healthy: VAE, data: Data) -> None:
     assert encoder > 0
 
 
+@pytest.mark.slow
 def test_the_sandwich_closes_on_the_digits(healthy: VAE, data: Data) -> None:
     """Below a tenth of a nat of about 100, from the prior: whatever the encoder is."""
     ais = AIS(images=24, temperatures=600, start="prior", **AIS_SETTINGS)

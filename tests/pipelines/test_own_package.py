@@ -55,6 +55,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "own"
 
 
+@pytest.mark.slow
 def test_an_edit_of_somebodys_own_likelihood_computes_its_cells_again(
     own: Path, prepared_root: Path, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_name_is_no_longer_than_a_file_name_may_be(root: Path) -> None:
     assert max(map(len, names)) <= LONGEST
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing(root: Path, start: Start) -> None:
     grid = ["likelihood=binomial,gaussian", "latent_dim=2,3", "training.epochs=40", "tracking=none"]
     driver = start("train", root, "-m", *grid)

@@ -20,7 +20,7 @@ from vae_likelihoods.files import PROJECT, write_json, write_text
 from vae_likelihoods.search.request import Request
 
 
-class Images:
+class RequestImages:
     """The data set of a request.
 
     Args:

@@ -25,7 +25,7 @@ from vae_likelihoods.files import PROJECT, write_json, write_text
 from vae_likelihoods.report import writing
 from vae_likelihoods.report.writing import ReportFolders
 from vae_likelihoods.search import answer_text, planning
-from vae_likelihoods.search.answer_images import Images
+from vae_likelihoods.search.answer_images import RequestImages
 from vae_likelihoods.search.choosing import chosen
 from vae_likelihoods.search.fresh_seeds import train_seeds
 from vae_likelihoods.search.joining import join_project
@@ -116,7 +116,7 @@ class Answering:
         self.name, self.root = request.name, request.root
         self.race: Race | None = None
         self.study: dict[str, Any] = {}
-        self.images = Images(request)
+        self.images = RequestImages(request)
         self.card: dict[str, Any] = {}
         self._say, self._shown = say, -1.0
 
