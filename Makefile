@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := repro
 export SHELL  # make's own, /bin/sh: DVC runs the stages with it
 
-# Many containers set it. What pip leaves to Python is then compiled at every start of a process: 10 seconds each.
+# Many containers set it. What pip leaves to Python would then be compiled at every start of a process.
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
@@ -41,8 +41,11 @@ repro: setup ## the default studies: data, training, evaluation, report
 	$(BIN)/dvc repro
 	@echo "The answer: reports/index.html    The runs: make ui"
 
+# Here and not in the recipe, which comes after the set-up.
+ifeq ($(filter answer,$(MAKECMDGOALS))$(strip $(IMAGES)),answer)
+  $(error Say which images: make answer IMAGES=/path/to/photos)
+endif
 answer: setup ## which likelihood your images want: IMAGES=/path/to/photos [SIZE=32] [MINUTES=30] [ARGS="--seed 1"]
-	@test -n "$(IMAGES)" || { echo "Say which: make answer IMAGES=/path/to/photos" >&2; exit 1; }
 	@$(VL) answer "$(IMAGES)" --size $(SIZE) --minutes $(MINUTES) $(ARGS)
 
 study: setup ## an optional study of params.yaml, and what it needs: STUDY=likelihoods

@@ -89,3 +89,25 @@ def test_torch_may_come_from_an_index_of_its_own(monkeypatch: pytest.MonkeyPatch
         "torch",
     ]
     assert (installs("repro", "TORCH_INDEX="), installs("test")) == ([usual], [usual])
+
+
+@pytest.mark.parametrize("words", [[], ["IMAGES="], ["IMAGES= "], ["IMAGE=/photos"]], ids=" ".join)
+def test_an_answer_to_no_images_is_refused_before_anything_is_set_up(
+    tmp_path: Path, words: list[str]
+) -> None:
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    done = subprocess.run(
+        ["make", "answer", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "Say which images: make answer IMAGES=/path/to/photos" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["Makefile"]
+
+
+def test_what_is_imported_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "probe.mk").write_text("probe:\n\t@env\n")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("KEPT", "1")
+    given = make("-f", "Makefile", "-f", str(tmp_path / "probe.mk"), "probe").splitlines()
+    assert "KEPT=1" in given
+    assert not any(line.startswith("PYTHONDONTWRITEBYTECODE=") for line in given)
