@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from pathlib import Path
@@ -132,3 +133,14 @@ def test_a_refusal_is_one_line_that_no_terminal_obeys(capsys: pytest.CaptureFixt
     assert said.count("\n") == 1
     assert "\x1b" not in said
     assert "lines\\x1b[31m" in said
+
+
+def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    app = new_app()
+
+    @app.command()
+    def fill() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert run(app, []) == 1
+    assert capsys.readouterr().err.endswith(": No space left on device\n")

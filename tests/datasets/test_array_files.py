@@ -310,6 +310,16 @@ def test_what_is_no_data_set_is_refused(
     assert said in refusal(tmp_path, write(tmp_path / "file.npz", **arrays), **settings)
 
 
+def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "whole.npz", images=GREY)
+
+    def exhausted(*arguments: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(stored_arrays._Member, "_next", exhausted)
+    assert refusal(tmp_path, path) == f"path={path}: it needs more memory than there is."
+
+
 def test_pickles_bombs_and_damage_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.npy"
     np.save(path, np.array([{"a": 1}], object), allow_pickle=True)

@@ -193,8 +193,8 @@ def test_a_setting_that_no_data_set_has_is_refused_and_nothing_written(
 def test_a_likelihood_that_is_none_is_refused_before_the_images_are_read(
     photos: Path, tmp_path: Path
 ) -> None:
-    request = Request(source=photos, out=tmp_path / "out", likelihoods=["gausian"])
-    with pytest.raises(SettingError, match="gausian"):
+    request = Request(source=photos, out=tmp_path / "out", likelihoods=["gauss"])
+    with pytest.raises(SettingError, match="gauss"):
         Answering(request, Clock(5, 0), lambda text: None).prepare()
     assert not (tmp_path / "out").exists()
 

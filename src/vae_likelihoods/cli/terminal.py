@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import sys
@@ -18,6 +19,7 @@ from vae_likelihoods.files import not_of, other_checkout, shown
 
 PROGRAM = "vae-likelihoods"
 REPLACEMENTS = {"±": "+-", "²": "^2", "–": "-", "—": "-", "−": "-", "×": "x"}
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # a write that fails for these names no file
 _ASCII = f"{PROGRAM}-ascii"
 
 
@@ -51,9 +53,10 @@ def run(app: typer.Typer, arguments: Sequence[str] | None, program: str = PROGRA
     except (SettingError, UnavailableError) as error:
         return _refuse(name, str(error), 1)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _FULL:
             raise
-        return _refuse(name, f"{error.filename}: {error.strerror}", 1)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _refuse(name, f"{where}{error.strerror}", 1)
     return code if isinstance(code, int) else 0
 
 

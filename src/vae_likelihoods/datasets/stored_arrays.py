@@ -25,7 +25,7 @@ from vae_likelihoods.errors import SettingError, UnavailableError
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 _MOST_CHUNK = 2**28  # bytes that HDF5 unpacks at once
 _DAMAGE = (
-    *(OSError, ValueError, EOFError, KeyError, MemoryError, RuntimeError, NotImplementedError),
+    *(OSError, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 
@@ -97,6 +97,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (SettingError, UnavailableError):
         raise
+    except MemoryError as error:
+        raise SettingError("path", path, "it needs more memory than there is") from error
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise SettingError("path", path, f"cannot be read ({reason})") from error
