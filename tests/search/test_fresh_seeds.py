@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vae_likelihoods.search.fresh_seeds import train_seeds
-from vae_likelihoods.search.planning import MOST_SEEDS, STARTS
+from vae_likelihoods.search.planning import MOST_SEEDS, REPORT
 from vae_likelihoods.search.request import Clock
 
 
@@ -44,8 +44,8 @@ def trained(
 def test_seeds_fill_the_time_and_never_more_than_that(seconds: float) -> None:
     asked, clock = trained({}, 10, 1, seconds)
     assert asked[0] == 1
-    assert clock.left >= STARTS
-    assert asked[-1] == MOST_SEEDS or clock.left - STARTS < 2 * seconds
+    assert clock.left >= REPORT
+    assert asked[-1] == MOST_SEEDS or clock.left - REPORT < 2 * seconds
 
 
 def test_nothing_is_added_where_the_first_ones_took_all_the_time() -> None:

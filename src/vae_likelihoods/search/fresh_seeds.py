@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from vae_likelihoods.search.planning import MOST_SEEDS, SPARE, STARTS
+from vae_likelihoods.search.planning import MOST_SEEDS, REPORT, SPARE
 from vae_likelihoods.search.request import Clock
 
 
@@ -36,5 +36,5 @@ def train_seeds(
         train(done, seeds)
         if not known:  # else another session may have trained a part of them
             state["seconds_a_seed"] = round((clock.used - began) / (seeds - done), 1)
-        room = SPARE * (clock.left - STARTS) / state.get("seconds_a_seed", math.inf)
+        room = SPARE * (clock.left - REPORT) / state.get("seconds_a_seed", math.inf)
         done, seeds, known = seeds, min(MOST_SEEDS, seeds + max(0, int(room))), False

@@ -26,6 +26,7 @@ FEWEST_EPOCHS = 3
 SCORING = 0.15  # of the time, at most
 SPARE = 0.85  # of the time is planned: workers wait for each other, and machines have other work
 STARTS = 45.0  # seconds for the starts of processes and the report
+REPORT = 20.0  # of these, for the report
 _BATCH = 64
 _LARGE, _LARGE_BATCH = 20_000, 128  # train images
 _CHECKED = 1 / 3  # of a step: the cost of a validation batch, which has no backward pass
