@@ -1,6 +1,6 @@
 """The tuned race against an exhaustive grid, on `mnist5k` at 256 levels: how close, at which cost?
 
-python benchmarks/race.py --root /tmp/race       # about an hour on 2 cores; goes on where it was stopped
+python benchmarks/race.py --root /tmp/race       # 45 minutes on 2 cores; goes on where it was stopped
 
 The grid has 6 likelihoods x 3 latent sizes x 3 learning rates x 2 lengths of training, 108 cells of one seed.
 The race has 9 trials of each likelihood over latent size, learning rate, warm-up and what its YAML offers.
