@@ -18,7 +18,10 @@ from documents.sections import Block, sections
 from processes import PROJECT
 
 DOCUMENTS = {name: sections(PROJECT / "docs" / f"{name}.md") for name in ("adding", "data")}
-SLOW = {"A study", "An experiment", "A metric", "An objective", "A network", "Adding a data set"}
+SLOW = {
+    *("A likelihood", "A study", "An experiment", "A metric", "An objective", "A network"),
+    "Adding a data set",
+}
 SECTIONS = [
     pytest.param(name, title, marks=[pytest.mark.slow] if title in SLOW else [])
     for name, parts in DOCUMENTS.items()
