@@ -94,7 +94,7 @@ def written(folder: Path) -> dict[Path, bytes]:
 def test_an_optional_study_is_run_when_asked_for_only_once_and_left_alone_by_repro(project: Path) -> None:
     tiny = project / "reports" / "tiny"
     needed = ["download@digits", "prepare@digits"]
-    stages = [f"optional/dvc.yaml:{stage}@tiny" for stage in ("train", "evaluate", "report")]
+    stages = [f"optional/dvc.yaml:{stage}@tiny" for stage in ("tune", "train", "evaluate", "report")]
     assert run(project, "-m", "vae_likelihoods", "study", "tiny") == needed + stages
     assert run(project, "-m", "vae_likelihoods", "study", "tiny") == []
     results = written(tiny)
