@@ -99,7 +99,7 @@ def test_an_optional_study_is_run_when_asked_for_only_once_and_left_alone_by_rep
     assert run(project, "-m", "vae_likelihoods", "study", "tiny") == []
     results = written(tiny)
     ran = run(project, "-m", "dvc", "repro")
-    stages = ("train", "evaluate", "evaluated")
+    stages = ("tune", "train", "evaluate", "evaluated")
     assert sorted(ran) == sorted(
         ["report", *(f"{s}@{study}" for s in stages for study in ("binary", "grey"))]
     )
