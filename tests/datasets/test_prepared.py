@@ -158,7 +158,7 @@ def test_the_commands_prepare_it_where_it_was_looked_for(tmp_path: Path, name: s
     folder = tmp_path / name / "digits"
     with pytest.raises(SettingError) as error:
         PreparedDataset(folder)
-    command = str(error.value).split("`")[1].replace(".venv/bin/python", sys.executable)
+    command = str(error.value).split("`")[1].replace(".venv/bin/python", shlex.quote(sys.executable))
     raw = shlex.quote(f"raw_folder={tmp_path}/raw")
     script = " && ".join(f"{each} {raw} hydra.run.dir={tmp_path}/logs" for each in command.split(" && "))
     subprocess.run(script, shell=True, cwd=PROJECT, check=True, timeout=120)
