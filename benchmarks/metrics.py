@@ -22,7 +22,7 @@ from vae_likelihoods.cells.build import build
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.metrics.data import Data
-from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.recipes.keeping import keep_in
 from vae_likelihoods.recipes.measuring import Trained
 from vae_likelihoods.seeding import generator
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cost(name: str, cell: Cell, model: VAE, data: Data) -> float:
+def cost(name: str, cell: Cell, model: Model, data: Data) -> float:
     """Return the processor seconds of the second of two measurements."""
     metric = build(f"metric.{name}", read(CONFIGS[name])[name])
     for _ in range(2):

@@ -11,6 +11,7 @@ def training(**changes: Any) -> TrainingSettings:
     """Return plain settings with `changes`; a Trainer makes no grids, so their epochs do not matter."""
     plain = {
         "epochs": 4,
+        "images": None,
         "batch_size": 32,
         "evaluation_batch_size": 500,
         "schedule": "cosine",

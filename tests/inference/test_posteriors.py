@@ -47,7 +47,7 @@ def model() -> VAE:
 def levels(model: VAE) -> Tensor:
     noise = generator(0, "data")
     with torch.no_grad():
-        return model.likelihood.sample(model.sample(400, noise), noise)
+        return model.draw(400, noise)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -159,8 +160,9 @@ def test_reparameterised_lets_gradients_through() -> None:
     torch.testing.assert_close(log_scale.grad, z.detach())  # scale 1, mean 0: dz/dlog s = noise = z
 
 
-def test_sample_is_decoded_from_the_generator_alone(model: VAE) -> None:
-    first, again, other = (model.sample(7, generator(seed, "s")) for seed in (0, 0, 1))
+@pytest.mark.parametrize("make", [VAE.draw, VAE.preview])
+def test_samples_come_from_the_generator_alone(model: VAE, make: Any) -> None:
+    first, again, other = (make(model, 7, generator(seed, "s")) for seed in (0, 0, 1))
     assert first.shape == (7, 1, 3, 4)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -98,8 +98,9 @@ def test_every_value_is_declared_and_every_measured_number_has_a_unit(metrics: d
     declared = from_plain(metrics["declarations"])
     others = ["images", "test_sha256", "weights_sha256", "settings", "tuned", "declarations"]
     assert list(metrics) == [*declared, *others]
-    names = {"study", "cell", "dataset", "likelihood", "trained_on"}
+    names = {"study", "cell", "dataset", "model", "likelihood", "trained_on", "score_is"}
     counts = {"levels", "latent_dim", "seed", "parameters", "multiply_adds", "epochs", "dimensions"}
+    counts |= {"multiply_adds_to_draw"}
     units = {name: each.unit for name, each in declared.items() if each.unit}
     of_training = {"best_epoch", "late_gain_bits", "validation_rise_bits", "warmup_share"}
     counts |= {*of_training, "one_image_share"}
@@ -136,6 +137,7 @@ def test_parameters_and_multiply_adds_are_counted(metrics: dict[str, Any]) -> No
     """8x8 pixels, hidden [16], 8 latents, 2 outputs a pixel."""
     weights = 64 * 16 + 16 * 16 + 8 * 16 + 16 * 128
     assert metrics["multiply_adds"] == weights
+    assert metrics["multiply_adds_to_draw"] == 8 * 16 + 16 * 128
     assert metrics["parameters"] == weights + 16 + 16 + 16 + 128
 
 
@@ -144,7 +146,7 @@ def test_multiply_adds_of_convolutions(small_cell: MakeCell) -> None:
     model = build_model(cell.settings, (1, 8, 8))
     encoder = 4 * 4 * 3 * 9 + 48 * 5 + 5 * 16
     decoder = 8 * 5 + 5 * 48 + 8 * 8 * 3 * 3 * 9 + 8 * 8 * 3 * 2 * 9
-    assert multiply_adds(model, (1, 8, 8)) == encoder + decoder
+    assert multiply_adds(model, (1, 8, 8)) == (encoder + decoder, decoder)
 
 
 def test_one_row_for_every_test_image(metrics: dict[str, Any], tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_reconstructions_lie_below_their_originals() -> None:
         decoder[0].weight.fill_(-200.0)
         decoder[0].bias.fill_(100.0)
     levels = torch.tensor([0, 1, 1, 1], dtype=torch.uint8).reshape(4, 1, 1, 1)
-    grid = np.asarray(reconstructions(model, levels, rows=2, columns=2))[::2, ::2]
+    grid = np.asarray(reconstructions(model, levels, 0, rows=2, columns=2))[::2, ::2]
     assert grid[:: 1 + GAP, :: 1 + GAP].tolist() == [[0, 255], [255, 0], [255, 255], [0, 0]]
 
 
@@ -104,7 +104,7 @@ def test_reconstructions_of_few_images_fill_whole_rows(
     model: VAE, count: int, rows: int, columns: int
 ) -> None:
     levels = torch.ones(count, 1, 3, 4, dtype=torch.uint8)
-    width, height = reconstructions(model, levels).size
+    width, height = reconstructions(model, levels, 0).size
     assert width == 2 * (columns * (4 + GAP) - GAP)
     assert height == 2 * (2 * rows * (3 + GAP) - GAP)
 

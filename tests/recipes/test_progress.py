@@ -21,7 +21,7 @@ def ended(small_cell: Callable[..., Cell]) -> Callable[..., dict[str, Any]]:
     def numbers(scores: list[float], *overrides: str) -> dict[str, Any]:
         usual = ("training.batch_size=64", "training.warmup_steps=0", f"training.epochs={len(scores)}")
         settings = small_cell(*usual, *overrides).settings
-        history = [{"val_bits_per_dim": str(score)} for score in scores]
+        history = [{"val_bits_per_dim": str(score), "learning_rate": "0.01"} for score in scores]
         found = progress(history, settings, IMAGES)
         return {each.name: value for each, value in found.items()} | {"bits_per_dim": min(scores)}
 

@@ -110,7 +110,7 @@ def test_every_column_of_the_history_is_declared_and_what_is_measured_has_a_unit
     assert units.keys() == declared.keys() - others
     rest = trained.partition("train")[2].rpartition(", k=")[0]
     for name in records[0].shared:
-        assert units.pop(name) == f"parameter of the likelihood (train{rest})"
+        assert units.pop(name) == f"parameter of the model (train{rest})"
     assert units.pop("train_rate") == f"nats per image (train{rest})"
     assert units.pop("val_rate") == f"nats per image (validation{rest})"
     assert units.pop("val_bits_per_dim") == f"bits per dimension (mass, validation{rest}, k=1)"

@@ -476,8 +476,8 @@ def test_training_reaches_what_decides_numbers_and_nothing_that_watches() -> Non
     names = names_of(TRAINING)
     assert {
         "training.trainer:Trainer", "training.schedule:TrainingSettings", "seeding:generator",
-        "cells.build:build_model", "models.vae:VAE", "objectives.base:Terms", "datasets.quantise:levels_of",
-        "datasets.prepared:PreparedDataset", "likelihoods.base:Likelihood",
+        "cells.build:build_model", "models.base:Model", "objectives.base:Terms",
+        "datasets.quantise:levels_of", "datasets.prepared:PreparedDataset", "likelihoods.base:Likelihood",
     } <= names  # fmt: skip
     rooms = {name.partition(":")[0].partition(".")[0] for name in names}
     assert not rooms & {"sweeps", "tracking", "report", "metrics", "inference", "upkeep", "store"}

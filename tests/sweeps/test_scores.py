@@ -40,7 +40,8 @@ def trained(cell: Cell, *bits: float, best: int = 0) -> Cell:
     return cell
 
 
-def evaluated(cell: Cell, bits: float, k: int = 128) -> Cell:
+def evaluated(cell: Cell, bits: float, k: int | None = 128) -> Cell:
+    """Lay out an evaluation: a bound with k samples, or an exact score."""
     cell.evaluation_folder.mkdir(parents=True)
     text = json.dumps({"bits_per_dim": bits, "importance_samples": k})
     (cell.evaluation_folder / "metrics.json").write_text(text)
@@ -87,6 +88,28 @@ def test_test_scores_of_another_number_of_samples_are_another_scale(make: Make) 
     lines = scores.summary(EVALUATE, cells)
     assert lines[0] == "test bits/dim on digits at 17 levels, k = 128, best first:"
     assert lines[2:] == ["test bits/dim on digits at 17 levels, k = 8, best first:", "    1.6000  few"]
+
+
+def test_exact_scores_stand_among_the_bounds_with_the_most_samples(make: Make) -> None:
+    cells = [
+        evaluated(make().named("many"), 1.5, k=128),
+        evaluated(make().named("few"), 1.6, k=8),
+        evaluated(make("model=independent").named("direct"), 1.4, k=None),
+        evaluated(make("model=independent", "seed=1").named("worse"), 1.7, k=None),
+    ]
+    assert scores.summary(EVALUATE, cells) == [
+        "test bits/dim on digits at 17 levels, exact or k = 128, best first:",
+        "    1.4000  direct (exact)",
+        "    1.5000  many",
+        "    1.7000  worse (exact)",
+        "test bits/dim on digits at 17 levels, k = 8, best first:",
+        "    1.6000  few",
+    ]
+    assert scores.summary(EVALUATE, cells[2:]) == [
+        "test bits/dim on digits at 17 levels, exact, best first:",
+        "    1.4000  direct",
+        "    1.7000  worse",
+    ]
 
 
 def test_of_a_large_grid_the_best_twenty_are_shown(make: Make) -> None:

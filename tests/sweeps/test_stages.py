@@ -48,6 +48,7 @@ def test_the_identity_is_what_the_key_is_made_of_and_the_code_of_every_definitio
 # What says where results lie and keeps them there: no number hangs on it.
 KEEPING = (
     *("store.", "sweeps.", "recipes.keeping:", "cells.cell:", "cells.identity:", "cells.settings:"),
+    "cells.unread:",  # which settings are in no key
     *("cells.environment:", "files:beside", "files:folder_aside", "files:_", "files:hashes"),
     "trained.folder:described",  # model.json, which says what was computed
     "training.checkpoints:save_weights",  # of what a metric keeps; training itself reaches it

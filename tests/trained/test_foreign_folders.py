@@ -14,8 +14,11 @@ import torch
 import yaml
 
 import vae_likelihoods as vl
+from vae_likelihoods.cells.build import build
 from vae_likelihoods.errors import SettingError
+from vae_likelihoods.likelihoods.inflated import Inflated
 from vae_likelihoods.trained.folder import described
+from vae_likelihoods.training.checkpoints import save_weights
 
 FILES = ("config.yaml", "model.json", "model.safetensors")
 
@@ -41,6 +44,20 @@ def setting(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         config[path[-1]] = value
 
     return change
+
+
+PLAIN, NO_SETTING = "must be a number, a text, or a list of them", "is no setting of a model"
+
+
+def inflated(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    """A likelihood within another, with changes to the inner one."""
+    room = "vae_likelihoods.likelihoods"
+    law = {"_target_": f"{room}.laws.logistic.Logistic"}
+    mixture = {"_target_": f"{room}.mixture.Mixture", "law": law, "components": 2}
+    base = {"_partial_": True, **mixture, "scale": 0.1, "min_scale": 0.1, **changes}
+    return setting(
+        "likelihood", value={"_target_": f"{room}.inflated.Inflated", "weight": 0.01, "base": base}
+    )
 
 
 HOSTILE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
@@ -88,6 +105,27 @@ HOSTILE: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (setting("levels", value=10**9), "levels=1000000000: "),
     (setting("seed", value="x"), "seed=x: "),
     (setting("likelihood", value="gaussian"), "likelihood=gaussian: names no class"),
+    # In the likelihood that another one is made of.
+    (inflated(_target_="os.system"), "likelihood.base._target_=os.system: is no likelihood of this package"),
+    (inflated(_target_="vae_likelihoods.likelihoods.laws.normal.Normal"), "is no likelihood of this package"),
+    (inflated(law={"_target_": "os.system"}), "likelihood.base.law._target_=os.system: is no law"),
+    (
+        inflated(law={"_target_": "vae_likelihoods.likelihoods.laws.normal.Normal", "_partial_": True}),
+        NO_SETTING,
+    ),
+    (inflated(law="os.system"), "likelihood.base.law=os.system: names no class"),
+    (inflated(base={"_target_": "vae_likelihoods.likelihoods.binomial.Binomial"}), PLAIN),
+    (
+        inflated(scale={"_target_": "os.system"}),
+        f"likelihood.base.scale={{'_target_': 'os.system'}}: {PLAIN}",
+    ),
+    (inflated(scale="${oc.env:HOME}"), PLAIN),
+    (inflated(_args_=[1]), f"likelihood.base._args_=[1]: {NO_SETTING}"),
+    (inflated(_partial_="yes"), f"likelihood.base._partial_=yes: {NO_SETTING}"),
+    (inflated(components=2**41), "is larger than any setting of a model"),
+    (setting("likelihood", "base", value="binomial"), "likelihood.base=binomial: names no class"),
+    (setting("likelihood", "_partial_", value=True), f"likelihood._partial_=True: {NO_SETTING}"),
+    (setting("network", "base", value={"_target_": "vae_likelihoods.networks.mlp.mlp"}), PLAIN),
 ]
 
 
@@ -100,6 +138,19 @@ def test_a_hostile_folder_is_one_line_and_runs_nothing(
         vl.load(signed(folder, change))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_likelihood_made_of_another_one_is_loaded(folder: Path, images: torch.Tensor) -> None:
+    signed(folder, inflated())
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    likelihood = build("likelihood", config["likelihood"], levels=17, channels=1)
+    sizes = {"latent_dim": 2, "output_channels": likelihood.output_channels}
+    networks = build("network", config["network"], shape=(1, 8, 8), **sizes)
+    model = build("model", config["model"], networks=networks, likelihood=likelihood, latent_dim=2)
+    save_weights(folder / "model.safetensors", model.state_dict())
+    loaded = vl.load(signed(folder, inflated()), device="cpu")
+    assert isinstance(loaded.vae.likelihood, Inflated)
+    assert loaded.log_prob(images[:3], samples=2).isfinite().all()
 
 
 @pytest.mark.parametrize("shape", [(1, 10**6, 10**6), (1, 8), (1, 8, 0), (1, 8, "8"), None, (1, 9, 8)])

@@ -73,7 +73,8 @@ class CellLauncher(Launcher):
         from vae_likelihoods.errors import SettingError
         from vae_likelihoods.sweeps.checks import check_folders, check_names, check_replaced
         from vae_likelihoods.sweeps.mirroring import mirror_for
-        from vae_likelihoods.sweeps.names import chosen_by_sweeper, name_with, swept
+        from vae_likelihoods.sweeps.names import chosen_by_sweeper, places, swept
+        from vae_likelihoods.sweeps.names import named as with_names
         from vae_likelihoods.sweeps.scores import score_of
         from vae_likelihoods.sweeps.stages import STAGES
         from vae_likelihoods.sweeps.sweep import Sweep, named
@@ -82,11 +83,11 @@ class CellLauncher(Launcher):
         cells = [self._cell(job) for job in job_overrides]
         tuned = {key for cell in cells for key in cell.settings.tuned}
         extra = sorted({*swept(self._axes()), *(chosen_by_sweeper(job_overrides, self._axes()) - tuned)})
-        cells = [
-            cell.named(name_with(cell.name, job, extra))
-            for cell, job in zip(cells, job_overrides, strict=True)
-        ]
+        cells = with_names(cells, job_overrides, extra)
         overrides = [[*job, f"cell='{cell.name}'"] for job, cell in zip(job_overrides, cells, strict=True)]
+        of_jobs = cells
+        own = list(dict.fromkeys(places(cells)))  # jobs that differ in what no model reads are one cell
+        cells = [cells[place] for place in own]
         check_names(cells)
         sweep = Sweep(STAGES[self.config.hydra.job.name], cells, self._overrides())
         check_folders(sweep.stage, cells[0])
@@ -95,7 +96,7 @@ class CellLauncher(Launcher):
         sweep.take_stored()
 
         def launch(indices: list[int]) -> None:
-            jobs = [overrides[index] for index in indices]
+            jobs = [overrides[own[index]] for index in indices]
             try:
                 with _engine_named(self.config):
                     results = self.engine.launch(jobs, initial_job_idx)
@@ -115,7 +116,7 @@ class CellLauncher(Launcher):
             sweep.run(launch, one_by_one=self._pooled)
         return [
             JobReturn(overrides=job, status=JobStatus.COMPLETED, _return_value=score_of(sweep.stage, cell))
-            for job, cell in zip(overrides, cells, strict=True)
+            for job, cell in zip(overrides, of_jobs, strict=True)
         ]
 
     def _cell(self, overrides: Sequence[str]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.utils import _locate
@@ -13,12 +14,12 @@ from omegaconf import OmegaConf
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.likelihoods.base import SEARCH, Likelihood, UnsupportedLevels
-from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.networks.base import Networks
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.objectives.base import Objective
 from vae_likelihoods.precision import default_dtype, dtype_of
 
 if TYPE_CHECKING:
+    import torch
     from torch.optim import Optimizer
 
     from vae_likelihoods.cells.settings import Settings
@@ -33,7 +34,8 @@ def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
     """Call the class or function that `node` names in `_target_`, with its settings and what is given here.
 
     Parts within the node, also in its lists and mappings, are built first. Each part refuses its own
-    argument; the error gets the path at which the user wrote it.
+    argument; the error gets the path at which the user wrote it. With `_partial_: true` the result is a
+    function that builds the part, from the arguments that are still missing.
 
     Args:
         path: where `node` stands in the configuration.
@@ -43,6 +45,9 @@ def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
     Raises:
         SettingError: if a class refuses its settings, or does not know one of them.
     """
+    if node.get("_partial_"):
+        whole = {key: value for key, value in node.items() if key != "_partial_"}
+        return partial(build, path, whole, **given)
     parts = {key: _parts_in(f"{path}.{key}", value) for key, value in node.items() if _has_part(value)}
     plain = {key: value for key, value in node.items() if key not in parts and key != SEARCH}
     # Partial first: what is given (networks, parameters) must not pass through OmegaConf.
@@ -51,6 +56,8 @@ def build(path: str, node: Mapping[str, Any], **given: Any) -> Any:
     try:
         return maker(**parts, **given)
     except SettingError as error:
+        if error.key.startswith(f"{path}."):  # of a part that was built in there, and has its path
+            raise
         own = error.key not in given
         raise (
             error.within(path) if own else error.renamed(KEYS.get(error.key, error.key))
@@ -130,17 +137,51 @@ def likelihoods_for(levels: int) -> Iterator[str]:
         yield path.stem
 
 
-def build_model(settings: Settings, shape: tuple[int, int, int]) -> VAE:
-    """Build likelihood, networks and model for images of `shape` (C, H, W), on the CPU."""
-    dtype, latent_dim = dtype_of(settings.training.precision), settings.latent_dim
+def build_model(settings: Settings, shape: tuple[int, int, int]) -> Model:
+    """Build the model of a configuration for images of `shape` (C, H, W), on the CPU."""
+    return assembled(
+        settings.model,
+        dtype_of(settings.training.precision),
+        levels=settings.levels,
+        shape=shape,
+        likelihood=lambda: build_likelihood(settings, shape[0]),
+        network=settings.network,
+        latent_dim=settings.latent_dim,
+    )
+
+
+def assembled(
+    model: Mapping[str, Any],
+    dtype: torch.dtype,
+    *,
+    levels: int,
+    shape: tuple[int, int, int],
+    likelihood: Callable[[], Likelihood],
+    network: Mapping[str, Any],
+    latent_dim: int | None,
+) -> Model:
+    """Build a model from what its class takes of all this, on the CPU.
+
+    Args:
+        model: its `_target_` and its own settings.
+        dtype: of its weights.
+        levels: K.
+        shape: C, H, W of the images.
+        likelihood: makes p(x | z), or that of a pixel.
+        network: the `_target_` and the settings of encoder and decoder.
+        latent_dim: L; None: the model has no latent variables.
+    """
+    check_target("model", model["_target_"])
+    takes = inspect.signature(_locate(model["_target_"])).parameters
+    given: dict[str, Any] = {"levels": levels, "shape": shape, "latent_dim": latent_dim}
     with default_dtype(dtype):
-        likelihood = build_likelihood(settings, shape[0])
-        sizes = {"latent_dim": latent_dim, "output_channels": likelihood.output_channels}
-        networks: Networks = build("network", settings.network, shape=shape, **sizes)
-        model: VAE = build(
-            "model", settings.model, networks=networks, likelihood=likelihood, latent_dim=latent_dim
-        )
-    return model.to(dtype)
+        if "likelihood" in takes:
+            given["likelihood"] = likelihood()
+        if "networks" in takes:
+            sizes = {"latent_dim": latent_dim, "output_channels": given["likelihood"].output_channels}
+            given["networks"] = build("network", network, shape=shape, **sizes)
+        built: Model = build("model", model, **{key: each for key, each in given.items() if key in takes})
+    return built.to(dtype)
 
 
 def build_objective(settings: Settings) -> Objective:
@@ -154,7 +195,9 @@ def build_metrics(settings: Settings) -> dict[str, Metric]:
     return {name: build(f"metric.{name}", node) for name, node in sorted(settings.metric.items())}
 
 
-def build_optimizer(settings: Settings, model: VAE) -> Optimizer:
-    """Build the optimiser on all parameters of the model, the likelihood's included."""
+def build_optimizer(settings: Settings, model: Model) -> Optimizer | None:
+    """Build the optimiser on all parameters of the model, the likelihood's too; None if it fits itself."""
+    if model.fits_itself:
+        return None
     optimizer: Optimizer = build("optimizer", settings.optimizer, params=model.parameters())
     return optimizer

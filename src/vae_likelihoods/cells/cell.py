@@ -71,10 +71,17 @@ class Cell:
         require(possible, "training.precision", precision, reason, ["float32", "bfloat16"])
         build_objective(settings)
         build_metrics(settings)
-        build_likelihood(settings, channels=1)
+        if settings.likelihood:
+            build_likelihood(settings, channels=1)
         check_levels(self.data.native_levels, settings.levels, settings.binarize)
         with torch.device("meta"):
-            build_optimizer(settings, build_model(settings, self.data.shape))
+            model = build_model(settings, self.data.shape)
+            build_optimizer(settings, model)
+        count, asked = self.data.count("train"), settings.training.images
+        require(asked is None or asked <= count, "training.images", asked, f"the train split has {count}")
+        several = settings.runtime.processes
+        reason = "is for an optimiser's steps; this model fits itself, in one process"
+        require(several == 1 or not model.fits_itself, "runtime.processes", several, reason)
 
     def _in_the_users_words(self, error: SettingError) -> SettingError:
         """Show the settings of a part that could not be built, not the name of its class."""
@@ -111,7 +118,8 @@ class Cell:
     def name(self) -> str:
         """The cell's name in its study."""
         s = self.settings
-        return s.cell or f"{s.names['likelihood']}-{s.latent_dim}-{s.seed}"
+        latents = [] if s.latent_dim is None else [s.latent_dim]
+        return s.cell or "-".join(map(str, [s.family, *latents, s.seed]))
 
     def named(self, name: str, study: str | None = None) -> Cell:
         """Return the same cell under another name, and in another study if one is given."""

@@ -23,7 +23,8 @@ from vae_likelihoods.store.entry import Entry
 
 RECORD = "environment.json"
 PACKAGES = (
-    "matplotlib", "mlxtend", "numpy", "pandas", "pillow", "safetensors", "scikit-learn", "scipy",
+    "imagecodecs", "matplotlib", "mlxtend", "numpy", "pandas", "pillow", "safetensors", "scikit-learn",
+    "scipy",
 )  # fmt: skip
 LIMITS = (
     "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",

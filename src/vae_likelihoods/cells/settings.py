@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BeforeValidator, Field, ValidationError
 
+from vae_likelihoods.cells.unread import ARGUMENTS, MAXIMUM_LIKELIHOOD, unread
 from vae_likelihoods.cells.words import refused
 from vae_likelihoods.errors import SettingError
 from vae_likelihoods.files import PROJECT
@@ -91,9 +92,9 @@ class Settings(Section):
     dataset: dict[str, Any]
     levels: Annotated[int, Field(ge=2, le=256)]
     binarize: Literal["threshold", "stochastic"]
-    latent_dim: Count
+    latent_dim: Count | None
     seed: Annotated[int, Field(ge=0)]
-    likelihood: dict[str, Any]
+    likelihood: dict[str, Any]  # this and the next ones are empty where the model does not read them
     model: dict[str, Any]
     network: dict[str, Any]
     objective: dict[str, Any]
@@ -109,12 +110,33 @@ class Settings(Section):
     @property
     def learned(self) -> dict[str, Any]:
         """The settings that change a cell's numbers, as plain data."""
-        return {key: value for key, value in self.model_dump().items() if key not in NOT_LEARNED}
+        ignored = unread(self.model)
+        left_out = {*NOT_LEARNED, *(key for key in ignored if key != "objective")}
+        learned = {key: value for key, value in self.model_dump().items() if key not in left_out}
+        training = learned["training"].items()
+        learned["training"] = {key: value for key, value in training if f"training.{key}" not in ignored}
+        return learned
 
     @property
     def flat(self) -> dict[str, Any]:
-        """The same, one value for each key as Hydra names it; a part has the name of its YAML, or class."""
-        return {key: self.names.get(key, value) for key, value in _flat(self.learned)}
+        """The same, one value for each key as Hydra names it; a part has the name of its YAML, or class.
+
+        `likelihood` is the family: a model that gives p(x) directly stands there, beside the likelihoods.
+        """
+        flat = {key: self.names.get(key, value) for key, value in _flat(self.learned)}
+        return {**flat, "likelihood": self.family}
+
+    @property
+    def family(self) -> str:
+        """What is compared with other latent sizes: the likelihood of a VAE, or another model and its own."""
+        ignored = unread(self.model)
+        model = [self.names["model"]] if ignored.intersection(ARGUMENTS) else []
+        return "-".join([*model, *([] if "likelihood" in ignored else [self.names["likelihood"]])])
+
+    @property
+    def latents(self) -> int:
+        """The size of z; 0 for a model without latent variables."""
+        return self.latent_dim or 0
 
 
 # What a run is called, where its data lie (their hash counts instead), how it is measured, where it runs.
@@ -131,9 +153,40 @@ def read(config: DictConfig) -> Settings:
         content: dict[str, Any] = dict(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
         if isinstance(likelihood := content.get("likelihood"), dict):
             content["search"] = likelihood.pop(SEARCH, {})
-        return Settings.model_validate(content)
+        settings = Settings.model_validate(_with_unread(content))
     except ValidationError as error:
         raise refused(error, list(Settings.model_fields)) from None
+    return _without_unread(settings)
+
+
+def _with_unread(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content with what a cell's config.yaml leaves out, as its model does not read it."""
+    ignored = unread(model) if isinstance(model := content.get("model"), dict) else frozenset()
+    missing: dict[str, Any] = {key: {} for key in ignored if "." not in key}
+    if "latent_dim" in missing:
+        missing["latent_dim"] = None
+    filled = {**missing, **content}
+    if isinstance(training := content.get("training"), dict):
+        usual: Any = OmegaConf.to_container(OmegaConf.load(PROJECT / "conf/training/default.yaml"))
+        unused = {key: value for key, value in usual.items() if f"training.{key}" in ignored}
+        filled["training"] = {**unused, **training}
+    return filled
+
+
+def _without_unread(settings: Settings) -> Settings:
+    """Return the settings without what their model does not read."""
+    ignored = unread(settings.model)
+    if settings.latent_dim is None and "latent_dim" not in ignored:
+        raise SettingError("latent_dim", None, "must be a whole number") from None
+    empty: dict[str, Any] = {key: {} for key in ignored if isinstance(getattr(settings, key, None), dict)}
+    if "latent_dim" in ignored:
+        empty["latent_dim"] = None
+    if "objective" in ignored:
+        empty["objective"] = dict(MAXIMUM_LIKELIHOOD)
+    if "likelihood" in ignored:
+        empty["search"] = {}
+    names = {key: name for key, name in settings.names.items() if key not in ignored}
+    return settings.model_copy(update={**empty, "names": names})
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -141,6 +194,8 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
     for key, value in settings.items():
         if key == "_target_":
             yield prefix.removesuffix("."), str(value).rpartition(".")[2]
+        elif key.startswith("_"):  # says how a part is built
+            continue
         elif isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:

@@ -84,6 +84,15 @@ class Levels:
         """Return the uint8 levels [N, C, H, W], 0 .. K - 1, on which `seed` trains in `epoch`."""
         return draw(self.images, self.native, seed, epoch) if self.redrawn else self.images
 
+    def some(self, count: int | None) -> Levels:
+        """Return `count` of the images, chosen at random: fewer are always among more. None: all of them."""
+        if count is None:
+            return self
+        order = torch.randperm(len(self.images), generator=generator(0, "images"))
+        rows = order[:count].sort().values.to(self.images.device)
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, images=self.images[rows], labels=labels)
+
     def to(self, device: torch.device | str) -> Levels:
         """Return the same split on another device."""
         labels = None if self.labels is None else self.labels.to(device)

@@ -60,7 +60,7 @@ def facts(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
         "dataset": settings.names["dataset"],
         "likelihood": settings.names["likelihood"],
         "objective": settings.names["objective"],
-        "latent_dim": settings.latent_dim,
+        "latent_dim": settings.latents,
         "seed": settings.seed,
         "train_images": cell.data.count("train"),
         "test_images": metrics["images"],

@@ -33,7 +33,7 @@ class DontBlameTheELBOProtocol(PublishedProtocol):
 
     @override
     def row(self, cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        sigma, latents = cell.settings.likelihood["scale"], cell.settings.latent_dim
+        sigma, latents = cell.settings.likelihood["scale"], cell.settings.latents
         values = train_eigenvalues(cell.data.folder)
         return {
             "sigma": sigma,

@@ -11,6 +11,7 @@ from torch import Tensor
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.gallery.images import Images
 from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.networks.mlp import mlp
 from vae_likelihoods.objectives.base import Objective
@@ -63,12 +64,14 @@ def trained(images: Images, likelihood: Likelihood, objective: Objective, epochs
     trainer = make_trainer(images, likelihood, objective, epochs, seed)
     for _ in trainer.epochs():
         pass
+    assert isinstance(trainer.model, VAE)
     return trainer.model
 
 
 @torch.no_grad()
-def scored(model: VAE, levels: Tensor, seed: int) -> Score:
-    """Score `model` on levels [N, C, H, W] with one draw of z an image, the same noise in every call."""
+def scored(model: Model, levels: Tensor, seed: int) -> Score:
+    """Score a VAE on levels [N, C, H, W] with one draw of z an image, the same noise in every call."""
+    assert isinstance(model, VAE)
     posterior = model.posterior(levels)
     z = reparameterised(posterior, generator(seed, "gallery", "score"))
     distortion = -model.likelihood.log_mass(model.decode(z), levels)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.models.blocks import log_mass
 from vae_likelihoods.models.vae import VAE, reparameterised
 from vae_likelihoods.precision import home_of_float64, precise
@@ -100,6 +102,32 @@ def importance_weighted(
         total / draws,
         precise(model.rate_per_latent(posterior).sum(-1)),
     )
+
+
+def scored(
+    model: Model, levels: Tensor, samples: int, noise: torch.Generator, decoded_at_once: int
+) -> Bounds:
+    """Return the score of images by any model, as `Bounds` with one k; see `importance_weighted`.
+
+    Of a model that gives log p(x) itself, that is the bound and the ELBO: the rate is 0, and so is the noise.
+
+    Args:
+        model: any.
+        levels: images [B, C, H, W].
+        samples: k, of a model with latent variables.
+        noise: the source of the draws.
+        decoded_at_once: images decoded together.
+
+    Raises:
+        SettingError: the images are no levels of the model.
+    """
+    if isinstance(model, VAE):
+        posterior = model.posterior(levels)
+        return importance_weighted(model, levels, posterior, [samples], noise, decoded_at_once)
+    model.require_levels(levels)
+    distortion, rate = (precise(part) for part in model.parts(levels, noise, nullcontext))
+    every = torch.full_like(distortion, samples).unsqueeze(0)
+    return Bounds(-distortion.unsqueeze(0), every, -distortion, rate)
 
 
 class RunningBound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -37,21 +37,27 @@ Values = Mapping[str, Value]
 
 
 class Metric(ABC):
-    """Measures a trained model on the test split: declares its numbers, and returns their values by name."""
+    """Measures a trained model on the test split: declares its numbers, and returns their values by name.
+
+    Attributes:
+        of: the kind of models that it measures; of others its numbers are missing.
+    """
+
+    of: ClassVar[type] = VAE
 
     @abstractmethod
     def declarations(self, levels: int) -> Sequence[Declaration]:
         """Return a declaration for each number that it may measure on images of K = `levels` levels."""
 
     @abstractmethod
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
+    def __call__(self, model: Any, data: Data, noise: torch.Generator) -> Values:
         """Return the values of the declared numbers; in place of one that cannot be, `Missing` and why.
 
         A number that is not finite is missing too. An array [N] must be in the order of the test split. Its
         mean is the number, and the array becomes a column of per_image.csv.
 
         Args:
-            model: on the device of the data.
+            model: of the kind `of`, on the device of the data.
             data: the data set at K levels.
             noise: the only source of random numbers.
         """

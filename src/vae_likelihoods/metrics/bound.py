@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,19 +14,21 @@ from typing_extensions import override
 
 from vae_likelihoods.errors import require, require_count
 from vae_likelihoods.inference.bounds import importance_weighted
-from vae_likelihoods.metrics.base import Floats, Metric, Values, in_batches, numpy
+from vae_likelihoods.metrics.base import Floats, Metric, Missing, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.uncertainty import standard_error
+from vae_likelihoods.models.base import DirectModel, Model
 from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.units.declaration import ITSELF, Declaration
 from vae_likelihoods.units.quantity import BITS, NATS, Quantity, bits_per_dim
 
 _BITS = "nll_nats / (D ln 2), D = pixels × channels; a uniform guess scores log2 K"
-_NLL = "minus the importance-weighted bound on log p(x)"
+_NLL = "minus the importance-weighted bound on log p(x); or minus log p(x), where the score is exact"
 _ELBO = "-(rate + distortion); never above -nll_nats in expectation"
 _RATE = "KL(q(z|x) to p(z)): what the latents tell about an image"
 _DISTORTION = "-E log p(x|z) under q(z|x): what the latents leave open"
 _SAMPLES = "samples of z for each image in the importance-weighted bound"
+_EXACT = Missing("the score is exact: the model has no posterior q(z|x)")
 _EFFECTIVE = "how many of the k samples carry weight, mean over images; near 1 the bound is loose"
 
 
@@ -32,11 +36,14 @@ _EFFECTIVE = "how many of the k samples carry weight, mean over images; near 1 t
 class Bound(Metric):
     """Minus log p(x), bounded from above with `samples` importance samples; mathematics in docs/theory.md.
 
+    Of a model that gives p(x) directly it is minus log p(x) itself.
+
     Args:
         samples: k; the bound rises with it to log p(x).
         decoded_at_once: how many images are decoded together: memory, speed, and which noise an image gets.
     """
 
+    of: ClassVar[type] = Model
     samples: int
     decoded_at_once: int
 
@@ -64,7 +71,9 @@ class Bound(Metric):
         ]
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
+    def __call__(self, model: VAE | DirectModel, data: Data, noise: torch.Generator) -> Values:
+        if isinstance(model, DirectModel):
+            return self._exact(model, data)
         levels = data.test.images
         nll, ess, rate, distortion = [], [], [], []
         for batch in in_batches(levels, self.decoded_at_once // self.samples):
@@ -82,6 +91,15 @@ class Bound(Metric):
             "effective_sample_size": numpy(ess),
         }
         return summarise(per_image, self.samples, levels[0].numel())
+
+    def _exact(self, model: DirectModel, data: Data) -> Values:
+        """Return the numbers of a model that gives p(x); the parts of a bound are missing."""
+        levels = data.test.images
+        nll = numpy([-model.scores(levels)])
+        _require_scored(nll)
+        bits = bits_per_dim(nll, math.prod(levels.shape[1:]))
+        score = {"bits_per_dim": float(bits.mean()), "bits_per_dim_se": standard_error(bits), "nll_nats": nll}
+        return {**self.without(data, _EXACT), **score}
 
 
 def _require_scored(nll: Floats) -> None:

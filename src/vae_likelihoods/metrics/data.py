@@ -27,6 +27,7 @@ class Data:
         keep: ``keep(name, compute)`` returns the tensors that `compute` makes of the prepared data set. They
             are computed once, whichever cell and process asks first: for what is costly and depends on the
             data alone. `compute` is a function of a module.
+        trained_on: how many images of train the model saw; None: all.
     """
 
     prepared: PreparedDataset
@@ -34,11 +35,12 @@ class Data:
     binarize: Binarize
     device: torch.device
     keep: Keep
+    trained_on: int | None = None
 
     @cached_property
     def train(self) -> Levels:
         """The images of training; one draw of them, where every epoch draws its own."""
-        split = self._split("train")
+        split = self._split("train").some(self.trained_on)
         return replace(split, images=split.of_epoch(seed=0, epoch=0), redrawn=False)
 
     @cached_property

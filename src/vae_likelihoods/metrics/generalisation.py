@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from vae_likelihoods.errors import require_count
-from vae_likelihoods.inference.bounds import importance_weighted
+from vae_likelihoods.inference.bounds import scored
 from vae_likelihoods.metrics.base import Floats, Metric, Missing, Values, in_batches, numpy
 from vae_likelihoods.metrics.data import Data
 from vae_likelihoods.metrics.uncertainty import ONE_IMAGE, standard_error, with_error
-from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.quantity import NATS, Quantity
 
@@ -32,6 +33,7 @@ class Generalisation(Metric):
         decoded_at_once: how many images are decoded together: memory, speed, and which noise an image gets.
     """
 
+    of: ClassVar[type] = Model
     images: int
     samples: int
     decoded_at_once: int
@@ -50,7 +52,7 @@ class Generalisation(Metric):
         return [train, train.standard_error(), gap, gap.standard_error()]
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
+    def __call__(self, model: Model, data: Data, noise: torch.Generator) -> Values:
         train = self._nll(model, data.train.images[: self.images], noise)
         test = self._nll(model, data.test.images[: self.images], noise)
         errors = standard_error(train), standard_error(test)
@@ -61,11 +63,10 @@ class Generalisation(Metric):
             "generalisation_gap_nats_se": math.hypot(*known) if len(known) == 2 else ONE_IMAGE,
         }
 
-    def _nll(self, model: VAE, levels: Tensor, noise: torch.Generator) -> Floats:
+    def _nll(self, model: Model, levels: Tensor, noise: torch.Generator) -> Floats:
         """Return minus the bound of each image, [N]."""
         nll = []
         for batch in in_batches(levels, self.decoded_at_once // self.samples):
-            posterior, curve = model.posterior(batch), [self.samples]
-            bounds = importance_weighted(model, batch, posterior, curve, noise, self.decoded_at_once)
+            bounds = scored(model, batch, self.samples, noise, self.decoded_at_once)
             nll.append(-bounds.log_mean_weight[0])
         return numpy(nll)

@@ -73,6 +73,7 @@ class Refit(Metric):
     def _training(self) -> TrainingSettings:
         return TrainingSettings(
             epochs=self.epochs,
+            images=None,
             batch_size=self.batch_size,
             evaluation_batch_size=1024,
             schedule="cosine",

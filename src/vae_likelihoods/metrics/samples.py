@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,13 +18,15 @@ from vae_likelihoods.metrics.labels import classes
 from vae_likelihoods.metrics.measures.features import Classifier, at_once, classifier_of
 from vae_likelihoods.metrics.measures.frechet import frechet_distance
 from vae_likelihoods.metrics.measures.neighbours import likeness, nearest
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.models.blocks import drawn, means
-from vae_likelihoods.models.vae import VAE, standard_normal
+from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.precision import home_of_float64
 from vae_likelihoods.units.declaration import Better, Declaration
 from vae_likelihoods.units.quantity import Quantity
 
 _IN_TRAIN = Missing("half of the test images are in train, at a distance of 0")
+_NO_MEANS = Missing("the model has no latents at which its pixels have a mean")
 SHARE = Quantity("share of images")
 DISTANCE = Quantity("squared distance over variance of features")
 NEIGHBOURHOODS = Quantity("neighbourhoods of test images, over k")
@@ -47,7 +49,7 @@ _REAL: dict[Hashable, Real] = {}
 """Of the data set that was asked for last: a worker measures many cells, and these are the same for all."""
 
 
-def _real(model: VAE, data: Data) -> Real | None:
+def _real(model: Model, data: Data) -> Real | None:
     """Return the images of a data set as points; None if all images of train have the same features."""
     classifier = classifier_of(data.prepared, data.keep).to(home_of_float64(data.device))
     if not classifier.spread > 0:
@@ -81,6 +83,7 @@ class Samples(Metric):
         batch_size: images decoded at once.
     """
 
+    of: ClassVar[type] = Model
     images: int
     neighbours: int
     quantile: float
@@ -103,7 +106,7 @@ class Samples(Metric):
         ]
 
     @override
-    def __call__(self, model: VAE, data: Data, noise: torch.Generator) -> Values:
+    def __call__(self, model: Model, data: Data, noise: torch.Generator) -> Values:
         labelled = classes(data)
         if isinstance(labelled, Missing):
             return self.without(data, labelled)
@@ -115,8 +118,10 @@ class Samples(Metric):
             return self.without(data, Missing("all images of train have the same features"))
         classifier, train, test, _ = real
         kinds = self._generate(model, count, noise)
-        generated = {kind: classifier.features(points) for kind, points in zip(GENERATED, kinds, strict=True)}
+        generated = {kind: classifier.features(points) for kind, points in kinds.items()}
+        lacking = {each.name: _NO_MEANS for kind in GENERATED.keys() - kinds for each in self._of(kind)}
         values: dict[str, Value] = {
+            **lacking,
             "compared_images": count,
             "features_accuracy": classifier.accuracy(test, labelled[1]),
         }
@@ -124,14 +129,18 @@ class Samples(Metric):
             values |= self.compare(kind, points, test[:count])
         return values | self.copies(generated, real)
 
-    def _generate(self, model: VAE, count: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return means and draws at `count` latents of the prior, as points [N, C, H, W] in [0, 1]."""
+    def _of(self, kind: str) -> list[Declaration]:
+        return [*compared(kind), *copied(kind, self.quantile)]
+
+    def _generate(self, model: Model, count: int, noise: torch.Generator) -> dict[str, Tensor]:
+        """Return `count` draws, of a VAE also the means at the same latents: points [N, C, H, W]."""
+        if not isinstance(model, VAE):
+            return {"draws": model.points(model.draw(count, noise))}
         of_means, of_draws = [], []
-        latents = standard_normal((count, model.latent_dim), noise, model.dtype)
-        for z in in_batches(latents, self.batch_size):
+        for z in in_batches(model.latents(count, noise), self.batch_size):
             of_means.append(means(model, z))
             of_draws.append(model.points(drawn(model, z, noise)))
-        return torch.cat(of_means), torch.cat(of_draws)
+        return {"means": torch.cat(of_means), "draws": torch.cat(of_draws)}
 
     def compare(self, kind: str, points: Tensor, real: Tensor) -> dict[str, float]:
         """Return how similar generated points [N, F] are to real ones [M, F]."""

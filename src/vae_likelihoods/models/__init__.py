@@ -1,4 +1,4 @@
-"""Models of images: prior, posterior, decoder and likelihood.
+"""Models of images: the VAE, and models that give p(x) directly.
 
-Knows how a score is computed from them, nothing of losses or optimisers.
+Knows how a score is computed, nothing of losses or optimisers.
 """

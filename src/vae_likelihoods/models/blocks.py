@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.tensors import differentiable
-from vae_likelihoods.models.vae import VAE
 
 BYTES = 5 << 28  # of the tensors of one block; grey images of 28 x 28 then need one for 4096 of any mixture
 # What a likelihood holds at once, at most: tensors as large as the decoder's outputs, and as an image.
@@ -25,7 +25,29 @@ WITH_GRADIENT = 3  # times the memory
 _NUMBERS: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()  # of networks that were counted
 
 
-def encoded(model: VAE, levels: Tensor) -> Normal:
+class Autoencoder(Protocol):
+    """What is asked of a VAE here, which lies above."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+    likelihood: Likelihood
+    latent_dim: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See `VAE`, as for all below."""
+
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+
+    def points(self, levels: Tensor) -> Tensor: ...  # noqa: D102
+
+    def posterior(self, levels: Tensor) -> Normal: ...  # noqa: D102
+
+    def decode(self, z: Tensor) -> Tensor: ...  # noqa: D102
+
+
+def encoded(model: Autoencoder, levels: Tensor) -> Normal:
     """Return q(z | x) of levels [B, C, H, W], with mean and scale [B, L]."""
     parts = [model.posterior(part) for part in levels.split(images_encoded_at_once(model, levels))]
     if len(parts) == 1:
@@ -34,15 +56,22 @@ def encoded(model: VAE, levels: Tensor) -> Normal:
     return Normal(mean, scale, validate_args=False)
 
 
-def log_mass(model: VAE, z: Tensor, levels: Tensor) -> Tensor:
-    """Return log p(x | z), [S, B], of levels [B, C, H, W] at z [S, B, L]; differentiable once, by z alone."""
+def log_mass(model: Autoencoder, z: Tensor, levels: Tensor, rows: int | None = None) -> Tensor:
+    """Return log p(x | z), [S, B], of levels [B, C, H, W] at z [S, B, L]; differentiable once, by z alone.
+
+    Args:
+        model: a VAE.
+        z: latents; one for all images will do.
+        levels: images.
+        rows: how many of their rows count, from the top; None: all.
+    """
     gradient = torch.is_grad_enabled() and z.requires_grad
     held = images_decoded_at_once(model) // (WITH_GRADIENT if gradient else 1)
     images = max(1, min(held, len(levels)))
     draws = max(1, held // images)
 
     def of_block(z: Tensor, levels: Tensor) -> Tensor:
-        return model.likelihood.log_mass(model.decode(z), levels)
+        return model.likelihood.log_mass(model.decode(z)[..., :rows, :], levels[..., :rows, :])
 
     if z.shape[0] <= draws and z.shape[1] <= images:
         return of_block(z, levels)
@@ -85,27 +114,27 @@ class _InBlocks(torch.autograd.Function):
         return grad.unsqueeze(-1) * slopes, None, None, None
 
 
-def means(model: VAE, z: Tensor) -> Tensor:
+def means(model: Autoencoder, z: Tensor) -> Tensor:
     """Return E[x | z], [B, C, H, W] in [0, 1], at z [B, L]."""
     parts = z.split(images_decoded_at_once(model))
     return torch.cat([model.likelihood.mean(model.decode(part)) for part in parts])
 
 
-def drawn(model: VAE, z: Tensor, noise: torch.Generator) -> Tensor:
+def drawn(model: Autoencoder, z: Tensor, noise: torch.Generator) -> Tensor:
     """Return levels [B, C, H, W] that are drawn from p(x | z) at z [B, L], block after block."""
     parts = z.split(images_decoded_at_once(model))
     return torch.cat([model.likelihood.sample(model.decode(part), noise) for part in parts])
 
 
-def images_decoded_at_once(model: VAE) -> int:
+def images_decoded_at_once(model: Autoencoder) -> int:
     """Return how many z may be decoded and scored at once, at least 1."""
-    z = next(model.parameters()).new_zeros((1, model.latent_dim))
+    z = torch.zeros((1, model.latent_dim), dtype=model.dtype, device=model.device)
     outputs, inside = _numbers_of(model.decoder, z)
     image = outputs // model.likelihood.output_channels * model.likelihood.channels
     return _that_fit(inside + OF_OUTPUTS * outputs + OF_IMAGES * image, z)
 
 
-def images_encoded_at_once(model: VAE, levels: Tensor) -> int:
+def images_encoded_at_once(model: Autoencoder, levels: Tensor) -> int:
     """Return how many images may be encoded at once, at least 1."""
     points = model.points(levels[:1])
     outputs, inside = _numbers_of(model.encoder, points)

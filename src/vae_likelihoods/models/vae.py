@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Normal, kl_divergence
+from typing_extensions import override
 
-from vae_likelihoods.datasets.levels import require_levels
-from vae_likelihoods.datasets.quantise import Levels
-from vae_likelihoods.likelihoods.base import Likelihood
+from vae_likelihoods.likelihoods.base import Likelihood, TrainedOn
 from vae_likelihoods.likelihoods.tensors import differentiable, wide
+from vae_likelihoods.models import blocks
+from vae_likelihoods.models.base import Autocast, Model
 from vae_likelihoods.networks.base import Networks
 
 LOG_SCALES = (-10.0, 40.0)
@@ -46,7 +47,7 @@ class _KeptWithin(torch.autograd.Function):
         return slope.masked_fill(outwards, 0.0), None, None
 
 
-class VAE(nn.Module):
+class VAE(Model):
     """p(x, z) = N(z; 0, I) p(x | z) with q(z | x) = N(mean(x), diag(scale(x)^2)).
 
     Args:
@@ -56,33 +57,21 @@ class VAE(nn.Module):
     """
 
     def __init__(self, networks: Networks, likelihood: Likelihood, latent_dim: int) -> None:
-        super().__init__()
+        super().__init__(likelihood.levels, likelihood.channels)
         self.encoder, self.decoder = networks
         self.likelihood = likelihood
         self.latent_dim = latent_dim
 
-    def begin(self, train: Levels) -> None:
-        """Set what depends on the train images, once, before the first step; nothing here."""
+    @override
+    def summary(self) -> dict[str, float]:
+        """Return the likelihood's parameters that all pixels share."""
+        return self.likelihood.summary()
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The type of the weights, in which everything is computed."""
-        return next(self.parameters()).dtype
-
-    def require_levels(self, images: Tensor) -> None:
-        """Refuse images that are no levels of this model: integers 0 .. K - 1, [B, C, H, W].
-
-        For images that come from elsewhere, before they are scored or trained on; a step checks nothing.
-
-        Raises:
-            SettingError: says what they are, and what to do.
-        """
-        require_levels(images, self.likelihood.levels, self.likelihood.channels)
-
-    def points(self, levels: Tensor) -> Tensor:
-        """Return levels k [B, C, H, W] as the points k / (K - 1) in [0, 1] that the encoder sees."""
-        points: Tensor = levels.to(self.dtype) / (self.likelihood.levels - 1)
-        return points
+    @override
+    def trained_on(self) -> TrainedOn:
+        """What the likelihood is trained on."""
+        return self.likelihood.trained_on
 
     def prior(self) -> Normal:
         """Return p(z), one standard normal for every latent."""
@@ -106,9 +95,42 @@ class VAE(nn.Module):
         """Return KL(q(z_l | x) to p(z_l)) in nats, [B, L]."""
         return kl_divergence(posterior, self.prior())
 
-    def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Return the likelihood's parameters [count, P*C, H, W] for latents drawn from the prior."""
-        return self.decode(standard_normal((count, self.latent_dim), generator, self.dtype))
+    def forward(self, levels: Tensor) -> Tensor:
+        """Return the likelihood's parameters [B, P*C, H, W] at the posterior's mean."""
+        return self.decode(self.posterior(levels).mean)
+
+    @override
+    def parts(self, levels: Tensor, noise: torch.Generator, autocast: Autocast) -> tuple[Tensor, Tensor]:
+        """Return distortion and rate, [B], from one draw of z for each image."""
+        with autocast():
+            posterior = blocks.encoded(self, levels)
+        rate = self.rate_per_latent(posterior).sum(-1)
+        z, at_once = reparameterised(posterior, noise), blocks.images_decoded_at_once(self)
+        distortion = []
+        for part, scored in zip(z.split(at_once), levels.split(at_once), strict=True):
+            with autocast():
+                outputs = self.decode(part)
+            distortion.append(-self.likelihood.log_mass(outputs, scored))
+        return torch.cat(distortion), rate
+
+    def latents(self, count: int, noise: torch.Generator) -> Tensor:
+        """Return z drawn from the prior, [count, L]."""
+        return standard_normal((count, self.latent_dim), noise, self.dtype)
+
+    @override
+    def draw(self, count: int, noise: torch.Generator) -> Tensor:
+        """Return levels of z from the prior and x from p(x | z): uint8 [count, C, H, W]."""
+        return blocks.drawn(self, self.latents(count, noise), noise)
+
+    @override
+    def preview(self, count: int, noise: torch.Generator) -> Tensor:
+        """Return the mean of the likelihood at z from the prior: points [count, C, H, W]."""
+        return blocks.means(self, self.latents(count, noise))
+
+    @override
+    def reconstruct(self, levels: Tensor, noise: torch.Generator) -> Tensor:
+        """Return the mean of the likelihood at the posterior's mean: points [B, C, H, W]."""
+        return blocks.means(self, blocks.encoded(self, levels).mean)
 
 
 class Rows(NamedTuple):

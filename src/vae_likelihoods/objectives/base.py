@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vae_likelihoods.models.vae import VAE, Noise
+from vae_likelihoods.models.vae import Noise
 
 
 class Terms(NamedTuple):
@@ -32,11 +32,11 @@ class Terms(NamedTuple):
 
 
 class Objective(ABC):
-    """A loss for a VAE; called with levels, the source of noise, and the epoch (from 1)."""
+    """A loss for a kind of model; called with levels, the source of noise, and the epoch (from 1)."""
 
     @abstractmethod
-    def __call__(self, model: VAE, levels: Tensor, noise: Noise, epoch: int) -> Terms:
-        """Return the `Terms` of levels [B, C, H, W]."""
+    def __call__(self, model: Any, levels: Tensor, noise: Noise, epoch: int) -> Terms:
+        """Return the `Terms` of levels [B, C, H, W] for a model of the objective's kind."""
 
     def rate_weight(self, epoch: int) -> float:
         """Return the weight on the rate in `epoch`; 1 for every bound on log p(x)."""

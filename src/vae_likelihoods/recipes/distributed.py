@@ -21,10 +21,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessContext, ProcessException, start_processes
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 from typing_extensions import override
 
 from vae_likelihoods.cells.run_files import CHECKPOINT
-from vae_likelihoods.models.vae import VAE, Noise, Rows
+from vae_likelihoods.models.base import Model
+from vae_likelihoods.models.vae import Noise, Rows
 from vae_likelihoods.objectives.base import Objective
 from vae_likelihoods.recipes.training import make_trainer, train
 from vae_likelihoods.training.checkpoints import Checkpoint
@@ -41,7 +43,7 @@ class LostProcessError(RuntimeError):
 class Loss(nn.Module):
     """An objective and its model in one module, which DistributedDataParallel wraps."""
 
-    def __init__(self, model: VAE, objective: Objective) -> None:
+    def __init__(self, model: Model, objective: Objective) -> None:
         super().__init__()
         self.model, self.objective = model, objective
 
@@ -53,14 +55,14 @@ class Loss(nn.Module):
 class DataParallelTrainer(Trainer):
     """One of several trainers that are built from the same settings; takes the arguments of `Trainer`."""
 
-    def __init__(self, model: VAE, objective: Objective, *arguments: Any) -> None:
+    def __init__(self, model: Model, objective: Objective, *arguments: Any) -> None:
         super().__init__(model, objective, *arguments)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.loss = DistributedDataParallel(Loss(model, objective))
 
     @override
-    def _step(self, levels: Tensor, noise: torch.Generator) -> Tensor:
-        means = super()._step(levels, noise)
+    def _step(self, optimizer: Optimizer, levels: Tensor, noise: torch.Generator) -> Tensor:
+        means = super()._step(optimizer, levels, noise)
         dist.all_reduce(means)
         mean: Tensor = means / self.size
         return mean

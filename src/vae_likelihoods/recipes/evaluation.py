@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,11 @@ from vae_likelihoods.errors import require
 from vae_likelihoods.files import read_csv, write_csv, write_json, write_whole
 from vae_likelihoods.metrics.base import Floats, Measured
 from vae_likelihoods.metrics.data import Keep
-from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.recipes.figures import kl_bars, reconstructions, samples
 from vae_likelihoods.recipes.measuring import Trained, measure
 from vae_likelihoods.recipes.progress import progress
+from vae_likelihoods.seeding import generator
 from vae_likelihoods.units.declaration import Declaration, to_plain
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 Facts = Mapping[Declaration, Any]
 
+_FAMILY = "p(x|z), a probability for each level of a pixel; or the model, if it is another than a VAE"
 _ONE_IMAGE = "share of the variance of nll_nats over images that the most extreme image has"
 
 
@@ -78,7 +81,7 @@ def evaluate(
     write_json(folder / METRICS, contents)
     write_per_image(folder / PER_IMAGE, measured)
     write_whole(folder / SAMPLES, samples(model, cell.settings.seed).save)
-    write_whole(folder / RECONSTRUCTIONS, reconstructions(model, test.images).save)
+    write_whole(folder / RECONSTRUCTIONS, reconstructions(model, test.images, cell.settings.seed).save)
     write_whole(folder / LATENTS, kl_bars(kl_per_latent(values)).save)
     return list(EVALUATION_RESULTS)
 
@@ -120,8 +123,9 @@ def identity(cell: Cell) -> Facts:
         fact("dataset", "the images; every score is on their test split"): names["dataset"],
         count("levels", "K, the number of values a pixel can take"): settings.levels,
         count("dimensions", "D, pixels × channels of an image"): math.prod(cell.data.shape),
-        fact("likelihood", "p(x|z), a probability for each level of a pixel"): names["likelihood"],
-        count("latent_dim", "size of z", header="latents"): settings.latent_dim,
+        fact("model", "what gives the probability of an image"): names["model"],
+        fact("likelihood", _FAMILY): settings.family,
+        count("latent_dim", "size of z; 0: no latent variables", header="latents"): settings.latents,
         count("seed", "number that all randomness of the cell derives from", header="seed"): settings.seed,
     }
 
@@ -136,28 +140,42 @@ def influence(measured: Iterable[Measured]) -> Facts:
     return {}
 
 
-def cost(cell: Cell, model: VAE) -> Facts:
+def cost(cell: Cell, model: Model) -> Facts:
     """Return how the model was trained, and what it costs, counted."""
     fact = partial(Declaration, exact=True)
     count = partial(fact, format=",d")
     scale = "mass: the score itself; density: a density at one point of the pixel's bin"
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    products = "multiply-adds for one image through encoder and decoder"
+    to_draw = "multiply-adds to draw one image"
+    score = "exact: log p(x) itself; lower bound: what it is at least"
+    to_score = "multiply-adds to score one image (a VAE: once through encoder and decoder)"
+    scored, drawn = multiply_adds(model, cell.data.shape)
     return {
-        fact("trained_on", scale, header="trained on"): model.likelihood.trained_on,
-        count("parameters", "trained numbers of the model", header="parameters"): parameters,
-        count("multiply_adds", products, header="multiply-adds"): multiply_adds(model, cell.data.shape),
-        **progress(read_csv(cell.run_folder / HISTORY), cell.settings, cell.data.count("train")),
+        fact("trained_on", scale, header="trained on"): model.trained_on,
+        fact("score_is", score, header="score"): "exact" if model.exact else "lower bound",
+        count("parameters", "trained numbers of the model", header="parameters"): model.parameter_count,
+        count("multiply_adds", to_score, header="multiply-adds"): scored,
+        count("multiply_adds_to_draw", to_draw, header="multiply-adds to draw"): drawn,
+        **progress(read_csv(cell.run_folder / HISTORY), cell.settings, trained_on(cell)),
     }
 
 
-def multiply_adds(model: VAE, shape: tuple[int, int, int]) -> int:
-    """Count multiply-adds of encoding and decoding one image (matrix products and convolutions)."""
-    device = next(model.parameters()).device
-    with FlopCounterMode(display=False) as counter:
-        posterior = model.posterior(torch.zeros((1, *shape), dtype=torch.uint8, device=device))
-        model.decode(posterior.mean)
-    return int(counter.get_total_flops()) // 2
+def trained_on(cell: Cell) -> int:
+    """Return how many images of the train split the cell saw."""
+    return cell.settings.training.images or cell.data.count("train")
+
+
+def multiply_adds(model: Model, shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Count multiply-adds of scoring and of drawing one image (matrix products and convolutions)."""
+    image = torch.zeros((1, *shape), dtype=torch.uint8, device=model.device)
+    noise = generator(0, "cost", device=model.device)
+    counts = []
+    for work in (lambda: model.parts(image, noise, nullcontext), lambda: model.draw(1, noise)):
+        work()  # the first time a model may look at its networks
+        with FlopCounterMode(display=False) as counter:
+            work()
+        counts.append(int(counter.get_total_flops()) // 2)
+    scored, drawn = counts
+    return scored, drawn
 
 
 def write_per_image(path: Path, measured: Iterable[Measured]) -> None:

@@ -11,8 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vae_likelihoods.errors import require
-from vae_likelihoods.models.blocks import encoded, means
-from vae_likelihoods.models.vae import VAE, standard_normal
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.seeding import generator
 
 GAP = 2  # pixels between images, before scaling
@@ -38,24 +37,23 @@ def image_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
 
 
 @torch.no_grad()
-def samples(model: VAE, seed: int, rows: int = 8, columns: int = 8) -> Image.Image:
-    """Show the mean of the likelihood for latents from the prior, the same ones in every epoch."""
-    device = next(model.parameters()).device
-    noise = generator(seed, "samples", device=device)
-    z = standard_normal((rows * columns, model.latent_dim), noise, model.dtype)
-    return image_grid(means(model, z), columns)
+def samples(model: Model, seed: int, rows: int = 8, columns: int = 8) -> Image.Image:
+    """Show what the model draws, with the same noise in every epoch; of a VAE the means of the likelihood."""
+    noise = generator(seed, "samples", device=model.device)
+    return image_grid(model.preview(rows * columns, noise), columns)
 
 
 @torch.no_grad()
-def reconstructions(model: VAE, levels: Tensor, rows: int = 4, columns: int = 8) -> Image.Image:
-    """Show the first rows x columns images of `levels`, and below each row its reconstructions.
+def reconstructions(model: Model, levels: Tensor, seed: int, rows: int = 4, columns: int = 8) -> Image.Image:
+    """Show the first rows x columns images of `levels`, and below each row what the model makes of them.
 
-    A reconstruction is the mean of the likelihood at the mean of the posterior.
+    Of a VAE that is the mean of the likelihood at the mean of the posterior. A model that gives p(x) directly
+    sees the upper half and draws the lower one.
     """
     columns = min(columns, len(levels))
     originals = levels[: min(rows, len(levels) // columns) * columns]
-    decoded = means(model, encoded(model, originals).mean)
-    both = (model.points(originals), decoded)
+    noise = generator(seed, "reconstructions", device=model.device)
+    both = (model.points(originals), model.reconstruct(originals, noise))
     pairs = torch.stack([images.unflatten(0, (-1, columns)) for images in both], 1)
     return image_grid(pairs.flatten(0, 2), columns)
 

@@ -32,22 +32,22 @@ def _validated(trainer: Trainer) -> list[Declaration]:
         Declaration("val_distortion", "-E log p(x|z) under q(z|x)", mass(NATS), short="distortion"),
         Declaration("val_rate", "KL(q(z|x) to p(z))", Quantity(NATS), short="rate"),
     ]
-    dimensions, levels = trainer.validation[0].numel(), trainer.model.likelihood.levels
+    dimensions, levels = trainer.validation[0].numel(), trainer.model.levels
     return [number.on("validation", dimensions, levels) for number in numbers]
 
 
 def _trained(trainer: Trainer) -> list[Declaration]:
-    likelihood = trainer.model.likelihood
-    learned = Quantity(NATS, likelihood.trained_on, trainer.objective.draws())
-    shared = Quantity("parameter of the likelihood")
+    model = trainer.model
+    learned = Quantity(NATS, model.trained_on, trainer.objective.draws())
+    shared = Quantity("parameter of the model")
     numbers = [
         Declaration("train_loss", "what is minimised", learned, better="lower", short="loss"),
         Declaration("train_elbo", "-(rate + distortion)", learned, better="higher", short="elbo"),
         Declaration("train_distortion", "-E log p(x|z) under q(z|x)", learned, short="distortion"),
         Declaration("train_rate", "KL(q(z|x) to p(z))", Quantity(NATS), short="rate"),
-        *(Declaration(name, "a parameter that all pixels share", shared) for name in likelihood.summary()),
+        *(Declaration(name, "a parameter that all pixels share", shared) for name in model.summary()),
     ]
-    return [number.on("train", trainer.validation[0].numel(), likelihood.levels) for number in numbers]
+    return [number.on("train", trainer.validation[0].numel(), model.levels) for number in numbers]
 
 
 def _counted() -> list[Declaration]:

@@ -18,9 +18,9 @@ from vae_likelihoods.cells.run_files import WEIGHTS
 from vae_likelihoods.datasets.prepared import PreparedDataset
 from vae_likelihoods.errors import SettingError, require, under
 from vae_likelihoods.files import write_json, write_whole
-from vae_likelihoods.metrics.base import Measured, Metric
+from vae_likelihoods.metrics.base import Measured, Metric, Missing
 from vae_likelihoods.metrics.data import Data, Keep
-from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.training.checkpoints import load_weights
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vae_likelihoods.cells.cell import Cell
 
 MEASURED = "measured.json"
+OTHER = Missing("the model has no posterior q(z|x)")
 
 
 class Trained:
@@ -45,7 +46,7 @@ class Trained:
         self.keep = keep or self._compute
 
     @cached_property
-    def model(self) -> VAE:
+    def model(self) -> Model:
         """The model with the weights in runs/, on the cell's device.
 
         Raises:
@@ -67,7 +68,8 @@ class Trained:
     def data(self) -> Data:
         """The cell's data set at its levels, on its device."""
         settings, runtime = self.cell.settings, self.cell.settings.runtime
-        return Data(self.cell.data, settings.levels, settings.binarize, runtime.torch_device, self.keep)
+        read = settings.levels, settings.binarize, runtime.torch_device, self.keep
+        return Data(self.cell.data, *read, trained_on=settings.training.images)
 
     @cached_property
     def metrics(self) -> dict[str, Metric]:
@@ -89,7 +91,10 @@ def measure(trained: Trained, name: str) -> Measured:
     """
     settings, metric = trained.cell.settings, trained.metrics[name]
     noise = generator(settings.seed, "metric", name, device=trained.data.device)
-    measured = Measured.of(metric(trained.model, trained.data, noise))
+    model, data = trained.model, trained.data
+    measured = Measured.of(
+        metric(model, data, noise) if isinstance(model, metric.of) else metric.without(data, OTHER)
+    )
     with under(f"metric.{name}"):
         check(measured, metric.declarations(settings.levels))
     return measured

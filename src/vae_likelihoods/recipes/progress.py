@@ -38,7 +38,7 @@ def progress(
     Args:
         history: the rows of history.csv.
         settings: of the cell.
-        images: of the train split.
+        images: of the train split that it saw.
     """
     scores = [float(row["val_bits_per_dim"]) for row in history]
     best = min(scores)
@@ -46,7 +46,8 @@ def progress(
     before = scores[: math.ceil(len(scores) * 2 / 3)]
     if len(before) < len(scores):
         numbers[_GAIN] = min(before) - best
-    return numbers | {_WARMUP: _warmup(settings, images)}
+    stepped = any(float(row["learning_rate"]) > 0 for row in history)  # else the model fitted itself
+    return numbers | ({_WARMUP: _warmup(settings, images)} if stepped else {})
 
 
 def _warmup(settings: Settings, images: int) -> float:

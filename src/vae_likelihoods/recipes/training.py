@@ -22,7 +22,6 @@ from vae_likelihoods.cells.run_files import (
 )
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.files import write_json, write_whole
-from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.recipes.figures import reconstructions, samples
 from vae_likelihoods.recipes.history import add_timing, history_columns, write_history
@@ -81,7 +80,7 @@ def advance(
     write_json(folder / COLUMNS, to_plain(history_columns(trainer)))
     if _stops(trainer, until):
         return None
-    for record in _with_advice(trainer.epochs(), cell.settings):
+    for record in _with_advice(trainer, cell.settings):
         write_history(folder / HISTORY, trainer.records)
         add_timing(folder / TIMINGS, trainer)
         if record.epoch % cell.settings.training.grid_epochs == 0 or trainer.finished:
@@ -105,15 +104,17 @@ def _stops(trainer: Trainer, until: int | None) -> bool:
     return until is not None and trainer.epoch >= until and not trainer.finished
 
 
-def _with_advice(epochs: Iterator[EpochRecord], settings: Settings) -> Iterator[EpochRecord]:
-    """Yield the epochs; add to the error of a loss that is not finite which settings to change."""
+def _with_advice(trainer: Trainer, settings: Settings) -> Iterator[EpochRecord]:
+    """Train; yield the epochs; add to the error of a loss that is not finite which settings to change."""
     norm, rate = settings.training.clip_norm, settings.optimizer.get("lr")
     lower = "lower optimizer.lr" + (f" (now {rate:g})" if isinstance(rate, int | float) else "")
     clip = "set training.clip_norm" if norm is None else f"training.clip_norm (now {norm:g})"
+    own = ", ".join(f"model.{key}" for key in settings.model if not key.startswith("_"))
+    advice = f"{lower} or {clip}" if trainer.optimizer else f"the model fits itself: change {own}"
     try:
-        yield from epochs
+        yield from trainer.epochs()
     except NonFiniteLossError as error:
-        raise NonFiniteLossError(f"{error}; {lower} or {clip}") from error
+        raise NonFiniteLossError(f"{error}; {advice}") from error
 
 
 def make_trainer(cell: Cell, kind: Callable[..., Trainer] = Trainer) -> Trainer:
@@ -126,9 +127,11 @@ def make_trainer(cell: Cell, kind: Callable[..., Trainer] = Trainer) -> Trainer:
         levels_of(cell.data, split, settings.levels, settings.binarize).to(device)
         for split in ("train", "validation")
     )
+    train = train.some(settings.training.images)
     with seeded(settings.seed, "weights"):
-        model: VAE = build_model(settings, cell.data.shape).to(device)
-    model.begin(train)
+        model = build_model(settings, cell.data.shape).to(device)
+    with seeded(settings.seed, "begin"):
+        model.begin(train)
     return kind(
         model,
         build_objective(settings),
@@ -144,7 +147,7 @@ def write_pictures(folder: Path, trainer: Trainer, seed: int, mark: str = "") ->
     """Write the sample grid and the reconstructions of validation images."""
     sample_grid = samples(trainer.model, seed)
     write_whole(_marked(folder / SAMPLES, mark), sample_grid.save)
-    reconstruction_grid = reconstructions(trainer.model, trainer.validation)
+    reconstruction_grid = reconstructions(trainer.model, trainer.validation, seed)
     write_whole(_marked(folder / RECONSTRUCTIONS, mark), reconstruction_grid.save)
 
 

@@ -60,7 +60,7 @@ def interrupted(race: Race | None) -> str:
             best_of.setdefault(trial.likelihood, trial)
     for name, trial in best_of.items():
         trained = f"{race.rungs[len(trial.scores) - 1]} of {race.rungs[-1]} epochs"
-        lines.append(f"  {trial.score:8.4f}  {name}, {trial.cell.settings.latent_dim} latents, {trained}")
+        lines.append(f"  {trial.score:8.4f}  {name}, {trial.cell.settings.latents} latents, {trained}")
     if absent := [name for name in race.likelihoods if name not in best_of]:
         lines.append(f"not tried yet: {', '.join(absent)}")
     if race.finished:

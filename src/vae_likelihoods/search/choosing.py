@@ -16,7 +16,7 @@ from vae_likelihoods.cells.identity import key_of
 from vae_likelihoods.cells.run_files import WEIGHTS
 from vae_likelihoods.datasets.quantise import levels_of
 from vae_likelihoods.errors import require
-from vae_likelihoods.inference.bounds import importance_weighted
+from vae_likelihoods.inference.bounds import scored
 from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.search.race import Race, Trial
 from vae_likelihoods.search.workers import Workers
@@ -93,7 +93,8 @@ def summary(race: Race) -> dict[str, Any]:
 
 
 def _choice(trial: Trial) -> Choice:
-    settings = {"likelihood": trial.likelihood, "latent_dim": trial.cell.settings.latent_dim}
+    latents = trial.cell.settings.latent_dim
+    settings = {**trial.fixed, **({} if latents is None else {"latent_dim": latents})}
     tuned = {key: trial.settings[key] for key in sorted(trial.settings)}
     return Choice(settings | tuned, _six_digits(trial.score))
 
@@ -142,8 +143,5 @@ def validation_scores(cell: Cell) -> NDArray[np.float64]:
     levels = levels_of(cell.data, "validation", settings.levels, settings.binarize).to(device).images
     noise = generator(settings.seed, "race", device=device)
     batches = levels.split(max(1, _AT_ONCE // _DRAWS))
-    bounds = [
-        importance_weighted(model, batch, model.posterior(batch), [_DRAWS], noise, _AT_ONCE)
-        for batch in batches
-    ]
+    bounds = [scored(model, batch, _DRAWS, noise, _AT_ONCE) for batch in batches]
     return -torch.cat([each.elbo for each in bounds]).cpu().numpy()

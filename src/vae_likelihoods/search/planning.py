@@ -12,6 +12,7 @@ import torch
 from vae_likelihoods.cells.build import build_model, build_objective, build_optimizer
 from vae_likelihoods.cells.cell import Cell
 from vae_likelihoods.models.blocks import log_mass
+from vae_likelihoods.models.vae import VAE
 from vae_likelihoods.recipes.cpu import prepare_cpu
 from vae_likelihoods.search.race import epochs_of, rungs
 
@@ -105,6 +106,7 @@ def measured(cell: Cell) -> Speed:
     prepare_cpu(settings.runtime.threads)
     torch.set_float32_matmul_precision(settings.training.matmul)
     model = build_model(settings, shape).to(device)
+    assert isinstance(model, VAE)
     objective, optimizer = build_objective(settings), build_optimizer(settings, model)
     noise = torch.Generator(device).manual_seed(0)
     levels = torch.randint(
@@ -114,6 +116,8 @@ def measured(cell: Cell) -> Speed:
         device=device,
         generator=noise,
     )
+
+    assert optimizer is not None
 
     def step() -> None:
         loss = objective(model, levels, noise, 1).loss

@@ -29,10 +29,11 @@ class Trial:
     """One cell of the race.
 
     Attributes:
-        likelihood: the name of its YAML.
+        likelihood: the name of its YAML; of a model that gives p(x) directly, the model's and its own.
         settings: what was chosen for it, by key.
         cell: its cell.
         default: whether all its settings are the defaults.
+        fixed: what was not searched: the axes of the study that it reads.
         scores: its validation bits/dim at each rung that it reached, the best epoch until then.
         error: why it ended early; its score is infinite then.
     """
@@ -43,6 +44,7 @@ class Trial:
     default: bool
     scores: list[float] = field(default_factory=list)
     error: str | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -52,7 +54,7 @@ class Trial:
     @property
     def setting(self) -> tuple[str, int]:
         """Its likelihood and latent size."""
-        return self.likelihood, self.cell.settings.latent_dim
+        return self.likelihood, self.cell.settings.latents
 
     @property
     def seconds(self) -> float:

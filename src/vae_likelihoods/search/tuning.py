@@ -22,7 +22,7 @@ from vae_likelihoods.search.workers import Workers
 from vae_likelihoods.sweeps import studies
 from vae_likelihoods.sweeps.choices import FOLDER, Choices
 from vae_likelihoods.training.sections import Count, Section
-from vae_likelihoods.units.variants import text
+from vae_likelihoods.units.variants import USUAL, text
 
 _RISEN = 2  # times the steps of the learning rate's rise: earlier than that, nothing is compared
 
@@ -75,26 +75,30 @@ def race_of(name: str, study: Mapping[str, Any], root: Path) -> tuple[Race, Budg
     }
     cells: dict[str, list[Cell]] = {}
     for cell in defaults:
-        cells.setdefault(cell.settings.names["likelihood"], []).append(cell)
+        cells.setdefault(cell.settings.family, []).append(cell)
     training = defaults[0].settings.training
     steps = math.ceil(defaults[0].data.count("train") / training.batch_size)
     marks = rungs(budget.trials, training.epochs, math.ceil(_RISEN * training.warmup_steps / steps))
     trials: list[Trial] = []
+    fixed: Mapping[str, Any]
     for likelihood, own in cells.items():
-        latent_dims = sorted({cell.settings.latent_dim for cell in own})
-        middle = next(c for c in own if c.settings.latent_dim == latent_dims[len(latent_dims) // 2])
+        latent_dims = sorted({cell.settings.latents for cell in own})
+        middle = next(c for c in own if c.settings.latents == latent_dims[len(latent_dims) // 2])
         searched = space.space(middle.settings, latent_dims, marks[0])
         searched = {key: each for key, each in searched.items() if key not in given}
-        flat = {**middle.settings.flat, "latent_dim": middle.settings.latent_dim}
+        flat = {**middle.settings.flat, "latent_dim": middle.settings.latents}
         default = {key: flat[key] for key in searched}
         tried = space.trials(searched, default, budget.trials, budget.seed)
-        fixed = {**axes, "seed": budget.seed, "likelihood": likelihood, "latent_dim": latent_dims[0]}
-        words = studies.overrides(name, fixed)
+        names = middle.settings.names
+        fixed = {key: names[key] for key in ("model", "likelihood") if key in axes and key in names}
+        unread = {key: _values(key, axes[key])[0] for key in USUAL}  # one of them, where the model reads none
+        size = {"latent_dim": latent_dims[0]} if latent_dims[0] else {}
+        words = studies.overrides(name, {**axes, **unread, **fixed, **size, "seed": budget.seed})
         jobs = [[*words, *(f"{key}={text(value)}" for key, value in each.items())] for each in tried]
         for place, each in enumerate(studies.composed(jobs, root)):
             # Trials lie in the store alone. One that is laid out, all the same, is no cell of the study.
             cell = Cell(each).named(f"{likelihood}-{place}", f"{name}-race")
-            trials.append(Trial(likelihood, tried[place], cell, default=place == 0))
+            trials.append(Trial(likelihood, tried[place], cell, default=place == 0, fixed=fixed))
     for trial in trials:
         trial.cell.check()
     return Race(trials, marks), budget
@@ -163,7 +167,7 @@ def leading(race: Race) -> str:
     leader = race.leader
     if leader is None:
         return "nothing yet"
-    return f"{leader.likelihood} with {leader.cell.settings.latent_dim} latents, {leader.score:.4f} bits/dim"
+    return f"{leader.likelihood} with {leader.cell.settings.latents} latents, {leader.score:.4f} bits/dim"
 
 
 def _shown(bar: Any) -> Callable[[Race, int, int], None]:
@@ -175,10 +179,14 @@ def _shown(bar: Any) -> Callable[[Race, int, int], None]:
     return show
 
 
+def _values(key: str, axis: Any) -> list[Any]:
+    """Return the values of an axis of a study."""
+    (override,) = OverridesParser.create().parse_overrides([f"{key}={axis}"])
+    return list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+
+
 def _seeds(study: Mapping[str, Any]) -> Sequence[int]:
-    (override,) = OverridesParser.create().parse_overrides([f"seed={study.get('seed', '')}"])
     try:
-        values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
-        return [int(str(value)) for value in values]
+        return [int(str(value)) for value in _values("seed", study.get("seed", ""))]
     except ValueError:
         raise SettingError("seed", study.get("seed"), "must be whole numbers") from None

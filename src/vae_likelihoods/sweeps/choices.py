@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 
 from vae_likelihoods.errors import require
 from vae_likelihoods.files import write_text
-from vae_likelihoods.units.variants import USUAL, text
+from vae_likelihoods.units.variants import CHOSEN, text
 
 FOLDER = "tune"
 _HEAD = "# Written by pipelines/tune.py, and read by the stage train: do not edit.\n"
@@ -40,7 +40,7 @@ class Choice:
     @property
     def tuned(self) -> list[str]:
         """The keys that were tuned: all but the axes that every study has."""
-        return sorted(key for key in self.settings if key not in USUAL)
+        return sorted(key for key in self.settings if key not in CHOSEN)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Choices:
                 for each in content["choices"]
             ]
             race, asked = dict(content.get("race") or {}), str(content.get("asked", ""))
-            whole = all(isinstance(each.settings.get("likelihood"), str) for each in choices)
+            whole = all({"model", "likelihood"} & {*each.settings} for each in choices)
         except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
             whole, choices, race, asked = False, [], {}, ""
         require(whole, "tune", path, f"is damaged; {remedy}")

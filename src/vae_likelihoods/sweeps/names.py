@@ -1,4 +1,4 @@
-"""The names of the cells of a sweep: the values of what it varies."""
+"""The names of the cells of a sweep: the values of what it varies, and of what each cell's model reads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from vae_likelihoods.cells.cell import Cell
+from vae_likelihoods.cells.unread import unread
 
 LONGEST = 150
 """Characters of a name: files and folders whose names begin with it must fit a file system's 255."""
@@ -41,6 +44,48 @@ def chosen_by_sweeper(jobs: Iterable[Sequence[str]], overrides: Iterable[str]) -
     given = {each.key_or_group for each in OverridesParser.create().parse_overrides(list(overrides))}
     set_by_jobs = {setting.lstrip("+").partition("=")[0] for job in jobs for setting in job}
     return set_by_jobs - given - _ALWAYS - {"tuned"}
+
+
+def named(cells: Sequence[Cell], jobs: Sequence[Sequence[str]], extra: Sequence[str]) -> list[Cell]:
+    """Return the cells under the names that they have in a sweep.
+
+    A name has no value of a setting that the cell's model does not read. The model itself is in it already
+    where it stands for the likelihood; else it is added, if two models would share a name.
+
+    Args:
+        cells: of the jobs.
+        jobs: the overrides of each.
+        extra: the keys that the sweep varies, see `swept`.
+    """
+    others = [key for key in extra if key != "model"]
+    plain = [_name(cell, job, others) for cell, job in zip(cells, jobs, strict=True)]
+    models: dict[str, set[str]] = {}
+    for cell, name in zip(cells, plain, strict=True):
+        models.setdefault(name, set()).add(cell.settings.names["model"])
+    names = [
+        _name(cell, job, extra) if len(models[name]) > 1 else name
+        for cell, job, name in zip(cells, jobs, plain, strict=True)
+    ]
+    return [cell.named(name) for cell, name in zip(cells, names, strict=True)]
+
+
+def _name(cell: Cell, job: Sequence[str], extra: Sequence[str]) -> str:
+    ignored = unread(cell.settings.model)
+    read = [key for key in extra if key not in ignored and key.partition(".")[0] not in ignored]
+    return name_with(cell.name, job, read)
+
+
+def places(cells: Sequence[Cell]) -> list[int]:
+    """Return for each cell the place of the first one that is the same: what they differ in is not read.
+
+    Cells of one name that learn otherwise stay apart, and are refused later.
+    """
+    first: dict[str, int] = {}
+    found = []
+    for place, cell in enumerate(cells):
+        other = first.setdefault(cell.name, place)
+        found.append(other if cells[other].settings.learned == cell.settings.learned else place)
+    return found
 
 
 def name_with(name: str, job: Sequence[str], extra: Sequence[str]) -> str:

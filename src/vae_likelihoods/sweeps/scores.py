@@ -27,18 +27,35 @@ class CellScore(NamedTuple):
     scale: str
     bits_per_dim: float
     cell: str
+    samples: int = 0  # k of a bound on log p(x): bounds of another k are another scale; 0: the score is exact
 
 
 def summary(stage: Stage, cells: Sequence[Cell]) -> list[str]:
-    """Return a table for every scale on which the cells were scored, the best cell first."""
+    """Return a table for every scale on which the cells were scored, the best cell first.
+
+    Exact scores stand among the bounds with the most samples, which are the least loose.
+    """
     scores = sorted(score for cell in cells if (score := _score(stage, cell)) is not None)
     lines: list[str] = []
     for scale in dict.fromkeys(score.scale for score in scores):
-        ranked = [score for score in scores if score.scale == scale]
-        lines.append(f"{scale}, best first:")
-        lines += [f"  {score.bits_per_dim:8.4f}  {score.cell}" for score in ranked[:SHOWN]]
-        lines += [f"  and {len(ranked) - SHOWN} more"] * (len(ranked) > SHOWN)
+        own = [score for score in scores if score.scale == scale]
+        most = max(score.samples for score in own)
+        for k in dict.fromkeys(score.samples or most for score in own):
+            lines += _table(stage, scale, [score for score in own if (score.samples or most) == k])
     return lines
+
+
+def _table(stage: Stage, scale: str, ranked: Sequence[CellScore]) -> list[str]:
+    """Return the lines of one table, the best cell first; a score is marked as exact if others are bounds."""
+    kinds = dict.fromkeys(f"k = {score.samples}" if score.samples else "exact" for score in ranked)
+    kind = "" if stage.name == "train" else f", {' or '.join(sorted(kinds))}"
+    marks = [" (exact)" if len(kinds) > 1 and not score.samples else "" for score in ranked]
+    shown = list(zip(ranked, marks, strict=True))[:SHOWN]
+    return [
+        f"{scale}{kind}, best first:",
+        *(f"  {score.bits_per_dim:8.4f}  {score.cell}{mark}" for score, mark in shown),
+        *([f"  and {len(ranked) - SHOWN} more"] if len(ranked) > SHOWN else []),
+    ]
 
 
 def next_command(stage: Stage, cell: Cell, overrides: Sequence[str]) -> str:
@@ -83,10 +100,10 @@ def score_on_validation(cell: Cell, folder: Path) -> CellScore:
 
 
 def score_on_test(cell: Cell, folder: Path) -> CellScore:
-    """Return the score on the test images, from metrics.json in `folder`."""
+    """Return the score on the test images, from metrics.json in `folder`; one that is exact has no k."""
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    scale = f"test bits/dim on {_data(cell)}, k = {metrics['importance_samples']}"
-    return CellScore(scale, float(metrics["bits_per_dim"]), cell.name)
+    bits, samples = float(metrics["bits_per_dim"]), int(metrics["importance_samples"] or 0)
+    return CellScore(f"test bits/dim on {_data(cell)}", bits, cell.name, samples)
 
 
 def _data(cell: Cell) -> str:

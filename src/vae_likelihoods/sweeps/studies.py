@@ -25,8 +25,8 @@ from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import PROJECT
 from vae_likelihoods.refusals import refusal
 from vae_likelihoods.sweeps.choices import FOLDER, Choices
-from vae_likelihoods.sweeps.names import name_with, swept
-from vae_likelihoods.units.variants import USUAL
+from vae_likelihoods.sweeps.names import named, places, swept
+from vae_likelihoods.units.variants import CHOSEN
 
 _SWEEPER, _CHOICES = "hydra/sweeper", "hydra.sweeper.choices"
 AXES = ("dataset", "levels", "likelihood", "latent_dim", "seed")
@@ -81,7 +81,7 @@ def overrides(name: str, study: Any, tune: Path | None = None) -> list[str]:
     if axes.pop("tune", None) is not None:
         path = (tune or PROJECT / FOLDER) / f"{name}.yaml"
         chosen = ["hydra/sweeper=tuned", f"{_CHOICES}={quoted(str(path))}"]
-        axes = {key: value for key, value in axes.items() if key not in USUAL}
+        axes = {key: value for key, value in axes.items() if key not in CHOSEN}
     for key, value in axes.items():
         reason = "must be written as a Hydra sweep: commas between the values, no brackets"
         require(isinstance(value, str | int | float), f"{where}.{key}", value, reason)
@@ -183,8 +183,8 @@ def cells_of(words: Sequence[str], root: Path | None = None) -> list[Cell]:
             (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     roots = [override.value() for override in parsed if override.key_or_group == "runtime.root"]
     cells = [Cell(settings) for settings in composed(jobs, root or Path(str([PROJECT, *roots][-1])))]
-    extra = swept(words)
-    return [cell.named(name_with(cell.name, job, extra)) for cell, job in zip(cells, jobs, strict=True)]
+    cells = named(cells, jobs, swept(words))
+    return [cells[place] for place in dict.fromkeys(places(cells))]
 
 
 def composed(jobs: Sequence[Sequence[str]], root: Path) -> list[Settings]:

@@ -97,8 +97,8 @@ def identifying(cell: Cell, extra: Iterable[str] = ()) -> dict[str, str]:
     """Return the few params that tell a cell from the others of its grid: every picture shows all of them."""
     settings = cell.settings
     params = {
-        "likelihood": settings.names["likelihood"],
-        "latent_dim": str(settings.latent_dim),
+        "likelihood": settings.family,
+        "latent_dim": str(settings.latents),
         "seed": str(settings.seed),
     }
     flat = settings.flat
@@ -116,7 +116,8 @@ def constants(cells: Sequence[Cell]) -> dict[str, str]:
     """Return what all cells of a grid share, as params of their parent."""
     shared: dict[str, str] = {}
     for name in ("dataset", "network", "objective"):
-        shared[name] = ",".join(sorted({cell.settings.names[name] for cell in cells}))
+        names = {cell.settings.names.get(name) for cell in cells} - {None}
+        shared[name] = ",".join(sorted(map(str, names)))
     shared["levels"] = ",".join(sorted({str(cell.settings.levels) for cell in cells}))
     return {**shared, "epochs": ",".join(sorted({str(cell.settings.training.epochs) for cell in cells}))}
 

@@ -170,7 +170,7 @@ class Mirror:
 
     def _adopt(self, cell: Cell, weights: str, extra: Iterable[str], lock: FileLock) -> Child:
         identity = {"kind": "train", "cell": cell.name}
-        colour = run_colour(cell.settings.names["likelihood"], cell.settings.latent_dim)
+        colour = run_colour(cell.settings.family, cell.settings.latents)
         tags = {"study": self.study, "driver": driver(self.root), "mlflow.runColor": colour, **PICTURES}
         tags |= {PARENT: self.parent} if self.parent is not None else {}
         alias = {**identity, "weights": weights} if weights else None

@@ -15,13 +15,14 @@ import torch
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from vae_likelihoods.cells.build import build
+from vae_likelihoods.cells.build import assembled, build
 from vae_likelihoods.cells.run_files import CONFIG, MODEL, WEIGHTS
+from vae_likelihoods.cells.unread import ARGUMENTS, unread
 from vae_likelihoods.datasets.pictures import DECODING, Decoding
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.files import sha256
-from vae_likelihoods.models.vae import VAE
-from vae_likelihoods.precision import default_dtype, dtype_of
+from vae_likelihoods.models.base import Model
+from vae_likelihoods.precision import dtype_of
 from vae_likelihoods.trained.parts import GROUPS, require_registered
 from vae_likelihoods.training.checkpoints import load_weights
 
@@ -82,6 +83,8 @@ class RunFolder:
         shape = _shape(path, model.get("shape"))
         for key, (least, most) in _NUMBERS.items():
             value = config.get(key)
+            if value is None and key == "latent_dim":  # of a model without latent variables
+                continue
             limit = f"at least {least}" if most == math.inf else f"{least} .. {most}"
             fits = type(value) is int and least <= value <= most
             require(fits, key, value, f"must be a whole number, {limit}")
@@ -92,7 +95,7 @@ class RunFolder:
         """Study and cell, as the configuration names them."""
         return f"{self.config.get('study')}/{self.config.get('cell')}"
 
-    def model(self, trust: bool) -> VAE:
+    def model(self, trust: bool) -> Model:
         """Build the model and load its weights, on the CPU.
 
         Its size is compared with the weights before any memory is allocated for it.
@@ -104,8 +107,9 @@ class RunFolder:
             SettingError: a part is none that may be built, or the weights are those of another model.
         """
         if not trust:
-            for group in GROUPS:
-                require_registered(group, self.config.get(group))
+            require_registered("model", self.config.get("model"))
+            for group in GROUPS & self.config.keys():
+                require_registered(group, self.config[group])
         try:
             with torch.device("meta"):
                 expected = {name: tuple(each.shape) for name, each in self._built().state_dict().items()}
@@ -120,17 +124,26 @@ class RunFolder:
         load_weights(self.path / WEIGHTS, model)
         return model.eval()
 
-    def _built(self) -> VAE:
+    def _built(self) -> Model:
         config, training = self.config, self.config.get("training")
         precision = training.get("precision") if isinstance(training, Mapping) else "float32"
-        dtype, levels, channels = dtype_of(str(precision)), config["levels"], self.shape[0]
-        with default_dtype(dtype):
-            likelihood = build("likelihood", config["likelihood"], levels=levels, channels=channels)
-            sizes = {"latent_dim": config["latent_dim"], "output_channels": likelihood.output_channels}
-            networks = build("network", config["network"], shape=self.shape, **sizes)
-            given = {"networks": networks, "likelihood": likelihood, "latent_dim": config["latent_dim"]}
-            model: VAE = build("model", config["model"], **given)
-        return model.to(dtype)
+        left_out = unread(config["model"])
+        for key in ARGUMENTS:
+            require(
+                key in config or key in left_out, key, None, f"{CONFIG} has none, and its model needs one"
+            )
+        channels = self.shape[0]
+        return assembled(
+            config["model"],
+            dtype_of(str(precision)),
+            levels=config["levels"],
+            shape=self.shape,
+            likelihood=lambda: build(
+                "likelihood", config["likelihood"], levels=config["levels"], channels=channels
+            ),
+            network=config.get("network", {}),
+            latent_dim=config.get("latent_dim"),
+        )
 
     def _stored_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the weights, from the header of their file."""

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from vae_likelihoods.datasets.pictures import Decoding
 from vae_likelihoods.errors import SettingError, require, require_count
-from vae_likelihoods.inference.bounds import importance_weighted
+from vae_likelihoods.inference.bounds import scored
 from vae_likelihoods.models import blocks
+from vae_likelihoods.models.base import DirectModel, Model
 from vae_likelihoods.models.vae import VAE, standard_normal
 from vae_likelihoods.seeding import generator
 from vae_likelihoods.trained.arrays import as_levels, as_tensor
@@ -35,40 +36,58 @@ class Posterior(NamedTuple):
 
 
 class TrainedModel:
-    """A VAE with its weights; `vae_likelihoods.load` returns one.
+    """A model with its weights; `vae_likelihoods.load` returns one.
+
+    Every model samples and scores images. What needs latent variables is refused by a model without them,
+    and what needs p(x) itself by one with a bound.
 
     Images are levels 0 .. K-1, [N, C, H, W], of any type of integers; latents are [N, L]. What is given as a
     numpy array is answered with numpy arrays, and tensors with tensors on the model's device.
 
     Args:
-        vae: the model, on the device where it computes.
+        model: on the device where it computes.
         config: the settings that it was trained with.
         shape: C, H, W of an image.
         decoding: how image files became the images that it was trained on; None: not known.
 
     Attributes:
         levels: K.
-        latent_dim: L.
+        latent_dim: L; 0 without latent variables.
+        exact: whether `log_prob` is log p(x) itself; if not, a lower bound.
     """
 
     def __init__(
         self,
-        vae: VAE,
+        model: Model,
         config: Mapping[str, Any],
         shape: tuple[int, int, int],
         decoding: Decoding | None = None,
     ) -> None:
-        self.vae, self.config, self.shape, self.decoding = vae, config, shape, decoding
-        self.levels, self.latent_dim = vae.likelihood.levels, vae.latent_dim
+        self.model, self.config, self.shape, self.decoding = model, config, shape, decoding
+        self.levels, self.exact = model.levels, model.exact
+        self.latent_dim = model.latent_dim if isinstance(model, VAE) else 0
 
     def __repr__(self) -> str:
-        sizes = f"{self.levels} levels of {' x '.join(map(str, self.shape))}, {self.latent_dim} latents"
+        latents = f"{self.latent_dim} latents" if self.latent_dim else "no latents"
+        sizes = f"{self.levels} levels of {' x '.join(map(str, self.shape))}, {latents}"
         return f"TrainedModel({self.config['study']}/{self.config['cell']}: {sizes}, on {self.device})"
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        return next(self.vae.parameters()).device
+        return self.model.device
+
+    @property
+    def vae(self) -> VAE:
+        """The model, if it has latent variables.
+
+        Raises:
+            SettingError: it has none.
+        """
+        if not isinstance(self.model, VAE):
+            reason = "has no latent variables; sample, complete, log_prob and bits_per_dim need none"
+            raise SettingError("model", type(self.model).__name__, reason)
+        return self.model
 
     def encode(self, images: Array) -> Posterior:
         """Return q(z | x) of images [N, C, H, W].
@@ -90,7 +109,9 @@ class TrainedModel:
             return _like(z, self._means(self._latents(z)))
 
     def sample(self, count: int, seed: int = 0, mean: bool = False) -> NDArray[Any]:
-        """Return `count` images: z from the prior, then x from p(x | z), levels [count, C, H, W] in uint8.
+        """Return `count` images drawn from the model: levels [count, C, H, W] in uint8.
+
+        With latent variables z is drawn from the prior, then x from p(x | z).
 
         Args:
             count: how many.
@@ -99,10 +120,13 @@ class TrainedModel:
                 Reports and papers usually show these; they are no samples of the model.
 
         Raises:
-            SettingError: count is below 1.
+            SettingError: count is below 1, or the model has no latent variables and no means.
         """
         require_count("count", count)
         with _exactly():
+            if not mean and isinstance(self.model, DirectModel):
+                direct: NDArray[Any] = self.model.draw(count, self._generator(seed, "x")).cpu().numpy()
+                return direct
             z = standard_normal((count, self.latent_dim), self._generator(seed, "z"), self.vae.dtype)
             images = self._means(z) if mean else blocks.drawn(self.vae, z, self._generator(seed, "x"))
         made: NDArray[Any] = images.cpu().numpy()
@@ -121,7 +145,9 @@ class TrainedModel:
     def log_prob(
         self, images: Array, samples: int = 128, seed: int | None = None, decoded_at_once: int = 4096
     ) -> Any:
-        """Return a lower bound on log p(x) in nats, [N]: importance-weighted (Burda et al. 2016, equation 8).
+        """Return log p(x) in nats, [N], if the model is `exact`; else a lower bound on it.
+
+        The bound is importance-weighted (Burda et al. 2016, equation 8).
 
         An evaluation has its k in metrics.json as `importance_samples`, and the study its decoded_at_once as
         metric.bound.decoded_at_once; the folder of a model has neither. With the same, which are the defaults
@@ -130,7 +156,7 @@ class TrainedModel:
 
         Args:
             images: levels [N, C, H, W].
-            samples: k; the bound rises with it to log p(x).
+            samples: k; the bound rises with it to log p(x). An exact model reads none of the last three.
             seed: of the draws; None: that of the training, as in every evaluation.
             decoded_at_once: images decoded together: memory, speed, and which noise an image gets.
 
@@ -144,9 +170,7 @@ class TrainedModel:
         noise = generator(seed, "metric", "bound", device=self.device)
         with _exactly():
             bounds = [
-                importance_weighted(
-                    self.vae, batch, self.vae.posterior(batch), [samples], noise, decoded_at_once
-                ).log_mean_weight[0]
+                scored(self.model, batch, samples, noise, decoded_at_once).log_mean_weight[0]
                 for batch in _in_turn("scoring", levels, max(1, decoded_at_once // samples))
             ]
         return _like(images, torch.cat(bounds))

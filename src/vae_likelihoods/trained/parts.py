@@ -9,18 +9,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from vae_likelihoods.errors import SettingError, require
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.laws.base import Law
-from vae_likelihoods.models.vae import VAE
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.networks.base import Networks
 
 _PACKAGE = "vae_likelihoods"
 _NAME = re.compile(r"[a-z]\w*(\.[a-z]\w*)*\.[A-Za-z]\w*", re.ASCII)
-GROUPS: dict[str, type] = {"likelihood": Likelihood, "model": VAE, "network": Networks}
+GROUPS: dict[str, type] = {"likelihood": Likelihood, "model": Model, "network": Networks}
 _LARGEST = 2**40  # a whole number that a part may be given
 _ROOMS = {"likelihood": "likelihoods", "model": "models", "network": "networks", "law": "likelihoods.laws"}
 
@@ -30,22 +30,27 @@ def require_registered(group: str, node: Any) -> None:
 
     Args:
         group: ``likelihood``, ``model`` or ``network``.
-        node: the part: `_target_`, and numbers, texts and lists of them; a likelihood may have a law.
+        node: the part: `_target_`, and numbers, texts and lists of them; a likelihood may have a law, and a
+            base, which is a likelihood with a law at most.
 
     Raises:
         SettingError: names the key, and says what to do if the folder is trusted.
     """
-    require(isinstance(node, Mapping) and "_target_" in node, group, node, "names no class")
-    _require_defined(group, f"{group}._target_", node["_target_"])
+    _require_part(group, group, node, ("law", "base") if group == "likelihood" else ())
+
+
+def _require_part(group: str, path: str, node: Any, parts: Collection[str], partial: bool = False) -> None:
+    """Refuse a part, and the parts that it has at the keys `parts`; it has none at others."""
+    require(isinstance(node, Mapping) and "_target_" in node, path, node, "names no class")
+    _require_defined(group, f"{path}._target_", node["_target_"])
     for key, value in node.items():
-        path = f"{group}.{key}"
-        if key == "law" and group == "likelihood":
-            require(isinstance(value, Mapping) and "_target_" in value, path, value, "names no class")
-            _require_defined("law", f"{path}._target_", value["_target_"])
-            for own, number in value.items():
-                _require_plain(f"{path}.{own}", own, number)
-        else:
-            _require_plain(path, key, value)
+        place = f"{path}.{key}"
+        if key in parts and key == "law":
+            _require_part("law", place, value, ())
+        elif key in parts:
+            _require_part("likelihood", place, value, ("law",), partial=True)
+        elif not (partial and key == "_partial_" and value is True):
+            _require_plain(place, key, value)
 
 
 def _require_defined(group: str, path: str, target: Any) -> None:

@@ -18,6 +18,7 @@ class TrainingSettings(Section):
     """The settings of training; conf/training/default.yaml explains each field."""
 
     epochs: Count
+    images: Count | None
     batch_size: Count
     evaluation_batch_size: Count
     schedule: Literal["constant", "cosine", "stages"]

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vae_likelihoods.models.blocks import encoded, images_decoded_at_once
-from vae_likelihoods.models.vae import VAE, reparameterised
+from vae_likelihoods.models.base import Model
 from vae_likelihoods.objectives.base import Objective
 from vae_likelihoods.precision import precise
 from vae_likelihoods.seeding import generator
@@ -67,9 +66,9 @@ class Trainer:
     """Fits a model to the levels of a train split and scores it on a validation split.
 
     Args:
-        model: the VAE, on its device.
+        model: on its device.
         objective: the loss.
-        optimizer: built on the model's parameters.
+        optimizer: built on the model's parameters; None: the model fits itself, one pass an epoch.
         settings: how long and how to train.
         train: returns the levels [N, C, H, W] of the train split (uint8, on the model's device) for an epoch;
             they are the same in every epoch unless pixels are drawn anew.
@@ -79,9 +78,9 @@ class Trainer:
 
     def __init__(
         self,
-        model: VAE,
+        model: Model,
         objective: Objective,
-        optimizer: Optimizer,
+        optimizer: Optimizer | None,
         settings: TrainingSettings,
         train: Callable[[int], Tensor],
         validation: Tensor,
@@ -95,15 +94,16 @@ class Trainer:
         model.require_levels(validation)
         self.best_elbo, self.best_epoch = -math.inf, 0
         self.kept_weights = copy.deepcopy(model.state_dict())  # see `TrainingSettings.keep`
+        self.settled = False  # whether another pass of a model that fits itself would change nothing
         self.images_seen, self.seconds = 0, 0.0  # in the last epoch: a timing, not a result
-        self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._base_rates = [] if optimizer is None else [group["lr"] for group in optimizer.param_groups]
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs ran, or validation stopped improving."""
+        """Whether all epochs ran, validation stopped improving, or a model that fits itself has settled."""
         patience = self.settings.patience
         stopped = patience is not None and self.epoch - self.best_epoch >= patience
-        return self.epoch >= self.settings.epochs or (self.epoch > 0 and stopped)
+        return self.settled or self.epoch >= self.settings.epochs or (self.epoch > 0 and stopped)
 
     def epochs(self) -> Iterator[EpochRecord]:
         """Continue training; yield a record after each epoch, until `finished`.
@@ -114,7 +114,9 @@ class Trainer:
         while not self.finished:
             self.epoch += 1
             start = time.perf_counter()
-            means, learning_rate = self._train_epoch()
+            means, learning_rate = (
+                self._pass() if self.optimizer is None else self._train_epoch(self.optimizer)
+            )
             distortion, kl = self._validate()
             self._keep_weights(distortion, kl)
             self.seconds = time.perf_counter() - start
@@ -149,14 +151,27 @@ class Trainer:
             val_rate=kl,
             val_bits_per_dim=bits_per_dim(distortion + kl, self.validation[0].numel()),
             best_epoch=self.best_epoch,
-            shared=self.model.likelihood.summary(),
+            shared=self.model.summary(),
         )
 
-    def _train_epoch(self) -> tuple[list[float], float]:
-        """Train for one epoch; return the means of loss, distortion and rate, and the last learning rate."""
+    def _images(self) -> Tensor:
+        """Return the images of the epoch, which may be its own."""
         levels = self.train(self.epoch)
-        self.model.require_levels(levels)  # an epoch may have images of its own
+        self.model.require_levels(levels)
         self.images_seen = len(levels)
+        return levels
+
+    @torch.no_grad()
+    def _pass(self) -> tuple[list[float], float]:
+        """Let the model fit itself in one pass; return the means of loss, distortion and rate, and 0."""
+        levels = self._images()
+        self.settled = self.model.fit(levels, self.validation)
+        distortion, rate = self._parts(levels, generator(self.seed, "noise", self.epoch, device=self.device))
+        return [distortion + rate, distortion, rate], 0.0
+
+    def _train_epoch(self, optimizer: Optimizer) -> tuple[list[float], float]:
+        """Train for one epoch; return the means of loss, distortion and rate, and the last learning rate."""
+        levels = self._images()
         order = torch.randperm(len(levels), generator=generator(self.seed, "order", self.epoch))
         batches = order.to(self.device).split(self.settings.batch_size)
         noise = generator(self.seed, "noise", self.epoch, device=self.device)
@@ -164,9 +179,9 @@ class Trainer:
         for index, rows in enumerate(batches):
             step = (self.epoch - 1) * len(batches) + index
             factor = self.settings.learning_rate_factor(step, self.settings.epochs * len(batches))
-            for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
+            for group, base in zip(optimizer.param_groups, self._base_rates, strict=True):
                 group["lr"] = base * factor
-            step_sums.append(self._step(levels.index_select(0, rows), noise) * len(rows))
+            step_sums.append(self._step(optimizer, levels.index_select(0, rows), noise) * len(rows))
         sums = precise(torch.stack(step_sums))  # [steps, 3]
         failed = (~sums[:, 0].isfinite()).nonzero()
         if len(failed) > 0:
@@ -174,16 +189,16 @@ class Trainer:
             where = f"the loss is not finite in epoch {self.epoch}, step {step + 1}"
             raise NonFiniteLossError.at(where, *sums[step, 1:].tolist())
         means: list[float] = (sums.sum(0) / len(levels)).tolist()
-        return means, self.optimizer.param_groups[0]["lr"]
+        return means, optimizer.param_groups[0]["lr"]
 
-    def _step(self, levels: Tensor, noise: torch.Generator) -> Tensor:
+    def _step(self, optimizer: Optimizer, levels: Tensor, noise: torch.Generator) -> Tensor:
         """Take one step; return loss, mean distortion and mean rate as a tensor [3] on the device."""
         means = self._means(levels, noise)
-        self.optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         means[0].backward()
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
+        optimizer.step()
         return means.detach()
 
     def _means(self, levels: Tensor, noise: torch.Generator) -> Tensor:
@@ -195,18 +210,14 @@ class Trainer:
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
         """Return mean distortion and rate of the validation split, with the same noise in every epoch."""
-        noise = generator(self.seed, "validation", device=self.device)
-        distortion, rate = [], []
-        for levels in self.validation.split(self.settings.evaluation_batch_size):
-            with self._autocast():
-                posterior = encoded(self.model, levels)
-            rate.append(self.model.rate_per_latent(posterior).sum(-1))
-            z, at_once = reparameterised(posterior, noise), images_decoded_at_once(self.model)
-            for part, scored in zip(z.split(at_once), levels.split(at_once), strict=True):
-                with self._autocast():
-                    outputs = self.model.decode(part)
-                distortion.append(-self.model.likelihood.log_mass(outputs, scored))
-        return precise(torch.cat(distortion)).mean().item(), precise(torch.cat(rate)).mean().item()
+        return self._parts(self.validation, generator(self.seed, "validation", device=self.device))
+
+    def _parts(self, images: Tensor, noise: torch.Generator) -> tuple[float, float]:
+        """Return mean distortion and rate of images."""
+        batches = images.split(self.settings.evaluation_batch_size)
+        parts = [self.model.parts(levels, noise, self._autocast) for levels in batches]
+        distortion, rate = (precise(torch.cat(each)).mean().item() for each in zip(*parts, strict=True))
+        return distortion, rate
 
     def _autocast(self) -> AbstractContextManager[Any]:
         half = self.settings.precision == "bfloat16"
@@ -220,7 +231,8 @@ class Trainer:
             "best": (self.best_elbo, self.best_epoch),
             "kept": self.kept_weights,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": None if self.optimizer is None else self.optimizer.state_dict(),
+            "settled": self.settled,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -230,4 +242,6 @@ class Trainer:
         self.best_elbo, self.best_epoch = state["best"]
         self.kept_weights = state["kept"]
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.settled = state["settled"]
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(state["optimizer"])

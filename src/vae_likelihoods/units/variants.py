@@ -18,13 +18,18 @@ VARIANT = "variant"
 USUAL = ("likelihood", "latent_dim")
 """The axes of every study, which have columns of their own."""
 
-_REPEATED = "seed"
+_REPEATED, _MODEL = "seed", "model"
+CHOSEN = (_MODEL, *USUAL)
+"""What a race chooses besides what it tunes."""
 
 
 def axes(cells: Sequence[Flat], tuned: Collection[str] = ()) -> list[str]:
     """Return the keys in which `cells` differ, beyond likelihood, latent size, seed and what was tuned.
 
     A value that tuning chose belongs to the likelihood that it was chosen for: it is no axis of the study.
+
+    What models differ in because they are other models is no axis either: that one has a network and another
+    has none. The model itself is one where two models have the same likelihood.
 
     A setting of a part counts only if it differs among cells that have the same part: that a convolutional
     network has channels, and another has none, says no more than that the networks differ.
@@ -36,7 +41,11 @@ def axes(cells: Sequence[Flat], tuned: Collection[str] = ()) -> list[str]:
         ['network']
     """
     keys = dict.fromkeys(key for cell in cells for key in cell)
-    return [key for key in keys if key not in (*USUAL, _REPEATED, *tuned) and _differs(key, cells)]
+    known = {_MODEL, *USUAL, _REPEATED, *tuned}
+    of_models = _grouped(cells, _MODEL)
+    found = [key for key in keys if key not in known and any(_differs(key, own) for own in of_models)]
+    twice = any(_differs(_MODEL, own) for own in _grouped(cells, USUAL[0]))
+    return [_MODEL, *found] if twice else found
 
 
 def variant(cell: Flat, keys: Sequence[str]) -> str:
@@ -57,6 +66,14 @@ def text(value: Any) -> str:
         ('[64,64]', 'null', '0.001', 'cosine')
     """
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _grouped(cells: Sequence[Flat], key: str) -> list[list[Flat]]:
+    """Return the cells, those with the same value of a key together."""
+    groups: dict[str, list[Flat]] = {}
+    for cell in cells:
+        groups.setdefault(text(cell.get(key)), []).append(cell)
+    return list(groups.values())
 
 
 def _differs(key: str, cells: Sequence[Flat]) -> bool:
