@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from sklearn.naive_bayes import CategoricalNB
 
+from conftest import CONF
 from vae_likelihoods.metrics.base import Measured
-from vae_likelihoods.metrics.baselines import Baselines, log_probability, log_shares
+from vae_likelihoods.metrics.baselines import SMOOTHING, Baselines
+from vae_likelihoods.models.independent import Independent
 
 
 def measured(train: torch.Tensor, test: torch.Tensor, levels: int, batch_size: int = 7) -> Measured:
@@ -38,12 +41,15 @@ def test_independent_pixels_are_those_of_scikit_learn(levels: int) -> None:
     assert bits == pytest.approx(np.mean(expected) / 18 / math.log(2))
 
 
-def test_every_pixel_has_a_pmf() -> None:
-    """The probabilities of all images of 2 pixels at 3 levels sum to 1."""
-    train = torch.randint(3, (5, 1, 1, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    images = torch.cartesian_prod(torch.arange(3), torch.arange(3)).view(-1, 1, 1, 2)
-    total = log_probability(log_shares(train, 3, 2), images).exp().sum()
-    torch.testing.assert_close(total, torch.ones((), dtype=torch.float64))
+def test_independent_pixels_are_the_model_of_that_name() -> None:
+    draws = torch.Generator().manual_seed(0)
+    train, test = (torch.randint(3, (n, 1, 2, 2), dtype=torch.uint8, generator=draws) for n in (20, 9))
+    model = Independent((1, 2, 2), 3, OmegaConf.load(CONF / "model" / "independent.yaml").smoothing)
+    model.fit(train, test)
+    expected = -model.double().log_mass(test).numpy()
+    found = measured(train, test, 3).per_image["independent_pixels_nats"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert model.smoothing == SMOOTHING
 
 
 @pytest.mark.parametrize(("levels", "bits"), [(2, 1.0), (256, 8.0), (17, math.log2(17))])
