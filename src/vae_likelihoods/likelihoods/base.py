@@ -95,6 +95,21 @@ class Likelihood(nn.Module, ABC):
         """Return what training maximises, [..., B] in nats; `trained_on` says what it is."""
         return self.log_mass(outputs, k)
 
+    def log_pmf(self, outputs: Tensor) -> Tensor:
+        """Return log P(k) of every level, [..., K, C, H, W]; for channels that factorise."""
+        k = torch.arange(self.levels, device=outputs.device).view(-1, 1, 1, 1)
+        return self.pixel_log_mass(outputs.unsqueeze(-4), k)
+
+    def outputs_of(self, shares: Tensor) -> Tensor | None:
+        """Return the outputs [..., P*C, H, W] with the largest expected log-mass; None: no closed form.
+
+        They are finite, and so is the log-mass of every level.
+
+        Args:
+            shares: the pmfs that it is expected under, one a pixel and channel, [..., K, C, H, W].
+        """
+        return None
+
     def mean(self, outputs: Tensor) -> Tensor:
         """Return E[k] / (K-1) under the pmf, [..., B, C, H, W] in [0, 1]."""
         parameters = self._parameters_of(outputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from vae_likelihoods.likelihoods.base import Likelihood, UnsupportedLevels
 from vae_likelihoods.likelihoods.tensors import uniform_like
@@ -33,6 +34,11 @@ class Bernoulli(Likelihood):
     def outputs_for(self, mean: Tensor) -> Tensor:
         """Return the outputs [C, H, W] of pixels that are on with probability `mean`: its logit."""
         return mean.logit()
+
+    @override
+    def outputs_of(self, shares: Tensor) -> Tensor:
+        """Return the logit of the share of level 1."""
+        return shares.select(-4, 1).logit(eps=torch.finfo(shares.dtype).eps)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Return sigmoid(eta)."""

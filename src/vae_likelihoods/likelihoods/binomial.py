@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from vae_likelihoods.likelihoods.base import Likelihood
 from vae_likelihoods.likelihoods.numerics import log_binomial_at_mode
@@ -37,6 +38,13 @@ class Binomial(Likelihood):
         (eta,) = outputs.unbind(-4)
         divergence = differentiable(_BinomialDivergence, eta, k.to(eta.dtype), self.levels - 1)
         return look_up(self.at_mode, k) - divergence
+
+    @override
+    def outputs_of(self, shares: Tensor) -> Tensor:
+        """Return the logit of the mean of k / n."""
+        points = self._points(torch.arange(self.levels, dtype=shares.dtype, device=shares.device))
+        mean = torch.einsum("k,...kchw->...chw", points, shares)
+        return mean.logit(eps=torch.finfo(mean.dtype).eps)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Return sigmoid(eta)."""

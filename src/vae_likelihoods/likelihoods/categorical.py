@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from vae_likelihoods.errors import require_count
 from vae_likelihoods.likelihoods.base import Likelihood
@@ -39,6 +40,20 @@ class Categorical(Likelihood):
             k = k.long().expand(outputs[..., 0, :, :, :].shape)
             return outputs.log_softmax(-4).gather(-4, k.unsqueeze(-4)).squeeze(-4)
         return log_mixture_of_rows(outputs, self._log_rows(), k)
+
+    @override
+    def log_pmf(self, outputs: Tensor) -> Tensor:
+        """Return log P(k) of every level, [..., K, C, H, W]."""
+        if self.table is not None:
+            return super().log_pmf(outputs)
+        return self._parameters_of(outputs).log_softmax(-4)  # all levels at once
+
+    @override
+    def outputs_of(self, shares: Tensor) -> Tensor | None:
+        """Return the logarithms of the shares; None if the pmf is a mixture of rows of the table."""
+        if self.table is not None:
+            return None
+        return shares.clamp_min(torch.finfo(shares.dtype).eps).log().flatten(-4, -3)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Return sum_j w_j E_j[k] / (K-1)."""
