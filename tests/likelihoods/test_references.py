@@ -75,6 +75,14 @@ def components(likelihood: Any, outputs: Tensor) -> list[Array]:
     return [special.softmax(logits, axis=-1), means, scales]
 
 
+def spikes_and_components(likelihood: Any, outputs: Tensor) -> list[Array]:
+    of_base, logits = likelihood._split(outputs)
+    base = likelihood.base
+    spikes = logits.double().numpy().reshape(-1, 2) + likelihood.offset
+    weights = special.softmax(np.column_stack([spikes, np.zeros(len(spikes))]), axis=1)
+    return [weights, np.full(1, likelihood.levels), *components(base, base._parameters_of(of_base))]
+
+
 def weights_and_table(likelihood: Any, outputs: Tensor) -> list[Array]:
     weights = special.softmax(outputs.double().numpy().reshape(len(outputs), -1), axis=1)
     if likelihood.table is None:
@@ -212,6 +220,23 @@ class Table:
         return np.log(self.probabilities[:, k])
 
 
+@dataclass
+class Inflated:
+    """`law` over levels, its tails in the end bins, with spikes at both ends."""
+
+    weights: Array  # [N, 3], the last of the law
+    levels: int
+    law: Any
+
+    def logpmf(self, k: Array) -> Array:
+        log_masses, sound = differences(self.law, censored(self.levels))
+        assert sound.all()
+        masses = self.weights[:, 2:] * np.exp(log_masses)
+        masses[:, 0] += self.weights[:, 0]
+        masses[:, -1] += self.weights[:, 1]
+        return np.log(masses[:, k])
+
+
 def falling_from_an_end(eta: Array) -> Mirrored:
     """p(x) proportional to exp(eta x); scipy has only falling slopes, and none of 0."""
     steep = np.maximum(np.abs(eta), 1e-6)
@@ -325,6 +350,10 @@ class Reference:
     blur_bins: float = 0.0  # how far from its point a density is taken
 
 
+def logistic_mixture(weights: Array, mean: Array, scale: Array) -> Mixture:
+    return Mixture(weights, stats.logistic(mean, scale))
+
+
 def mixture_of(law: Any, mass: Callable[..., mpf]) -> Reference:
     return Reference(
         components,
@@ -376,6 +405,10 @@ REFERENCES = {
     "gaussian": GAUSSIAN,
     "gaussian_learned": GAUSSIAN,
     "gaussian_per_pixel": GAUSSIAN,
+    "inflated": Reference(
+        spikes_and_components,
+        lambda weights, levels, *parts: Inflated(weights, int(levels[0]), logistic_mixture(*parts)),
+    ),
     "kumaraswamy": Reference(shapes, Kumaraswamy, unit, kumaraswamy, centres),
     "laplace": Reference(mean_and_scale, stats.laplace, censored, laplace),
     "logistic": Reference(mean_and_scale, stats.logistic, censored, logistic),
@@ -455,6 +488,10 @@ def outputs_at(name: str, likelihood: Likelihood, numbers: Sequence[float]) -> T
     rows = torch.randn(len(numbers), count, generator=generator(0, "outputs"))
     if name == "categorical":
         rows *= column
+    elif name == "inflated":  # a moderate base, and spikes from none to nearly all
+        rows = rows.repeat(len(numbers), 1)
+        rows[:, :-2] *= 0.3
+        rows[:, -2:] = torch.tensor(list(itertools.product(numbers, numbers)))
     elif is_mixture(name):
         rows[:, count // 3 : 2 * count // 3] *= 0.1
         rows[:, count // 3 : 2 * count // 3] += column
