@@ -199,7 +199,8 @@ def test_the_table_of_cells_has_a_column_for_each_header_and_every_declaration_i
     headers = re.findall(r"<button type=\"button\">(.*?)</button>", table_of_cells(root))
     assert headers == [
         "cell", "latents", "seed", "bits/dim", "± images", "NLL", "ELBO", "rate", "distortion", "k", "ESS",
-        "active", "squared error", "trained on", "parameters", "multiply-adds", "epochs",
+        "active", "squared error", "trained on", "score", "parameters", "multiply-adds",
+        "multiply-adds to draw", "epochs",
     ]  # fmt: skip
     html = (root / "reports" / "index.html").read_text(encoding="utf-8")
     metrics = json.loads((root / "evaluations/grey/gaussian-2-0/metrics.json").read_text())

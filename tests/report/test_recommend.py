@@ -234,10 +234,14 @@ def test_what_annealing_finds_beyond_the_bound_is_said(root, study):
     assert "in nats an image, annealing finds 2.3 for `a` with 8 latents" in text
 
 
-def test_a_number_that_the_model_does_not_have_is_a_dash(root, study):
-    study.save(root, study.record("trio", "a", 8, 0, 1.0, effective_sample_size=None))
+def test_a_number_that_a_model_does_not_have_is_a_dash_and_one_that_none_has_no_column(root, study):
+    for name in "ab":
+        study.save(root, study.record("trio", name, 8, 0, 1.0, effective_sample_size=None))
+    assert "ESS" not in recommend.recommend(of(root)).table.header
+    study.save(root, study.record("trio", "b", 8, 0, 1.1))
     advice = recommend.recommend(of(root))
-    assert advice.table.rows[0][8] == "–"
+    column = advice.table.header.index("ESS")
+    assert [row[column] for row in advice.table.rows] == ["–", "11.2"]
     assert "nan" not in advice.paragraph
 
 

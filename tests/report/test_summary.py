@@ -15,10 +15,11 @@ from vae_likelihoods.report.records import METRICS, PER_IMAGE, PICTURES
 from vae_likelihoods.units.quantity import Quantity
 
 COLUMNS = [
-    "study", "cell", "dataset", "levels", "dimensions", "likelihood", "latent_dim", "seed",
+    "study", "cell", "dataset", "levels", "dimensions", "model", "likelihood", "latent_dim", "seed",
     "bits_per_dim", "bits_per_dim_se", "nll_nats", "elbo_nats", "rate_nats", "distortion_nats",
     "importance_samples", "effective_sample_size", "active_units", "squared_error",
-    "trained_on", "parameters", "multiply_adds", "epochs", "scale", "split",
+    "trained_on", "score_is", "parameters", "multiply_adds", "multiply_adds_to_draw", "epochs",
+    "scale", "split",
 ]  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def test_plots_hold_one_row_a_setting(recommendations, tmp_path):
     tables.write_plots(recommendations, tmp_path / "plots")
     rows = pd.read_csv(tmp_path / "plots/bits_per_dim.csv")
     assert list(rows.columns) == [
-        "study", "likelihood", "latent_dim", "bits_per_dim", "standard_error",
+        "study", "likelihood", "latent_dim", "bits_per_dim", "standard_error", "score",
         "behind", "behind_low", "behind_high", "best_share", "beats_baselines", "unit",
     ]  # fmt: skip
     assert set(rows["unit"]) == {UNIT}

@@ -33,7 +33,8 @@ every_report = pytest.mark.parametrize("reports", REPORTS, ids=lambda path: path
 
 EXACT = [
     "dataset", "levels", "likelihood", "latent_dim", "seed", "importance_samples", "trained_on", "parameters",
-    "multiply_adds", "scale", "split", "dimensions", "warmup_share",
+    "multiply_adds", "multiply_adds_to_draw", "model", "score_is", "scale", "split", "dimensions",
+    "warmup_share",
 ]  # fmt: skip
 CLOSE = [
     "bits_per_dim", "nll_nats", "elbo_nats", "rate_nats", "distortion_nats", "bits_per_dim_se",

@@ -38,10 +38,16 @@ def ticks(domain: Sequence[float], log: bool, grid: bool = True) -> alt.Axis:
     return alt.Axis(values=few if len(few) > 2 else inside, format=",~r", grid=grid)
 
 
-def latent_axis(sizes: pd.Series) -> alt.X:
-    """Return the axis of latent sizes: logarithmic, a tick at each size."""
+def latent_axis(sizes: pd.Series, left: float = 0.0) -> alt.X:
+    """Return the axis of latent sizes: logarithmic, a tick at each size.
+
+    Args:
+        sizes: at least 1.
+        left: the share of the width that stays free before the smallest size, or a little if that is more.
+    """
     values = sorted({int(size) for size in sizes})
-    ends = alt.Scale(type="log", base=2, domain=[values[0] / 1.25, values[-1] * 1.25], nice=False)
+    room = max(1.25, (1.25 * values[-1] / values[0]) ** (left / (1 - left)))
+    ends = alt.Scale(type="log", base=2, domain=[values[0] / room, values[-1] * 1.25], nice=False)
     axis = alt.Axis(values=values, format="d", grid=False, labelFlush=False)
     return alt.X("latent_dim:Q", title="latent size", scale=ends, axis=axis)
 

@@ -53,12 +53,14 @@ def root_of(name: str) -> Path:
 def _card(answer: ranking.Answer, cell: str, tuned: tuning.Tuning | None) -> str:
     """Return the model card of a study's best cell."""
     second, decimals = answer.runner_up, answer.decimals
+    score = prose.score_of_best(answer)
+    kind = "exact" if answer.best.exact else "a bound: the model may be better"
     lines = [
         f"# {answer.study}/{cell}",
         "",
-        f"* What it is: a variational autoencoder, {answer.best.name.in_words}.",
+        f"* What it is: {_kind(answer.best)}.",
         f"* Trained on: the train split of {answer.dataset} at {answer.levels} levels.",
-        f"* Score: {prose.score_of_best(answer)}, on {answer.images:,} test images (lower is better).",
+        f"* Score: {score}, on {answer.images:,} test images (lower is better; {kind}).",
     ]
     if second is not None:
         lines.append(
@@ -72,3 +74,10 @@ def _card(answer: ranking.Answer, cell: str, tuned: tuning.Tuning | None) -> str
         "refused, or scored as unlikely.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _kind(setting: ranking.Setting) -> str:
+    """Return what a model is: what it has latents for, or what it gives without."""
+    if setting.latent_dim:
+        return f"a variational autoencoder, {setting.name.in_words}"
+    return f"`{setting.likelihood}`, a model that gives p(x) without latents"

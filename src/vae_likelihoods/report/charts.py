@@ -21,6 +21,7 @@ VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 _SCREEN = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _PRINT = "Arial, 'Liberation Sans', Helvetica, sans-serif"
 _HEIGHT = 320  # pixels
+_NAMES = 0.25  # of the width: room for the names of models that have no latent size
 _LINE = ["likelihood", "family"]  # a line joins the latent sizes of a likelihood and variant
 _SHOWN = "focus == '' || datum.likelihood == focus"
 
@@ -34,7 +35,9 @@ def bits_against_latents(
 ) -> alt.LayerChart:
     """Bits per dimension against latent size: a point for each seed, a line through the means.
 
-    Dashed lines are the scores of models without latents; a linear axis leaves out those beyond its ends.
+    Dashed lines across the chart are the scores of models without latents, means over seeds, and those of
+    baselines; a linear axis leaves out baselines beyond its ends. If no model has latents, there is no axis
+    of their sizes.
 
     Args:
         cells: rows of one study.
@@ -46,25 +49,18 @@ def bits_against_latents(
     table = _rows(cells, ["cell", "likelihood", "latent_dim", "seed", "bits_per_dim"])
     by = [*_LINE, "latent_dim"]
     means = table.groupby(by, as_index=False, sort=False)[["bits_per_dim"]].mean()
+    means, across = means[means["latent_dim"] > 0], means[means["latent_dim"] == 0]
     levels = pd.Series(baselines or {}, dtype=float)
     domain = axes.domain_of(pd.concat([table["bits_per_dim"], levels]) if log else table["bits_per_dim"], log)
-    y = alt.Y(
-        "bits_per_dim:Q",
-        title="bits per dimension",
-        scale=axes.scale(domain, log),
-        axis=axes.ticks(domain, log),
-    )
-    x = axes.latent_axis(table["latent_dim"])
-    line = alt.Chart(means).mark_line(strokeWidth=2).encode(x, y, **_look(marks, shape=False))
-    tips = ["cell", "likelihood", "latent_dim", "seed", alt.Tooltip("bits_per_dim:Q", format=".4f")]
-    dots = alt.Chart(table).mark_point(filled=True, size=55).encode(x, y, tooltip=tips, **_look(marks))
-    inside = levels[levels.between(domain[0], domain[1])]
-    layers = [
-        *_references(inside, y),
-        line,
-        dots,
-        *([_line_ends(means, marks, domain, log)] if labels else []),
-    ]
+    left = 0.0 if across.empty else _NAMES
+    layers = _across(across, levels[levels.between(domain[0], domain[1])], marks, domain, log)
+    if not means.empty:
+        x, y = axes.latent_axis(means["latent_dim"], left), _bits(domain, log)
+        line = alt.Chart(means).mark_line(strokeWidth=2).encode(x, y, **_look(marks, shape=False))
+        tips = ["cell", "likelihood", "latent_dim", "seed", alt.Tooltip("bits_per_dim:Q", format=".4f")]
+        sized = table[table["latent_dim"] > 0]
+        dots = alt.Chart(sized).mark_point(filled=True, size=55).encode(x, y, tooltip=tips, **_look(marks))
+        layers += [line, dots, *([_line_ends(means, x, marks, domain, log)] if labels else [])]
     return _finish(layers)
 
 
@@ -74,7 +70,8 @@ def rate_against_distortion(
     """Rate-distortion plane (Alemi et al. 2018, Fixing a Broken ELBO): the two parts of each cell's ELBO.
 
     A line joins the means over seeds from the smallest to the largest latent size. Grey diagonals join points
-    of equal ELBO = -(rate + distortion); they are left out when distortion is logarithmic.
+    of equal ELBO = -(rate + distortion); they are left out when distortion is logarithmic. Cells without a
+    rate have no place.
     """
     columns = ["cell", "likelihood", "latent_dim", "rate_nats", "distortion_nats", "elbo_nats"]
     table = _rows(cells, columns).dropna(subset=["rate_nats", "distortion_nats"])
@@ -173,17 +170,13 @@ def _look(marks: Mapping[str, Mark], shape: bool = True) -> dict[str, Any]:
 
 
 def _line_ends(
-    means: pd.DataFrame, marks: Mapping[str, Mark], domain: Sequence[float], log: bool
+    means: pd.DataFrame, x: alt.X, marks: Mapping[str, Mark], domain: Sequence[float], log: bool
 ) -> alt.Chart:
     """Write the names to the right of the lines, moved apart where they would overlap."""
-    last = means.loc[means.groupby("family", sort=False)["latent_dim"].idxmax()].sort_values("bits_per_dim")
-    turn, back = (math.log, math.exp) if log else (float, float)
-    low, high = turn(domain[0]), turn(domain[1])
-    places = axes.spread_apart([(turn(v) - low) / (high - low) for v in last["bits_per_dim"]], gap=14 / 300)
-    ends = last.assign(place=[back(low + place * (high - low)) for place in places])
-    text = alt.Chart(ends).mark_text(align="left", dx=10, fontSize=11.5, clip=False)
+    last = means.loc[means.groupby("family", sort=False)["latent_dim"].idxmax()]
+    text = alt.Chart(_placed(last, domain, log)).mark_text(align="left", dx=10, fontSize=11.5, clip=False)
     labels: alt.Chart = text.encode(
-        axes.latent_axis(means["latent_dim"]),
+        x,
         alt.Y("place:Q", scale=axes.scale(domain, log)),
         text="family:N",
         color=_look(marks, shape=False)["color"],
@@ -191,15 +184,57 @@ def _line_ends(
     return labels
 
 
-def _references(levels: pd.Series, y: alt.Y) -> list[alt.Chart]:
-    """Return dashed lines across the chart, each with its name at the left end."""
-    if levels.empty:
+def _across(
+    models: pd.DataFrame, baselines: pd.Series, marks: Mapping[str, Mark], domain: Sequence[float], log: bool
+) -> list[alt.Chart]:
+    """Return dashed lines across the chart, each with its name at the left end.
+
+    Args:
+        models: without latents, the means of each family.
+        baselines: bits per dimension by name.
+        marks: colour and shape of each likelihood.
+        domain: the ends of the axis of bits.
+        log: whether it is logarithmic.
+    """
+    columns = [*_LINE, "bits_per_dim"]
+    rows = [("", name, bits) for name, bits in baselines.items()]
+    rows += models[columns].itertuples(index=False, name=None)
+    if not rows:
         return []
-    table = pd.DataFrame({"baseline": levels.index, "bits_per_dim": levels.to_numpy()})
-    rule = alt.Chart(table).mark_rule(color="var(--muted)", strokeDash=[6, 4])
-    name = alt.Chart(table).mark_text(align="left", dx=4, dy=-5, fontSize=10, color="var(--muted)")
-    tip = ["baseline", alt.Tooltip("bits_per_dim:Q", format=".4f")]
-    return [rule.encode(y=y, tooltip=tip), name.encode(y=y, x=alt.value(0), text="baseline:N")]
+    table = _placed(pd.DataFrame(rows, columns=columns), domain, log)
+    own = table["likelihood"] != ""
+    parts = (
+        (table[~own], {"color": alt.value("var(--muted)")}),
+        (table[own], _look(marks, shape=False)),
+    )
+    tip = [alt.Tooltip("family:N", title="score of"), alt.Tooltip("bits_per_dim:Q", format=".4f")]
+    place = alt.Y("place:Q", scale=axes.scale(domain, log))
+    rules, halos, names = [], [], []
+    for part, look in parts:
+        if len(part):
+            rule = alt.Chart(part).mark_rule(strokeDash=[6, 4], strokeWidth=1.5)
+            rules.append(rule.encode(y=_bits(domain, log), tooltip=tip, **look))
+            text = alt.Chart(part).encode(y=place, x=alt.value(0), text="family:N")
+            name: dict[str, Any] = {"align": "left", "dx": 4, "dy": -6, "fontSize": 10}
+            halos.append(text.mark_text(**name, stroke="var(--paper)", strokeWidth=4))
+            names.append(text.mark_text(**name).encode(**look))
+    return [*rules, *halos, *names]
+
+
+def _bits(domain: Sequence[float], log: bool) -> alt.Y:
+    """Return the axis of bits per dimension."""
+    scale, axis = axes.scale(domain, log), axes.ticks(domain, log)
+    return alt.Y("bits_per_dim:Q", title="bits per dimension", scale=scale, axis=axis)
+
+
+def _placed(names: pd.DataFrame, domain: Sequence[float], log: bool) -> pd.DataFrame:
+    """Return names with their bits per dimension, and a `place` for each so that they do not overlap."""
+    ordered = names.sort_values("bits_per_dim", kind="stable")
+    turn, back = (math.log, math.exp) if log else (float, float)
+    low, high = turn(domain[0]), turn(domain[1])
+    shares = [(turn(value) - low) / (high - low) for value in ordered["bits_per_dim"]]
+    places = axes.spread_apart(shares, gap=14 / 300)
+    return ordered.assign(place=[back(low + place * (high - low)) for place in places])
 
 
 def _diagonals(across: Sequence[float], up: Sequence[float]) -> list[alt.Chart]:

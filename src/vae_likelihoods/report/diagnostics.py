@@ -43,6 +43,7 @@ class Thresholds:
         rise_share: by which share of the score the validation score may end above its best value.
         one_image_share: the largest share of the score's variance that one image may have.
         interval_nats: the widest interval that still confirms a bound.
+        rounding: the share of a score by which equal ones may differ.
     """
 
     errors: float = 3.0
@@ -56,6 +57,7 @@ class Thresholds:
     rise_share: float = 0.1
     one_image_share: float = 1 / 3
     interval_nats: float = 0.5
+    rounding: float = 1e-6
 
 
 class Numbers:
@@ -180,10 +182,10 @@ BASELINES = {
 
 
 def worse_than_baseline(numbers: Numbers) -> Finding | None:
-    """A model without latents, which is not trained, scores as well or better."""
-    score = "bits_per_dim"
+    """A model without latents, which is not trained, scores better; such a model itself is no worse."""
+    score, least = "bits_per_dim", 1 + numbers.thresholds.rounding
     better = [name for name in BASELINES if numbers.have(score, name)]
-    better = [name for name in better if numbers.measured[score] >= numbers.measured[name]]
+    better = [name for name in better if numbers.measured[score] > least * numbers.measured[name]]
     if not better:
         return None
     costs = " and ".join(f"{BASELINES[name]} {numbers.measured[name]:.3f}" for name in better)

@@ -20,11 +20,11 @@ from PIL import Image
 from vae_likelihoods import palette
 from vae_likelihoods.report import charts, ranking, summary, tuning
 from vae_likelihoods.report.recommend import Recommendation, Table
-from vae_likelihoods.report.records import PICTURES
+from vae_likelihoods.report.records import BITS_SCORE, PICTURES
 from vae_likelihoods.report.resampling import REPLICATES
 from vae_likelihoods.report.scores import Name
 from vae_likelihoods.report.stability import Agreement
-from vae_likelihoods.report.words import within
+from vae_likelihoods.report.words import latents, signed, within
 
 _NAMED = 3  # number of pairs that the page names; plots/stability.csv names all
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -68,7 +68,7 @@ def render(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["code"] = _code
-    environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
+    environment.filters["breakable"] = _breakable
     page = environment.get_template("page.html.j2").render(
         studies=[_study(each, cells, evaluations, marks) for each in recommendations],
         declarations=summary.declared(cells).values(),
@@ -80,6 +80,10 @@ def render(
         tuning_note=tuning.NOTE,
         replicates=REPLICATES,
         samples=sorted({each.answer.unit.importance_samples for each in recommendations} - {None}),
+        title=_title(recommendations),
+        sizes={setting.latent_dim for each in recommendations for setting in each.answer.settings},
+        latents=latents,
+        signed=signed,
     )
     return page.rstrip() + "\n"
 
@@ -87,7 +91,10 @@ def render(
 def show_charts(
     answer: ranking.Answer, cells: pd.DataFrame, marks: Mapping[str, palette.Mark]
 ) -> list[Chart]:
-    """Return the charts of one study: the best likelihoods close up, then all if there are more."""
+    """Return the charts of one study: the best likelihoods close up, then all if there are more.
+
+    There is no plane of rate and distortion where no model has a rate.
+    """
     close = ranking.contenders(answer)
     near = cells[cells["likelihood"].isin(close)]
     all_close = len(close) == len(answer.per_likelihood)
@@ -96,11 +103,12 @@ def show_charts(
     bits = partial(charts.bits_against_latents, baselines=answer.baseline_scores)
     drawn = [
         (f"{kind}-{view}", title + names[view], draw(rows, marks, log=log))
-        for kind, title, draw in (
-            ("bits", "Bits per dimension", bits),
-            ("plane", "Rate and distortion", charts.rate_against_distortion),
+        for kind, title, draw, needed in (
+            ("bits", "Bits per dimension", bits, BITS_SCORE),
+            ("plane", "Rate and distortion", charts.rate_against_distortion, "rate_nats"),
         )
         for view, rows, log in views
+        if needed in rows and rows[needed].notna().any()
     ]
     return [
         Chart(f"{slug(answer.study)}-{name}", title, _alt(title, answer), _json(charts.specification(chart)))
@@ -131,12 +139,19 @@ def _study(
         "marks": {name: marks[name] for name in names},
         "close": ranking.contenders(answer),
         "charts": show_charts(answer, cells, marks),
-        "sizes": sorted({setting.latent_dim for setting in answer.settings}),
+        "sizes": sorted({setting.latent_dim for setting in answer.settings} - {0}) or [0],
+        "direct": any(not setting.latent_dim for setting in answer.settings),
+        "plane": "rate_nats" in cells and bool(cells["rate_nats"].notna().any()),
         "pictures": _pictures(answer, cells, evaluations / answer.study),
-        "rows": cells.to_dict("records"),
+        "rows": [row | {"latent_dim": row["latent_dim"] or None} for row in cells.to_dict("records")],
         "columns": [each for each in summary.declared(cells).values() if each.header],
         "missing": summary.missing(cells),
     }
+
+
+def _title(recommendations: Sequence[Recommendation]) -> str:
+    models = any(each.answer.noun == "model" for each in recommendations)
+    return "Which model, and how many latents?" if models else "Which likelihood, and how many latents?"
 
 
 def _stability(agreements: Sequence[Agreement]) -> Table:
@@ -187,6 +202,11 @@ def _alt(title: str, answer: ranking.Answer) -> str:
     score = f"{best.bits_per_dim:.{answer.decimals}f} bits per dimension"
     lowest = f"{best.name.in_words.replace('`', '')}, {score}"
     return f"{title}, study {answer.study}. Best: {lowest}. The table below has every number."
+
+
+def _breakable(name: str) -> Markup:
+    """Escape a name, which may be broken after each of its words."""
+    return Markup(re.sub(r"([-_])", r"\1<wbr>", str(escape(name))))
 
 
 def _code(text: str) -> Markup:

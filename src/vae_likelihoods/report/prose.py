@@ -18,6 +18,7 @@ def sentences(answer: Answer) -> list[str]:
         *_baselines(answer),
         *_certainty(answer),
         *_rivals(answer),
+        *_kinds(answer),
         *_sizes(answer),
         *_variants(answer),
     ]
@@ -60,18 +61,36 @@ def score_of_best(answer: Answer) -> str:
 def _rivals(answer: Answer) -> list[str]:
     ties, second = answer.ties, answer.runner_up
     if second is None:
-        return ["No other likelihood was tried."]
-    texts = []
-    if second.interval is None:
-        scored = f"{_score(answer, second)}, {_more(answer, second)}"
-        texts = [f"The runner-up is {second.name.in_words}: {scored}."]
-    elif not answer.tied(second):
-        more = _more(answer, second).removeprefix("+")
-        texts = [f"The runner-up, {second.name.in_words}, needs {more} more ({_score(answer, second)})."]
+        return [f"No other {answer.noun} was tried."]
+    texts = _behind(answer, "The runner-up", second)
+    first = next((setting for setting in answer.settings if setting.latent_dim), None)
+    if first is not None and not answer.best.latent_dim and not second.latent_dim:
+        texts += _behind(answer, "The best with latents", first)
     if ties:
         names = listed([f"{tie.name.in_words} ({_more(answer, tie)})" for tie in ties])
         texts.append(f"{names} {'is' if len(ties) == 1 else 'are'} indistinguishable from it.")
     return texts
+
+
+def _behind(answer: Answer, what: str, setting: Setting) -> list[str]:
+    """Return how far a setting is behind the best; nothing for a tie."""
+    if setting.interval is None:
+        return [f"{what} is {setting.name.in_words}: {_score(answer, setting)}, {_more(answer, setting)}."]
+    if answer.tied(setting):
+        return []
+    more = _more(answer, setting).removeprefix("+")
+    return [f"{what}, {setting.name.in_words}, needs {more} more ({_score(answer, setting)})."]
+
+
+def _kinds(answer: Answer) -> list[str]:
+    """Return what it means that the best score and the next one are not of one kind."""
+    best, second = answer.best, answer.runner_up
+    if second is None or best.exact == second.exact:
+        return []
+    if best.exact:
+        bound = f"that of {second.name.in_words} is a bound, which may be loose"
+        return [f"Its score is exact, {bound}: that model is not proven worse."]
+    return [f"Its score is a bound, that of {second.name.in_words} is exact: the best may be better still."]
 
 
 def _sizes(answer: Answer) -> list[str]:
@@ -83,7 +102,8 @@ def _sizes(answer: Answer) -> list[str]:
 def _variants(answer: Answer) -> list[str]:
     best, others = answer.best.name, {each: each.name.variant for each in answer.other_variants}
     parts = _against(answer, others, best.variant)
-    return [f"For `{best.likelihood}` with {latents(best.latent_dim)}, {'; '.join(parts)}."] if parts else []
+    size = f" with {latents(best.latent_dim)}" if best.latent_dim else ""
+    return [f"For `{best.likelihood}`{size}, {'; '.join(parts)}."] if parts else []
 
 
 def _against(answer: Answer, others: Mapping[Setting, str], own: str) -> list[str]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from vae_likelihoods.report.comparable import require_comparable
 from vae_likelihoods.report.records import BITS_SCORE, merged, varied
 from vae_likelihoods.report.resampling import Comparisons, Interval, compare
 from vae_likelihoods.report.scores import Evaluated, Name
-from vae_likelihoods.report.seeds import Floats
+from vae_likelihoods.report.seeds import Floats, rounding
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.quantity import NATS, Unit, bits_per_dim
 
@@ -48,6 +48,7 @@ class Setting:
     interval: Interval | None  # of `Answer.behind`, corrected for all comparisons; None from too few images
     p_value: float | None  # of no difference to the best one, corrected in the same way
     best_share: float | None  # the share of bootstrap replicates in which it is the best
+    exact: bool  # whether its score is log p(x) itself; if not, a bound, and the model may be better
 
     @property
     def likelihood(self) -> str:
@@ -56,13 +57,18 @@ class Setting:
 
     @property
     def latent_dim(self) -> int:
-        """Its latent size."""
+        """Its latent size; 0: it has no latents."""
         return self.name.latent_dim
+
+    @property
+    def score_is(self) -> str:
+        """What its score is, in a word."""
+        return scores.EXACT if self.exact else scores.BOUND
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """A model without latents, which is not trained: what a setting has to beat."""
+    """A model without latents, which is not trained: what a setting has to beat. Its score is exact."""
 
     name: str
     bits_per_dim: float
@@ -75,7 +81,7 @@ class Answer:
 
     study: str
     dataset: str
-    unit: Unit
+    unit: Unit  # its k is that of the bounds; without bounds there is none
     images: int  # of the test split
     settings: tuple[Setting, ...]
     varied: tuple[str, ...]  # the keys in which cells differ beyond likelihood, latent size and seed
@@ -88,6 +94,22 @@ class Answer:
     def declarations(self) -> dict[str, Declaration]:
         """The declarations of all values of the cells, by name."""
         return merged(cell.declarations for cell in self.cells)
+
+    @property
+    def noun(self) -> str:
+        """What the names that are compared are names of: likelihoods of one VAE, or models."""
+        several = len({cell.values.get("model") for cell in self.cells}) > 1
+        return "model" if several or not all(s.latent_dim for s in self.settings) else "likelihood"
+
+    @property
+    def any_exact(self) -> bool:
+        """Whether some score is log p(x) itself."""
+        return any(setting.exact for setting in self.settings)
+
+    @property
+    def any_bound(self) -> bool:
+        """Whether some score is a bound."""
+        return not all(setting.exact for setting in self.settings)
 
     @property
     def levels(self) -> int:
@@ -133,6 +155,11 @@ class Answer:
         """All settings that may be the best one: it, and those that are indistinguishable from it."""
         return tuple(s for s in self.settings if self.tied(s))
 
+    def steady(self, setting: Setting) -> bool:
+        """Whether the setting's seeds have one score, as those of a model that has no use for them."""
+        seeds = self.nats[setting.name].mean(1)
+        return bool(len(seeds) > 1 and np.ptp(seeds) <= rounding(seeds))
+
     def variant(self, setting: Setting) -> tuple[str, ...]:
         """Return what a setting has of each of `varied`, as tables print it."""
         cell = next(cell for cell in self.cells if cell.name == setting.name)
@@ -149,10 +176,10 @@ class Answer:
         return setting.interval is not None and setting.interval.low <= 0 and not self._beaten(setting)
 
     def _beaten(self, setting: Setting) -> bool:
-        """Whether a baseline that the best setting beats codes images better than every seed of `setting`."""
+        """Whether a baseline that the best setting beats codes images as well as every seed of `setting`."""
         seeds = self.nats[setting.name].mean(1)
         beaten = [each for each in self.baselines if self.beats(self.best, each)]
-        return any(bool((seeds >= each.nats.mean()).all()) for each in beaten)
+        return any(bool((seeds >= each.nats.mean() - rounding(each.nats)).all()) for each in beaten)
 
     @property
     def baseline_scores(self) -> dict[str, float]:
@@ -160,11 +187,15 @@ class Answer:
         return {each.name: each.bits_per_dim for each in self.baselines}
 
     def beats(self, setting: Setting, baseline: Baseline) -> bool:
-        """Whether a setting's score is lower by more than two standard errors of the paired difference."""
+        """Whether a setting's score is lower by more than two standard errors of the paired difference.
+
+        A model that is the baseline, up to rounding, does not beat it.
+        """
         differences = self.nats[setting.name] - baseline.nats  # [S, N]
         of_images, of_seeds = differences.mean(0), differences.mean(1)
         variance = sum(each.var(ddof=1) / each.size for each in (of_images, of_seeds) if each.size > 1)
-        return bool(differences.mean() + _ERRORS * math.sqrt(variance) < 0)
+        least = rounding(baseline.nats)
+        return bool(differences.mean() + max(least, _ERRORS * math.sqrt(variance)) < 0)
 
     @property
     def unbeaten(self) -> tuple[Baseline, ...]:
@@ -220,12 +251,14 @@ def answer(cells: pd.DataFrame, evaluations: Path) -> Answer:
     nats = scores.by_setting(evaluated)
     compared = compare(list(nats.values()), [name.family for name in nats])
     unit = first["declarations"][BITS_SCORE].unit
+    if all(cell.exact for cell in evaluated):
+        unit = replace(unit, importance_samples=None)  # that of the declaration, which is of bounds too
     return Answer(
         study=str(first["study"]),
         dataset=str(first["dataset"]),
         unit=unit,
         images=len(evaluated[0].per_image),
-        settings=_settings(ordered(cells), compared, list(nats), unit.dimensions),
+        settings=_settings(ordered(cells), compared, list(nats), unit.dimensions, evaluated),
         varied=tuple(varied(cells.to_dict("records"))),
         comparisons=compared,
         places={name: place for place, name in enumerate(nats)},
@@ -280,9 +313,14 @@ def _baselines(cells: Sequence[Evaluated]) -> tuple[Baseline, ...]:
 
 
 def _settings(
-    seeds: dict[Name, list[float]], compared: Comparisons, names: list[Name], dimensions: int
+    seeds: dict[Name, list[float]],
+    compared: Comparisons,
+    names: list[Name],
+    dimensions: int,
+    cells: Sequence[Evaluated],
 ) -> tuple[Setting, ...]:
     best, *_ = (names.index(name) for name in seeds)
+    exact = {cell.name for cell in cells if cell.exact}
     shares, settings = compared.best_share(), []
     for name, values in seeds.items():
         place = names.index(name)
@@ -297,6 +335,7 @@ def _settings(
                 interval=_in_bits(Interval(0, 0) if same else compared.interval(place, best), dimensions),
                 p_value=1.0 if same else compared.p_value(place, best),
                 best_share=_known(shares[place]),
+                exact=name in exact,
             )
         )
     return tuple(settings)

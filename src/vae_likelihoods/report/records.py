@@ -66,7 +66,7 @@ def read_record(path: Path, study: str, remedy: str) -> dict[str, Any]:
     except ValueError as error:  # of JSON too
         reason = f"damaged, or written by an older version: {str(error).removesuffix('.')}; {remedy}"
         raise SettingError("metrics", path.as_posix(), reason) from None
-    shown = {name: each for name, each in declarations.items() if not isinstance(record.get(name), list)}
+    shown = {name: each for name, each in declarations.items() if not _is_list(record.get(name), each)}
     unit = shown[BITS_SCORE].unit
     return {
         **{name: record.get(name) for name in shown},
@@ -119,6 +119,11 @@ def _check_values(record: Mapping[str, Any], declarations: Mapping[str, Declarat
     missing = record.get("missing", {})
     reasons = isinstance(missing, dict) and all(isinstance(reason, str) for reason in missing.values())
     require(reasons, "missing", missing, "must be a mapping of names to reasons")
+
+
+def _is_list(value: Any, declaration: Declaration) -> bool:
+    """Whether it is a list; one that is missing has a unit, and no format."""
+    return isinstance(value, list) or (value is None and bool(declaration.unit) and not declaration.format)
 
 
 def _fits(value: Any, declaration: Declaration) -> bool:

@@ -23,12 +23,11 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_likelihoods.report.paired import Differences, ImagePart, differences, of_images
-from vae_likelihoods.report.seeds import Floats, SeedSpread, seed_spread, uneven
+from vae_likelihoods.report.seeds import Floats, SeedSpread, rounding, seed_spread, uneven
 
 REPLICATES = 5_000
 CONFIDENCE = 0.95
 _HELD = 1 << 22  # counts of drawn images that are in memory at once
-_ROUNDING = 1e-9  # of a score: smaller differences count as none
 
 
 class Interval(NamedTuple):
@@ -87,10 +86,13 @@ class Comparisons:
     def best_share(self) -> Floats:
         """Return the share of replicates in which each setting has the lowest mean, [n]; NaN if unknown.
 
+        Settings that are equal in a replicate, such as one model under two names, have equal parts of it.
+
         Unknown is the share of a setting that cannot be compared with the one that looks best, and that of
         the best one if a setting of that kind is ever the best.
         """
-        wins = np.bincount(self.replicates.argmin(1), minlength=len(self.means))
+        lowest = self.replicates <= self.replicates.min(1, keepdims=True) + rounding(self.means)
+        wins = (lowest / lowest.sum(1, keepdims=True)).sum(0)
         best = int(self.means.argmin())
         known = self.paired.known[best].copy()  # of the best: whether there are enough images
         known[best] &= not wins[~known].any()
@@ -133,7 +135,7 @@ def compare(
     """
     values = np.stack([setting.mean(0) for setting in scores])  # [n, N]
     means = values.mean(1)
-    least = _ROUNDING * (1 + float(np.abs(means).max()))
+    least = rounding(means)
     counts = [len(setting) for setting in scores]
     squares = np.array([((setting.mean(1) - setting.mean()) ** 2).sum() for setting in scores])
     seeds = seed_spread(squares, counts, families)

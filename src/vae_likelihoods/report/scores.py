@@ -17,11 +17,17 @@ from vae_likelihoods.report.words import latents
 from vae_likelihoods.units.declaration import Declaration
 from vae_likelihoods.units.variants import VARIANT
 
+EXACT, BOUND = "exact", "bound"
+"""What a score is, as tables print it: log p(x) itself, or a lower bound on it."""
+
 _ROUNDING = 1e-6  # per_image.csv holds 9 digits, so a mean of it is that of metrics.json to about as many
 
 
 class Name(NamedTuple):
-    """What is ranked: a likelihood with a latent size, and with the other settings in which cells differ."""
+    """What is ranked: a likelihood with a latent size, and with the other settings in which cells differ.
+
+    A model that gives p(x) without latents stands in the place of a likelihood; its latent size is 0.
+    """
 
     likelihood: str
     latent_dim: int
@@ -60,6 +66,17 @@ class Evaluated:
     declarations: Mapping[str, Declaration]
     per_image: pd.DataFrame  # a column for each number that per_image.csv has
     missing: Mapping[str, str]  # why a number is missing, by name
+    settings: Mapping[str, Any]  # flat, as `units.variants` reads them
+
+    @property
+    def exact(self) -> bool:
+        """Whether its score is log p(x) itself; if not, a lower bound."""
+        return bool(self.values.get("score_is") == EXACT)
+
+    @property
+    def fits_itself(self) -> bool:
+        """Whether the model was fitted without an optimiser, and so without steps."""
+        return not any(key.partition(".")[0] == "optimizer" for key in self.settings)
 
 
 def read(evaluations: Path, cells: pd.DataFrame) -> list[Evaluated]:
@@ -83,13 +100,20 @@ def read(evaluations: Path, cells: pd.DataFrame) -> list[Evaluated]:
 
 
 def by_setting(cells: Sequence[Evaluated], column: str = NATS_SCORE) -> dict[Name, Floats]:
-    """Return a number of every image for every setting, [S, N]; nothing unless all cells have it."""
-    if not all(column in cell.per_image for cell in cells):
-        return {}
+    """Return a number of every image for every setting that has it, [S, N]; nothing unless `shared`."""
+    having = [cell for cell in cells if column in cell.per_image]
     groups: dict[Name, list[Floats]] = {}
-    for cell in cells:
+    for cell in having if shared(cells, having) else ():
         groups.setdefault(cell.name, []).append(cell.per_image[column].to_numpy(np.float64))
     return {name: np.stack(rows) for name, rows in groups.items()}
+
+
+def shared(cells: Sequence[Evaluated], having: Sequence[Evaluated]) -> bool:
+    """Return whether a number that `having` have can be compared: no other of `cells` should have it too.
+
+    A model without latents may lack it, for many numbers are of latents.
+    """
+    return bool(having) and all(cell in having or cell.name.latent_dim == 0 for cell in cells)
 
 
 def _read(folder: Path, row: Mapping[Any, Any]) -> Evaluated:
@@ -105,7 +129,8 @@ def _read(folder: Path, row: Mapping[Any, Any]) -> Evaluated:
         name: row[name] for name in declarations if row.get(name) is not None and row[name] == row[name]
     }
     cell, seed = str(row["cell"]), int(row["seed"])
-    return Evaluated(cell, Name.of(row), seed, values, declarations, per_image, row.get("missing", {}))
+    missing, settings = row.get("missing", {}), row["settings"]
+    return Evaluated(cell, Name.of(row), seed, values, declarations, per_image, missing, settings)
 
 
 def _faults(per_image: pd.DataFrame, row: Mapping[Any, Any]) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 s^2, the variance between seeds, is pooled over the settings of a family (the latent sizes of a likelihood),
 which together have d = sum (S - 1) degrees of freedom. Families are not pooled: some vary a hundred times
-more than others. A family with no second seed takes the largest s^2 of all others, with its d.
+more than others. A family with no second seed takes the largest s^2 of all others, with its d. A model that
+does not depend on the seed has s^2 = 0.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from scipy import special
 
 Floats = NDArray[np.float64]
 
+_ROUNDING = 5e-8  # of a score, which may have been rounded to float32
 _FALSE_ALARMS = 0.05  # of studies whose seeds are normal, that `uneven` names a setting in
+
+
+def rounding(scores: Floats) -> float:
+    """Return the difference of two such scores up to which they count as equal."""
+    return _ROUNDING * (1 + float(np.abs(scores).max()))
 
 
 class SeedSpread(NamedTuple):
@@ -74,11 +81,11 @@ def uneven(scores: Sequence[Floats], families: Sequence[str]) -> list[int]:
     """
     by_seed = [setting.reshape(len(setting), -1).mean(1) for setting in scores]
     residuals = [values - values.mean() for values in by_seed]
-    cells, found = sum(map(len, by_seed)), []
+    cells, found, least = sum(map(len, by_seed)), [], rounding(np.concatenate(by_seed))
     for place, own in enumerate(residuals):
         family = [each for each, name in zip(residuals, families, strict=True) if name == families[place]]
         degrees, squares = sum(len(each) - 1 for each in family), sum(float(each @ each) for each in family)
-        if len(own) < 2 or degrees < 2 or squares == 0:
+        if len(own) < 2 or degrees < 2 or squares <= degrees * least**2:
             continue
         share = (own**2).max() * len(own) / (len(own) - 1) / squares  # of s^2 d that this seed makes up
         t = np.sqrt((degrees - 1) * share / max(1 - share, 1e-12))

@@ -1,5 +1,7 @@
 """Whether a ranking holds: for other levels K of a pixel, other k of the bound, other latent sizes.
 
+A score that is exact is the same at every k; a model without latents stands in no ranking of latent sizes.
+
 Two rankings of the same things are compared by Kendall's tau: 1 if all pairs stand in the same order, -1 if
 none does. A pair changes its order by more than noise if, in both rankings, the paired 95 % interval of that
 pair, alone, excludes 0. The code calls the first pairs `flips` and the second ones `firm`.
@@ -21,8 +23,8 @@ from vae_likelihoods.report.scores import Name
 from vae_likelihoods.report.seeds import Floats
 from vae_likelihoods.report.words import latents, listed
 
-LATENTS = "latents"
-SYMBOLS = {"levels": "K", "samples": "k"}
+LATENTS, SAMPLES = "latents", "samples"
+SYMBOLS = {"levels": "K", SAMPLES: "k"}
 """How a place on an axis is written; other axes that metrics declare have their own name."""
 
 
@@ -73,10 +75,10 @@ def agreements(answer: Answer) -> list[Agreement]:
     """Return how the rankings of a study agree, on every axis that was measured."""
     orders = {**_over_points(answer), LATENTS: _over_latents(answer)}
     return [
-        agree(axis, reference, other)
-        for axis, (reference, *others) in orders.items()
-        for other in others
-        if len(reference.scores.keys() & other.scores.keys()) > 1
+        agree(axis, ranked[0], other)
+        for axis, ranked in orders.items()
+        for other in ranked[1:]
+        if len(ranked[0].scores.keys() & other.scores.keys()) > 1
     ]
 
 
@@ -142,10 +144,17 @@ def _over_points(answer: Answer) -> dict[str, list[Order]]:
     points = {each.point: each.name for each in answer.declarations.values() if each.point}
     orders: dict[str, list[Order]] = {}
     for axis, place in sorted(points, key=lambda point: (point[0], -point[1])):
-        if nats := scores.by_setting(answer.cells, points[axis, place]):
+        if nats := _at_point(answer, axis, points[axis, place]):
             label = f"{SYMBOLS.get(axis, axis)} = {place}"
             orders.setdefault(axis, []).append(_of_settings(label, nats))
     return orders
+
+
+def _at_point(answer: Answer, axis: str, column: str) -> dict[Name, Floats]:
+    """Return the scores of every image at a place on an axis, by setting."""
+    exact = [cell for cell in answer.cells if cell.exact and axis == SAMPLES]
+    bounds = scores.by_setting([cell for cell in answer.cells if cell not in exact], column)
+    return {**bounds, **scores.by_setting(exact)} if bounds else {}
 
 
 def _of_settings(label: str, nats: dict[Name, Floats]) -> Order:
@@ -159,10 +168,9 @@ def _of_settings(label: str, nats: dict[Name, Floats]) -> Order:
 
 
 def _over_latents(answer: Answer) -> list[Order]:
-    """Return the rankings of the likelihoods at each latent size, that of the best setting first."""
-    sizes = sorted({setting.latent_dim for setting in answer.settings})
-    best = answer.best.latent_dim
-    return [_at_size(answer, size) for size in sorted(sizes, key=lambda size: (size != best, size))]
+    """Return the rankings of the likelihoods at each latent size, the size of the best of them first."""
+    sizes = [setting.latent_dim for setting in answer.settings if setting.latent_dim]
+    return [_at_size(answer, size) for size in sorted({*sizes}, key=lambda size: (size != sizes[0], size))]
 
 
 def _at_size(answer: Answer, size: int) -> Order:
@@ -171,5 +179,5 @@ def _at_size(answer: Answer, size: int) -> Order:
     def interval(left: str, right: str) -> Interval | None:
         return answer.between(settings[left].name, settings[right].name)
 
-    things = "settings" if answer.varied else "likelihoods"
+    things = "settings" if answer.varied else f"{answer.noun}s"
     return Order(latents(size), things, {words: s.bits_per_dim for words, s in settings.items()}, interval)

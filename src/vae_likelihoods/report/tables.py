@@ -18,9 +18,10 @@ from vae_likelihoods.report.words import amount, latents
 from vae_likelihoods.units.variants import VARIANT
 
 _INTERVALS = (
-    "The best setting of each likelihood, and all that may be the best. In brackets the 95 % interval of the "
+    "The best setting of each {noun}, and all that may be the best. In brackets the 95 % interval of the "
     "paired difference, over images and seeds, corrected for all comparisons; if it contains 0, it is a tie."
 )
+_KINDS = " A score is exact, or it is a bound, and the model may be better than that."
 _NOTE = (
     "Every setting: bits/dim on the test split ± standard error, lower is better; bold: the best setting, "
     "and those that are indistinguishable from it. The last rows are models without latents and training."
@@ -94,6 +95,7 @@ def _settings(answer: Answer) -> list[dict[str, str | int | float | None]]:
             VARIANT: setting.name.variant,
             "bits_per_dim": significant(setting.bits_per_dim),
             "standard_error": significant(setting.uncertainty),
+            "score": setting.score_is,
             "behind": significant(answer.behind(setting)),
             "behind_low": significant(setting.interval and setting.interval.low),
             "behind_high": significant(setting.interval and setting.interval.high),
@@ -149,25 +151,28 @@ def _study(recommendation: Recommendation) -> str:
     families = {setting.name.family: setting for setting in reversed(answer.settings)}
     best_first = sorted(families.values(), key=answer.settings.index)
     rows = tuple(_row(answer, setting, sizes) for setting in best_first)
-    rows += tuple(_baseline_row(answer, baseline, len(sizes)) for baseline in answer.baselines)
-    every = Table(("likelihood", *answer.varied, *map(latents, sizes)), rows)
+    rows += tuple(_baseline_row(answer, baseline, sizes) for baseline in answer.baselines)
+    every = Table((answer.noun, *answer.varied, *map(latents, sizes)), rows)
     text = f"**{answer.study}**: {recommendation.paragraph}"
     best = recommend.markdown(recommendation.table)
     tuned = [recommend.markdown(recommendation.tuning), tuning.NOTE] if recommendation.tuning else []
-    return "\n\n".join([text, best, _INTERVALS, recommend.markdown(every), _NOTE, *tuned])
+    intervals = _INTERVALS.format(noun=answer.noun)
+    intervals += _KINDS if answer.any_exact and answer.any_bound else ""
+    return "\n\n".join([text, best, intervals, recommend.markdown(every), _NOTE, *tuned])
 
 
 def _row(answer: Answer, first: Setting, sizes: Sequence[int]) -> tuple[str, ...]:
-    """Return the row of a likelihood and variant, whose best setting is `first`."""
+    """Return the row of a likelihood and variant, whose best setting is `first`; size 0 is no latents."""
     by_size = {s.latent_dim: s for s in answer.settings if s.name.family == first.name.family}
     entries = (_entry(answer, by_size.get(size)) for size in sizes)
     return (f"`{first.likelihood}`", *answer.variant(first), *entries)
 
 
-def _baseline_row(answer: Answer, baseline: Baseline, sizes: int) -> tuple[str, ...]:
-    """Return the row of a model without latents: the same score whatever their number."""
+def _baseline_row(answer: Answer, baseline: Baseline, sizes: Sequence[int]) -> tuple[str, ...]:
+    """Return the row of a baseline, under no latents; without that column, the same score in all."""
     score = f"{baseline.bits_per_dim:.{answer.decimals}f}"
-    return (baseline.name, *("" for _ in answer.varied), *(score for _ in range(sizes)))
+    entries = ("" if size and 0 in sizes else score for size in sizes)
+    return (baseline.name, *("" for _ in answer.varied), *entries)
 
 
 def _entry(answer: Answer, setting: Setting | None) -> str:

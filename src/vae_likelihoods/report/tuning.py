@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,16 @@ from vae_likelihoods.report.records import is_number
 from vae_likelihoods.report.words import counted, listed
 from vae_likelihoods.units.variants import USUAL, text
 
+_NAMED = ("model", "likelihood")
 _SCORE = "validation_bits_per_dim"
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning made of one likelihood, in bits/dim of the validation images; infinite if it failed."""
+    """What tuning made of one likelihood, in bits/dim of the validation images; infinite if it failed.
+
+    A model that has no likelihood stands in the place of one.
+    """
 
     likelihood: str
     default: float
@@ -64,12 +68,16 @@ class Tuning:
         value = float(kendalltau(*zip(*pairs, strict=True)).statistic)
         return None if math.isnan(value) else value
 
-    def sentences(self) -> list[str]:
-        """Return what tuning changed, in words; names in backticks."""
-        what = f"{counted(self.trials, 'trial')} of each likelihood over {listed(self.keys)}"
+    def sentences(self, noun: str) -> list[str]:
+        """Return what tuning changed, in words; names in backticks.
+
+        Args:
+            noun: what they are names of, see `ranking.Answer`.
+        """
+        what = f"{counted(self.trials, 'trial')} of each {noun} over {listed(self.keys)}"
         failed, tried = sum(each.failed for each in self.likelihoods), self.trials * len(self.likelihoods)
         what += f"; {failed} of all {tried} failed" if failed else ""
-        start = f"Each likelihood was tuned on the validation images ({what})"
+        start = f"Each {noun} was tuned on the validation images ({what})"
         first, after = self.before[0], self.likelihoods[0].likelihood
         if self.tau is None:
             return [f"{start}."]
@@ -82,7 +90,7 @@ class Tuning:
         ]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return the texts of a table, one row for each likelihood, after `HEADER`."""
+        """Return the texts of a table, one row for each likelihood; `HEADER` is what follows its name."""
         return [
             (
                 f"`{each.likelihood}`",
@@ -96,7 +104,7 @@ class Tuning:
         ]
 
 
-HEADER = ("likelihood", "default settings", "tuned", "epochs trained", "failed trials", "chosen")
+HEADER = ("default settings", "tuned", "epochs trained", "failed trials", "chosen")
 NOTE = (
     "Bits/dim of the validation images in the race, one seed: what tuning gained. The scores of the study "
     "are those of other seeds, on the test images."
@@ -128,7 +136,7 @@ def read(path: Path) -> Tuning | None:
         choices, race = content["choices"], content.get("race")
         tuning = None if not choices else _tuning(choices, race)
         whole = True
-    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+    except (AttributeError, LookupError, StopIteration, TypeError, ValueError, yaml.YAMLError):
         tuning, whole = None, False
     require(whole, "tune", path.as_posix(), f"is damaged; run `.venv/bin/dvc repro tune@{path.stem}`")
     return tuning
@@ -138,10 +146,10 @@ def _tuning(choices: Any, race: Mapping[str, Any]) -> Tuning:
     chosen: dict[str, list[str]] = {}
     keys: dict[str, None] = {}
     for each in choices:
-        own = {key: value for key, value in each.items() if key not in ("likelihood", _SCORE)}
+        own = {key: value for key, value in each.items() if key not in (*_NAMED, _SCORE)}
         keys |= dict.fromkeys(own)
         parts = (f"{key.rpartition('.')[2]} {text(value)}" for key, value in own.items())
-        chosen.setdefault(str(each["likelihood"]), []).append(", ".join(parts))
+        chosen.setdefault(_named(each, race["likelihoods"]), []).append(", ".join(parts))
     tuned = [
         Tuned(
             str(name),
@@ -157,6 +165,12 @@ def _tuning(choices: Any, race: Mapping[str, Any]) -> Tuning:
     marks = tuple(int(mark) for mark in race["rungs"])
     ordered = [*(key for key in USUAL if key in keys), *sorted(keys.keys() - set(USUAL))]
     return Tuning(int(race["trials"]), marks, int(race["validation_images"]), tuple(tuned), tuple(ordered))
+
+
+def _named(choice: Mapping[str, Any], names: Collection[str]) -> str:
+    """Return the name in a race whose choice it is: a likelihood, a model, or a model with a likelihood."""
+    own = [str(choice[key]) for key in _NAMED if key in choice]
+    return next(name for name in ("-".join(own), *reversed(own)) if name in names)
 
 
 def _number(value: Any) -> float:

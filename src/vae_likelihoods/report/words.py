@@ -14,6 +14,16 @@ def amount(value: float, error: float | None, decimals: int) -> str:
     return f"{value:.{decimals}f}" + ("" if error is None else f"{_PM}{error:.{decimals}f}")
 
 
+def signed(value: float, decimals: int) -> str:
+    """Return a difference with its sign; one that is printed as 0 has a plus.
+
+    Example:
+        >>> signed(-0.5, 3), signed(-1e-9, 3)
+        ('-0.500', '+0.000')
+    """
+    return f"{value:+z.{decimals}f}"
+
+
 def within(interval: Interval | None, decimals: int) -> str:
     """Return an interval in brackets; an end that is not 0 is never printed as 0.
 
@@ -48,8 +58,13 @@ def percent(share: float) -> str:
 
 
 def latents(size: int) -> str:
-    """Return a latent size in words."""
-    return "1 latent" if size == 1 else f"{size} latents"
+    """Return a latent size in words.
+
+    Example:
+        >>> latents(0), latents(1), latents(8)
+        ('no latents', '1 latent', '8 latents')
+    """
+    return "1 latent" if size == 1 else f"{size or 'no'} latents"
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -51,6 +51,8 @@ def _of_cells(summary: pd.DataFrame) -> list[str]:
         bits = bits_per_dim(nll, row["dimensions"])
         if not _near(row["bits_per_dim"], bits, bits):
             faults.append(f"bits_per_dim of {cell} is {row['bits_per_dim']}, its nll_nats give {bits:.6g}")
+        if _known(row["elbo_nats"]) is None:  # an exact score has no parts
+            continue
         elbo = -(row["distortion_nats"] + row["rate_nats"])
         if not _near(row["elbo_nats"], elbo, elbo):
             faults.append(f"elbo_nats of {cell} is {row['elbo_nats']}, distortion and rate give {elbo:.6g}")
@@ -106,7 +108,7 @@ def _headline(cells: pd.DataFrame, plots: pd.DataFrame) -> dict[str, Any]:
         "standard_error": _known(plotted[best]["standard_error"]),
         "best_share": _known(plotted[best]["best_share"]),
         "beats_baselines": bool(plotted[best]["beats_baselines"]),
-        "unit": str(_unit(rows(cells)[0])),
+        "unit": str(_unit(rows(cells))),
     }
     second = next((name for name in others if name.likelihood != best.likelihood), None)
     if second is None:
@@ -126,9 +128,13 @@ def _known(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def _unit(row: Mapping[str, Any]) -> Unit:
-    images = {name: row[name] for name in ("split", "dimensions", "levels")}
-    return Unit(BITS, row["scale"], row["importance_samples"], **images)
+def _unit(cells: Sequence[Mapping[str, Any]]) -> Unit:
+    """Return the unit of a study's scores: its k is that of the bounds, if it has any."""
+    first = cells[0]
+    images = {name: first[name] for name in ("split", "dimensions", "levels")}
+    draws = (_known(row["importance_samples"]) for row in cells)
+    k = next((int(each) for each in draws if each is not None), None)
+    return Unit(BITS, first["scale"], k, **images)
 
 
 def _same(value: Any, expected: Any, whole: float) -> bool:
