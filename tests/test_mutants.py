@@ -136,9 +136,9 @@ MUTANTS = (
     # Seen in the validation score of such a model, computed by hand.
     Mutant(
         "no_bin_width-validation",
-        "training/trainer.py",
-        old="self.model.likelihood.log_mass(",
-        new="self.model.likelihood.log_prob(",
+        "models/vae.py",
+        old="self.likelihood.log_mass(",
+        new="self.likelihood.log_prob(",
         tests=("tests/training/test_trainer.py::test_validation_is_scored_on_the_mass",),
     ),
     # Seen in a uniform pmf over two levels: one bit a pixel.
@@ -156,6 +156,14 @@ MUTANTS = (
         old="self.validation[0].numel()",
         new="self.model.latent_dim",
         tests=("tests/training/test_trainer.py::test_a_record_adds_up",),
+    ),
+    # Seen in a uniform pmf over two levels too: as if 28 x 28 pixels were 32 x 32.
+    Mutant(
+        "padded_pixels-bound",
+        "metrics/bound.py",
+        old='bits_per_dim(per_image["nll_nats"], dimensions)',
+        new='bits_per_dim(per_image["nll_nats"], dimensions * 1024 // 784)',
+        tests=("tests/metrics/test_metrics.py::test_a_uniform_pmf_scores_one_bit_a_pixel_at_two_levels",),
     ),
     # Seen in the log-mean-exp written out, and by Jensen: the bound lies above the mean log weight.
     Mutant(

@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vae_likelihoods.gallery.images import Images
-from vae_likelihoods.gallery.record import GalleryRow, difference, factor
+from vae_likelihoods.gallery.record import Cost, GalleryRow, difference, factor
 from vae_likelihoods.gallery.training import LATENTS
 from vae_likelihoods.likelihoods.bernoulli import Bernoulli
 from vae_likelihoods.likelihoods.laws import normal
 from vae_likelihoods.likelihoods.location_scale import LocationScale
+from vae_likelihoods.models.independent import level_counts, log_probability, log_shares
 from vae_likelihoods.units.quantity import bits_per_dim
 
 
@@ -49,6 +50,25 @@ def no_bin_width(images: Images, seed: int) -> GalleryRow:
             ),
             difference("mass, bits/dim", bits_per_dim(nats, images.dimensions), wrong, "bits/dim"),
         ),
+    )
+
+
+# Seen in public code of flows and latent variable coders, whose networks want sides that are powers of two.
+def divided_by_padded(nats: float, shape: tuple[int, int, int], side: int) -> float:
+    """Return nats of images that were padded to `side` x `side` pixels, per dimension of the padded ones."""
+    return bits_per_dim(nats, shape[0] * side * side)
+
+
+def padded_pixels(images: Images, seed: int) -> GalleryRow:
+    """Return the damage of bits per dimension that count a black frame around an image."""
+    shares = log_shares(level_counts(images.train, images.levels), 0.5)
+    nats = -log_probability(shares, images.test).mean().item()
+    side = 1 << (max(images.shape[1:]) - 1).bit_length()
+    right, wrong = bits_per_dim(nats, images.dimensions), divided_by_padded(nats, images.shape, side)
+    return GalleryRow(
+        written=f"pad to {side}x{side}, then `nats / ({side} {side} C ln 2)`",
+        right="`nats / (D ln 2)`, D the pixels of the data times channels",
+        findings=(Cost("bits/dim", right, wrong, right / wrong, "times"),),
     )
 
 

@@ -12,7 +12,7 @@ from vae_likelihoods.gallery.gaussian import missing_half, power_outside_log
 from vae_likelihoods.gallery.images import Images
 from vae_likelihoods.gallery.importance import weights_from_loss
 from vae_likelihoods.gallery.logistic import last_bin, no_end_bins
-from vae_likelihoods.gallery.quoting import divided_by_latents, no_bin_width
+from vae_likelihoods.gallery.quoting import divided_by_latents, no_bin_width, padded_pixels
 from vae_likelihoods.gallery.record import GalleryRow
 from vae_likelihoods.gallery.reduction import mean_reduction
 from vae_likelihoods.gallery.sigma import sigma_from_test
@@ -41,6 +41,7 @@ ROWS = (
     GalleryEntry(no_end_bins, trains=False),
     GalleryEntry(no_bin_width, trains=False),
     GalleryEntry(divided_by_latents, trains=False),
+    GalleryEntry(padded_pixels, trains=False),
     GalleryEntry(weights_from_loss, trains=False),
     GalleryEntry(sigma_from_test, trains=False),
     GalleryEntry(wrong_split, trains=True),
