@@ -19,7 +19,7 @@ from processes import PROJECT
 
 DOCUMENTS = {name: sections(PROJECT / "docs" / f"{name}.md") for name in ("adding", "data")}
 SLOW = {
-    *("A likelihood", "A study", "An experiment", "A metric", "An objective", "A network"),
+    *("A likelihood", "A model", "A study", "An experiment", "A metric", "An objective", "A network"),
     "Adding a data set",
 }
 SECTIONS = [
