@@ -58,15 +58,15 @@ def facts(cell: Cell, metrics: Mapping[str, Any]) -> dict[str, Any]:
     settings = cell.settings
     return {
         "dataset": settings.names["dataset"],
-        "likelihood": settings.names["likelihood"],
-        "objective": settings.names["objective"],
+        "likelihood": settings.family,
+        "objective": settings.names.get("objective", ""),
         "latent_dim": settings.latents,
         "seed": settings.seed,
-        "train_images": cell.data.count("train"),
+        "train_images": settings.training.images or cell.data.count("train"),
         "test_images": metrics["images"],
         "epochs": settings.training.epochs,
         "batch_size": settings.training.batch_size,
-        "learning_rate": settings.optimizer["lr"],
+        "learning_rate": settings.optimizer.get("lr"),
         "importance_samples": metrics["importance_samples"],
     }
 
