@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ from vae_likelihoods.training.trainer import EpochRecord, NonFiniteLossError, Tr
 
 if TYPE_CHECKING:
     from vae_likelihoods.cells.cell import Cell
+
+
+LONGEST_STEP = timedelta(minutes=3)
+"""How long rank 0 waits for a step of the others before it looks whether they are alive."""
 
 
 class LostProcessError(RuntimeError):
@@ -188,7 +193,11 @@ def group(cell: Cell, meeting: Path, rank: int) -> Iterator[None]:
     """Join the processes that meet in the folder `meeting`."""
     runtime = cell.settings.runtime
     backend = "nccl" if runtime.torch_device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, f"file://{meeting}/group", rank=rank, world_size=runtime.processes)
+    # Rank 0 waits for others for a step at most, they wait for its scores and pictures too. Now and then gloo
+    # does not notice that a process is gone.
+    patience = LONGEST_STEP if backend == "gloo" and rank == 0 else None
+    meeting_point, size = f"file://{meeting}/group", runtime.processes
+    dist.init_process_group(backend, meeting_point, patience, rank=rank, world_size=size)
     try:
         yield
     finally:
