@@ -71,9 +71,9 @@ def test_the_bound_on_the_upper_rows_is_below_their_probability_and_near_it(
     exact, _ = by_quadrature(model, levels, ROWS)
     proposals = borrowed(levels, train, ROWS, 4)
     few = torch.stack(
-        [resampled(model, levels, ROWS, proposals, 1, generator(s, "z")).log_upper for s in range(400)]
+        [resampled(model, levels, ROWS, proposals, 1, generator(s, "z")).log_upper for s in range(100)]
     )
-    error = few.std(0) / math.sqrt(400)
+    error = few.std(0) / math.sqrt(100)
     assert (few.mean(0) < exact + 4 * error).all()
     many = resampled(model, levels, ROWS, proposals, 20_000, generator(0, "z"))
     torch.testing.assert_close(many.log_upper, exact, atol=0.02, rtol=0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from processes import folder_with_data, run
 from sweeps.test_studies import names
 
@@ -37,6 +39,7 @@ def test_two_models_with_the_same_likelihood_are_told_apart(tmp_path: Path) -> N
     assert found == ["bernoulli-2-0-model=vae", "bernoulli-2-0-model=from_means", "independent-0"]
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_and_evaluates_each_cell_once(prepared_root: Path, tmp_path: Path) -> None:
     root = folder_with_data(prepared_root, tmp_path)
     words = [
