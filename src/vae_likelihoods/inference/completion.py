@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vae_likelihoods.inference.bounds import effective_sample_size, importance_weighted_bound
+from vae_likelihoods.likelihoods.tensors import uniform_like
 from vae_likelihoods.models.base import DirectModel, Model
 from vae_likelihoods.models.blocks import drawn, encoded, log_mass
 from vae_likelihoods.models.vae import VAE, reparameterised
@@ -65,11 +66,11 @@ def resampled(
     log_proposal = torch.stack([precise(q.log_prob(each).sum(-1)).logsumexp(0) for each in z])
     log_prior = precise(model.prior().log_prob(z).sum(-1))
     log_weights = precise(log_mass(model, z, levels, rows)) + log_prior - log_proposal + math.log(count)
-    weights = log_weights.softmax(0).T.to(z.dtype).to(z.device)
-    chosen = torch.multinomial(weights, 1, generator=noise)  # [B, 1]
+    cdf = log_weights.softmax(0).cumsum(0).to(z.dtype).to(z.device)  # [S, B]
+    chosen = (uniform_like(cdf[0], noise) * cdf[-1] >= cdf).sum(0).clamp_max(len(cdf) - 1)  # [B]
     of_image = torch.arange(z.shape[1], device=z.device)
     return Resampled(
-        z[chosen.squeeze(1), of_image],
+        z[chosen, of_image],
         importance_weighted_bound(log_weights),
         effective_sample_size(log_weights),
     )

@@ -17,7 +17,7 @@ from scipy import special
 
 Floats = NDArray[np.float64]
 
-_ROUNDING = 5e-8  # of a score, which may have been rounded to float32
+_ROUNDING = 2e-8  # of a score, which may have been rounded to float32
 _FALSE_ALARMS = 0.05  # of studies whose seeds are normal, that `uneven` names a setting in
 
 
